@@ -13,6 +13,7 @@ Every error that this package raises.
     │   └── EmptyRecordingError                     the recording has no samples or no ROIs
     ├── SourceNotFoundError (FileNotFoundError)     the recording, or a watched root, is not there
     ├── OutputExistsError (FileExistsError)         something is already at the output path
+    ├── OutputBusyError (BlockingIOError)           another task is writing the output   (a retry may help)
     ├── OutputFolderError (OSError)                 the output folder is missing or not writable
     ├── InvalidOutputError (RuntimeError)           the file just written failed its check
     ├── ConversionStoppedError (RuntimeError)       the conversion was asked to stop     (a retry may help)
@@ -70,6 +71,12 @@ class SourceNotFoundError(OphysError, FileNotFoundError):
 
 class OutputExistsError(OphysError, FileExistsError):
     """Something that this conversion may not replace is already at the output path."""
+
+
+class OutputBusyError(OphysError, BlockingIOError):
+    """Another task is writing the same output."""
+
+    retryable = True
 
 
 class OutputFolderError(OphysError, OSError):

@@ -1,0 +1,145 @@
+"""What to convert and how: the options of the write operators, checked before any work is done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.backend import Backend, Compression
+
+IfExists = Literal["reuse", "fail", "overwrite", "append"]
+
+UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+def parse_bytes(value: object) -> int:
+    """
+    Read a number of bytes: ``536870912``, ``"536870912"``, ``"512MiB"`` or ``"0.5 GB"``.
+
+    :raises ValueError: If it is neither, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
+    if isinstance(value, bool) or match is None or match[2].lower() not in UNITS:
+        raise ValueError(f"{value!r} is not a number of bytes; write for example 536870912 or '512MiB'")
+    number = int(float(match[1]) * UNITS[match[2].lower()])
+    if number <= 0:
+        raise ValueError(f"{value!r} is not positive")
+    return number
+
+
+def _none_if_blank(value: object) -> object:
+    """A template that renders to nothing means that the option is not given."""
+    return None if isinstance(value, str) and value.strip() in ("", "None") else value
+
+
+OptionalBytes = Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_bytes(v))]
+
+
+class Conversion(BaseModel):
+    """
+    The options that both write operators share.
+
+    :raises ConfigurationError: From :meth:`from_options`, with every wrong option in one message.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    extractor: str
+    extractor_kwargs: dict[str, Any] = {}
+    nwbfile_path: str
+    metadata: Any = None
+    backend: Backend | None = None
+    backend_configuration: dict[str, Any] | None = None
+    compression: Compression | None = None
+    if_exists: IfExists = "reuse"
+    memory_limit: OptionalBytes = None
+    threads: PositiveInt | None = None
+    # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
+    validate_output: bool = Field(True, alias="validate")
+
+    kind: ClassVar[str]
+
+    # What changes where, how fast or when something is written, but not what is written.
+    _not_content: ClassVar[frozenset[str]] = frozenset(
+        {
+            "extractor_kwargs",
+            "nwbfile_path",
+            "metadata",
+            "if_exists",
+            "memory_limit",
+            "threads",
+            "validate_output",
+        }
+    )
+
+    _blank = field_validator("*", mode="before")(_none_if_blank)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """
+        Check rendered operator options; those that are ``None`` take their default.
+
+        :raises ConfigurationError: One error that names every wrong option.
+        """
+        given = {name: value for name, value in options.items() if _none_if_blank(value) is not None}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = "\n".join(
+                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (given: {problem.get('input')!r})"
+                for problem in error.errors()
+            )
+            raise ConfigurationError(
+                f"{error.error_count()} option(s) of the conversion are wrong:\n{problems}"
+            ) from error
+
+    def content_options(self) -> dict[str, Any]:
+        """Return the options that decide what the file holds, for telling one conversion from another."""
+        return self.model_dump(mode="json", exclude=set(self._not_content))
+
+
+class ImagingConversion(Conversion):
+    """The options of a movie; those of its own are those of ``add_imaging_to_nwbfile``."""
+
+    kind: ClassVar[str] = "imaging"
+
+    photon_series_type: Literal["TwoPhotonSeries", "OnePhotonSeries"] = "TwoPhotonSeries"
+    metadata_key: str | None = None
+    parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"
+    always_write_timestamps: bool = False
+    iterator_options: dict[str, Any] | None = None
+
+
+class SegmentationConversion(Conversion):
+    """The options of a segmentation; those of its own are those of ``add_segmentation_to_nwbfile``."""
+
+    kind: ClassVar[str] = "segmentation"
+
+    metadata_key: str | None = None
+    mask_type: Literal["image", "pixel"] = "image"
+    include_roi_centroids: bool = True
+    include_roi_acceptance: bool = True
+    iterator_options: dict[str, Any] | None = None

@@ -1,0 +1,235 @@
+"""
+Allocate, fill, publish: how every NWB file of this package is written.
+
+pynwb writes everything but the big arrays, which it only declares; the pipeline fills them in parallel under a
+memory budget; the result is checked and only then appears at its path.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pynwb
+from pynwb import NWBFile, ProcessingModule
+
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    InvalidOutputError,
+    OutputExistsError,
+    SourceDataError,
+    SourceNotFoundError,
+)
+from airflow_provider_ophys.models.backend import (
+    Backend,
+    BackendConfiguration,
+    Compression,
+    HDF5BackendConfiguration,
+    parse_backend_configuration,
+)
+from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.nwb.backend import (
+    BulkDataset,
+    HDF5Storage,
+    Storage,
+    ZarrStorage,
+    bulk_datasets,
+    check_configuration,
+)
+from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+from airflow_provider_ophys.nwb.publishing import check_output_folder, publishing
+from airflow_provider_ophys.writing.memory import available_cpus, memory_budget
+from airflow_provider_ophys.writing.pipeline import Resources
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ZARR_ROOT = "zarr.json"
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """
+    How a file is written, whatever is in it.
+
+    :param backend: ``"hdf5"`` or ``"zarr"``; ``None`` is HDF5 for a new file, and that of the file for appending.
+    :param backend_configuration: Storage per dataset.
+    :param compression: For datasets that do not say otherwise.
+    :param memory_limit: Bytes that may be in flight; ``None`` for 256 MiB or a quarter of what is available.
+    :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
+    :param validate: Check the file against the NWB schema before it is published.
+    :param stop: Set it, from anywhere, to end the writing.
+    """
+
+    backend: Backend | None = None
+    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None
+    compression: Compression = "fast"
+    memory_limit: int | None = None
+    threads: int | None = None
+    validate: bool = True
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def resources(self) -> Resources:
+        """Measure, now and here, what the writing may use."""
+        return Resources(memory_budget(self.memory_limit), self.threads or available_cpus(), self.stop)
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """
+    What was written.
+
+    :param nwbfile: The NWBFile in memory; ``None`` after appending, when it belonged to a file now closed.
+    :param backend: Of the file.
+    :param bulk_bytes: Uncompressed bytes of the arrays that were filled.
+    """
+
+    nwbfile: NWBFile | None
+    backend: Backend
+    bulk_bytes: int
+
+
+def write_nwbfile(
+    path: Path,
+    add: Callable[[NWBFile], object],
+    *,
+    metadata: Metadata,
+    nwbfile: NWBFile | None = None,
+    overwrite: bool = False,
+    append: bool = False,
+    options: WriteOptions,
+    finish: Callable[[Any], None] | None = None,
+) -> WrittenFile:
+    """
+    Write an NWB file, or append to one; afterwards ``path`` is the new one, whole, or, after an error, as before.
+
+    :param path: Of the file (HDF5) or folder (Zarr).
+    :param add: Adds what is to be written to an NWBFile in memory.
+    :param metadata: Describes a new file.
+    :param nwbfile: A file in memory to be written, instead of a new one.
+    :param overwrite: Replace what is at ``path``.
+    :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
+    :param options: How.
+    :param finish: Called with the open file's root group before it is published.
+    :raises OutputFolderError: If the output's folder is missing or not writable.
+    :raises OutputExistsError: If ``path`` exists and may be neither replaced nor appended to.
+    :raises OutputBusyError: If another task is writing it.
+    :raises SourceNotFoundError: If there is nothing to append to.
+    :raises ConfigurationError: If options contradict each other or the file.
+    :raises InvalidOutputError: If the check found something; nothing was published.
+    """
+    check_output_folder(path)
+    backend = _resolve_backend(path, options.backend, nwbfile, append=append)
+    if not append:
+        if path.exists() and not overwrite:
+            raise OutputExistsError(
+                f"{path} exists already. Replace it with overwrite=True, add to it with "
+                "append_on_disk_nwbfile=True, or write elsewhere."
+            )
+        if nwbfile is None:
+            require_session_start_time(metadata)
+    storage = _storage(backend, options)
+    with publishing(path, replace=overwrite or append) as part:
+        if append:
+            _copy(path, part)
+        elif nwbfile is None:
+            nwbfile = make_nwbfile(metadata)
+        datasets = _write_structure(storage, part, add, nwbfile)
+        storage.fill(part, datasets, options.resources())
+        if finish is not None:
+            with storage.open_groups(part, "r+") as root:
+                finish(root)
+        if options.validate:
+            _validate(storage, part)
+    return WrittenFile(None if append else nwbfile, backend, sum(dataset.num_bytes for dataset in datasets))
+
+
+def backend_of(path: Path) -> Backend:
+    """
+    Tell whether an output on disk is HDF5 or Zarr (format 3), from what it is and not from its name.
+
+    :raises SourceNotFoundError: If there is nothing at the path.
+    :raises SourceDataError: If it is neither.
+    """
+    if path.is_dir():
+        if (path / ZARR_ROOT).is_file():
+            return "zarr"
+    elif path.is_file():
+        with path.open("rb") as stream:
+            if stream.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
+                return "hdf5"
+    else:
+        raise SourceNotFoundError(f"There is no NWB file at {path}. Check the path.")
+    raise SourceDataError(
+        f"{path} is neither an HDF5 file nor a Zarr (format 3) store. Move it, or write elsewhere."
+    )
+
+
+def ophys_module(nwbfile: NWBFile) -> ProcessingModule:
+    """Return the processing module ``ophys``; make it if it is not there."""
+    if "ophys" in nwbfile.processing:
+        return nwbfile.processing["ophys"]
+    return nwbfile.create_processing_module(name="ophys", description="Processed optical physiology data.")
+
+
+def open_storage(path: Path) -> Storage:
+    """Return the storage of an NWB file on disk, for reading it below pynwb."""
+    return _storage(backend_of(path), WriteOptions())
+
+
+def _resolve_backend(path: Path, backend: Backend | None, nwbfile: NWBFile | None, *, append: bool) -> Backend:
+    if not append:
+        return backend or "hdf5"
+    if nwbfile is not None:
+        raise ConfigurationError(
+            "append_on_disk_nwbfile adds to the file on disk; an nwbfile in memory cannot be given as well. "
+            "Leave one of the two out."
+        )
+    on_disk = backend_of(path)
+    if backend not in (None, on_disk):
+        raise ConfigurationError(
+            f"{path} is {on_disk!r}, so it cannot be appended to as {backend!r}. Leave the backend out."
+        )
+    return on_disk
+
+
+def _storage(backend: Backend, options: WriteOptions) -> Storage:
+    configuration = parse_backend_configuration(backend, options.backend_configuration)
+    if isinstance(configuration, HDF5BackendConfiguration):
+        return HDF5Storage(configuration, options.compression)
+    return ZarrStorage(configuration, options.compression)
+
+
+def _write_structure(
+    storage: Storage, part: Path, add: Callable[[NWBFile], object], nwbfile: NWBFile | None
+) -> list[BulkDataset]:
+    with storage.io(part, "w" if nwbfile is not None else "r+") as io:
+        if nwbfile is None:
+            nwbfile = io.read()
+        add(nwbfile)
+        datasets = bulk_datasets(nwbfile)
+        check_configuration(datasets, storage.configuration)
+        for dataset in datasets:
+            storage.declare(dataset)
+        storage.write(io, nwbfile)
+    return datasets
+
+
+def _copy(path: Path, part: Path) -> None:
+    if path.is_dir():
+        shutil.copytree(path, part, symlinks=True)
+    else:
+        shutil.copyfile(path, part)
+
+
+def _validate(storage: Storage, part: Path) -> None:
+    with storage.io(part, "r") as io:
+        problems = pynwb.validate(io=io)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise InvalidOutputError(
+            f"The file that was written does not fit the NWB schema ({len(problems)} problem(s)); it was not "
+            f"published:\n{listed}"
+        )

@@ -1,0 +1,188 @@
+"""Movies: from an imaging extractor to a photon series in an NWB file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pynwb import NWBFile
+from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
+
+from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError
+from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
+from airflow_provider_ophys.models.metadata import (
+    MicroscopySeriesMetadata,
+    load_metadata,
+    validate_metadata,
+    with_own_metadata,
+)
+from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
+from airflow_provider_ophys.nwb.files import WriteOptions, ophys_module, write_nwbfile
+from airflow_provider_ophys.nwb.timing import timing_of
+from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
+
+if TYPE_CHECKING:
+    from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
+
+PhotonSeriesType = Literal["TwoPhotonSeries", "OnePhotonSeries"]
+ParentContainer = Literal["acquisition", "processing/ophys"]
+
+SERIES_CLASSES = {"TwoPhotonSeries": TwoPhotonSeries, "OnePhotonSeries": OnePhotonSeries}
+
+
+def add_imaging_to_nwbfile(
+    imaging: ImagingExtractor,
+    nwbfile: NWBFile,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    metadata_key: str | None = None,
+    parent_container: ParentContainer = "acquisition",
+    always_write_timestamps: bool = False,
+    iterator_options: Mapping[str, Any] | None = None,
+) -> NWBFile:
+    """
+    Add a movie to an NWBFile in memory; the pixels are read when the file is written.
+
+    The data is (time, columns, rows[, planes]): NWB's x is the image column.
+
+    :param imaging: The movie, of at least one sample.
+    :param nwbfile: Changed and returned.
+    :param metadata: Dict form; never changed. Without it, placeholders are written.
+    :param photon_series_type: Type of the series in NWB.
+    :param metadata_key: Key in ``Ophys.MicroscopySeries``; may be left out if there is at most one.
+    :param parent_container: Raw movies belong to the acquisition, motion-corrected ones to processing/ophys.
+    :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
+    :param iterator_options: Those of :class:`ImagingExtractorDataChunkIterator`.
+    :raises MetadataError: If the metadata is wrong; names every problem.
+    :raises EmptyRecordingError: If the movie has no samples.
+    :raises ConfigurationError: If an option is wrong, or the file has a series of that name already.
+    """
+    if int(imaging.get_num_samples()) == 0:
+        raise EmptyRecordingError(f"{type(imaging).__name__} has no samples; there is nothing to convert.")
+    checked = validate_metadata(with_own_metadata(imaging, metadata or {}))
+    series = find_entry("Ophys.MicroscopySeries", checked.Ophys.MicroscopySeries, metadata_key)
+    if series is None:
+        series = MicroscopySeriesMetadata(name=photon_series_type, unit="n.a.")
+    parent = _parent(nwbfile, parent_container)
+    if series.name in parent:
+        raise ConfigurationError(
+            f"{parent_container} already has {series.name!r}. Give the series another name in "
+            "Ophys.MicroscopySeries."
+        )
+    data = ImagingExtractorDataChunkIterator(imaging, **(iterator_options or {}))
+    fields = series.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key"})
+    fields.setdefault("dimension", list(data.maxshape[1:]))
+    fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps)
+    plane = add_imaging_plane(nwbfile, checked, series.imaging_plane_metadata_key)
+    photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
+    _add(nwbfile, parent_container, photon_series)
+    return nwbfile
+
+
+def _make_series(
+    photon_series_type: PhotonSeriesType, fields: dict[str, Any]
+) -> TwoPhotonSeries | OnePhotonSeries:
+    if photon_series_type not in SERIES_CLASSES:
+        raise ConfigurationError(
+            f"photon_series_type is {photon_series_type!r}; write one of {', '.join(SERIES_CLASSES)}."
+        )
+    try:
+        return SERIES_CLASSES[photon_series_type](**fields)
+    except TypeError as error:
+        # A field of the other series type, such as scan_line_rate of a one-photon series.
+        raise ConfigurationError(f"The series {fields['name']!r} is no {photon_series_type}: {error}.") from error
+
+
+def _parent(nwbfile: NWBFile, parent_container: ParentContainer) -> Any:
+    if parent_container == "acquisition":
+        return nwbfile.acquisition
+    if parent_container == "processing/ophys":
+        return nwbfile.processing["ophys"].data_interfaces if "ophys" in nwbfile.processing else {}
+    raise ConfigurationError(
+        f"parent_container is {parent_container!r}; write 'acquisition' or 'processing/ophys'."
+    )
+
+
+def _add(nwbfile: NWBFile, parent_container: ParentContainer, series: TwoPhotonSeries | OnePhotonSeries) -> None:
+    if parent_container == "acquisition":
+        nwbfile.add_acquisition(series)
+    else:
+        ophys_module(nwbfile).add(series)
+
+
+def write_imaging_to_nwbfile(
+    imaging: ImagingExtractor,
+    nwbfile_path: str | Path,
+    *,
+    nwbfile: NWBFile | None = None,
+    metadata: object = None,
+    overwrite: bool = False,
+    append_on_disk_nwbfile: bool = False,
+    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    metadata_key: str | None = None,
+    parent_container: ParentContainer = "acquisition",
+    always_write_timestamps: bool = False,
+    iterator_options: Mapping[str, Any] | None = None,
+    backend: Backend | None = None,
+    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
+    compression: Compression = "fast",
+    memory_limit: int | None = None,
+    threads: int | None = None,
+    validate: bool = True,
+) -> NWBFile | None:
+    """
+    Write a movie into a new NWB file, or append it to one on disk; all of it or, after an error, nothing.
+
+    :param imaging: The movie.
+    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
+    :param nwbfile: An NWBFile in memory to add the movie to and write; default: a new one from the metadata.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
+    :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
+    :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
+    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next four.
+    :param metadata_key: See there.
+    :param parent_container: See there.
+    :param always_write_timestamps: See there.
+    :param iterator_options: See there.
+    :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
+    :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
+    :param compression: ``"fast"``, ``"small"`` or ``"none"``, for datasets that do not say otherwise.
+    :param memory_limit: Bytes that may be in flight; default: 256 MiB or a quarter of what is available.
+    :param threads: Encoding threads; default: one per CPU that this process may use.
+    :param validate: Check the file against the NWB schema before it is published.
+    :returns: The NWBFile that was written; ``None`` after appending.
+    :raises OphysError: See :func:`add_imaging_to_nwbfile` and
+        :func:`airflow_provider_ophys.nwb.files.write_nwbfile`.
+    """
+    given = load_metadata(metadata)
+
+    def add(target: NWBFile) -> None:
+        add_imaging_to_nwbfile(
+            imaging,
+            target,
+            given,
+            photon_series_type=photon_series_type,
+            metadata_key=metadata_key,
+            parent_container=parent_container,
+            always_write_timestamps=always_write_timestamps,
+            iterator_options=iterator_options,
+        )
+
+    return write_nwbfile(
+        Path(nwbfile_path),
+        add,
+        metadata=validate_metadata(with_own_metadata(imaging, given)),
+        nwbfile=nwbfile,
+        overwrite=overwrite,
+        append=append_on_disk_nwbfile,
+        options=WriteOptions(
+            backend=backend,
+            backend_configuration=backend_configuration,
+            compression=compression,
+            memory_limit=memory_limit,
+            threads=threads,
+            validate=validate,
+        ),
+    ).nwbfile

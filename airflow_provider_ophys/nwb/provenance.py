@@ -1,0 +1,72 @@
+"""
+What made an object in an NWB file: recorded with the object, so that the same conversion is recognised later.
+
+The record is an attribute of the series' or table's group. NWB readers pass over attributes they do not know, an
+appended object brings its own, and it is read without touching an array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ophys import __version__
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.nwb.files import open_storage
+
+ATTRIBUTE = "airflow_provider_ophys"
+
+
+def conversion_digest(content: dict[str, Any]) -> str:
+    """
+    Return what tells one conversion from another.
+
+    :param content: JSON-able: the recording's fingerprint and every option that decides what is written.
+    """
+    content = content | {"major_version": __version__.split(".", maxsplit=1)[0]}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def record_conversion(root: Any, path: str, record: dict[str, Any]) -> None:
+    """
+    Attach a record to an object.
+
+    :param root: Root group of the open file.
+    :param path: Of the object's group.
+    :param record: JSON-able; its ``digest`` is what :func:`find_conversion` looks for.
+    """
+    root[path].attrs[ATTRIBUTE] = json.dumps(record, sort_keys=True)
+
+
+def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:
+    """
+    Return the record of a conversion in a file on disk, or ``None`` if that conversion did not write there.
+
+    What cannot be read as HDF5 or Zarr was not written by it either.
+    """
+    try:
+        storage = open_storage(path)
+        with storage.open_groups(path, "r") as root:
+            records = [json.loads(text) for group in _groups(root) if (text := group.attrs.get(ATTRIBUTE))]
+    except (SourceDataError, OSError):
+        return None
+    return next((record for record in records if record["digest"] == digest), None)
+
+
+def _groups(root: Any) -> Iterator[Any]:
+    """Yield the groups in which series and tables are: those of the acquisition and of processing modules."""
+    for section in ("acquisition", "processing"):
+        if section in root:
+            yield from _below(root[section])
+
+
+def _below(group: Any) -> Iterator[Any]:
+    for name in group:
+        member = group[name]
+        if not hasattr(member, "shape"):
+            yield member
+            yield from _below(member)

@@ -1,0 +1,146 @@
+"""
+An output appears at its path whole or not at all.
+
+It is written to a hidden neighbour, ``.<stem>.part<suffix>``, and moved to its path when it is complete: an atomic rename
+within one file system. A lock file beside it keeps two writers of the same output apart, on one machine and on
+network file systems that pass locks on, and makes what a killed writer left behind safe to remove.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError
+
+# linux/fs.h and fcntl.h; Python has no wrapper of renameat2.
+RENAME_EXCHANGE = 2
+AT_FDCWD = -100
+
+
+def check_output_folder(path: Path) -> None:
+    """
+    Check that an output can be made at a path.
+
+    :raises OutputFolderError: If its folder does not exist, is no folder, or may not be written to.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputFolderError(f"The output folder {folder} does not exist. Create it, or correct nwbfile_path.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputFolderError(f"The output folder {folder} is not writable for this worker. Check its owner.")
+
+
+@contextmanager
+def publishing(path: Path, *, replace: bool) -> Iterator[Path]:
+    """
+    Hand out the path of a part to write, and move the part to ``path`` when the block ends well.
+
+    After an error nothing is left of the part, and what was at ``path`` is still there.
+
+    :param path: Where the output goes: a file or a folder.
+    :param replace: Whether what is at ``path`` may be replaced.
+    :raises OutputBusyError: If another process is writing the same output.
+    :raises OutputExistsError: If ``path`` exists and must not be replaced.
+    """
+    # With the same suffix: pynwb tells HDF5 from other files by it.
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    with _locked(path):
+        _remove(part)
+        try:
+            yield part
+            _sync(part)
+            _move(part, path, replace=replace)
+        finally:
+            # After a replacement this is the old output; after an error, the unfinished new one.
+            _remove(part)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise OutputBusyError(
+                f"Another task is writing {path} at this moment. Try again when it is done; if both are meant to "
+                "run, give them different outputs."
+            ) from error
+        # The writer before us may have removed the file between our open and our lock.
+        if _is_same_file(lock, descriptor):
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _move(part: Path, path: Path, *, replace: bool) -> None:
+    if not replace and os.path.lexists(path):
+        raise OutputExistsError(f"{path} appeared while this conversion was writing; it was left as it is.")
+    if part.is_dir() and path.is_dir():
+        _exchange(part, path)
+    else:
+        part.replace(path)
+    _sync_folder(path.parent)
+
+
+def _exchange(part: Path, path: Path) -> None:
+    """Swap two folders: a rename cannot replace a folder that is not empty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(path))
+    # A file system that cannot swap (some network shares): for a moment there is nothing at the path.
+    aside = path.with_name(f".{path.name}.old")
+    _remove(aside)
+    path.rename(aside)
+    part.rename(path)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(part: Path) -> None:
+    """Have the content on the disk before the name: after a power failure the name must not show an empty file."""
+    files = [part] if part.is_file() else [file for file in part.rglob("*") if file.is_file()]
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

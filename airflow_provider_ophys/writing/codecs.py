@@ -1,0 +1,130 @@
+"""
+Compression of HDF5 chunks with HDF5's standard filters, in our own threads.
+
+HDF5 compresses one chunk after the other under a global lock; chunks that we encode ourselves are only stored by
+it. What is stored is what the filters shuffle and deflate would make, so every HDF5 reader can read it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    from isal.isal_zlib import compress as _compress_fast
+except ImportError:  # isal has no wheel for this platform
+    from zlib import compress as _compress_fast
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+
+Deflate = Callable[["Bytes"], bytes]
+
+# Shot noise leaves nothing for LZ77 to find in it, and a Huffman-only coder then makes less of it; what LZ77
+# shrinks this much is not noise, so trying the other coder is a waste of time.
+NOISE_RATIO = 4.0
+
+# Decoders ignore the level in the file; 4 is what HDF5 itself writes by default.
+LABEL_LEVEL = 4
+
+
+def deflate_fast(data: Bytes) -> bytes:
+    """Compress into a zlib stream at some hundred megabytes per second."""
+    return _compress_fast(data, 1)
+
+
+def deflate_small(data: Bytes) -> bytes:
+    """Compress into the smaller of two zlib streams: with repeats found, or with a Huffman coder alone."""
+    with_repeats = deflate_fast(data)
+    if len(with_repeats) * NOISE_RATIO < data.nbytes:
+        return with_repeats
+    coder = zlib.compressobj(level=4, strategy=zlib.Z_HUFFMAN_ONLY)
+    huffman_only = coder.compress(data) + coder.flush()
+    return min(with_repeats, huffman_only, key=len)
+
+
+@dataclass(frozen=True)
+class HDF5Codec:
+    """
+    How the chunks of one dataset are compressed.
+
+    :param filters: Keyword arguments of ``h5py.Group.create_dataset`` that declare the same filters in the file.
+    :param shuffle: Whether bytes of equal significance are gathered before they are compressed.
+    :param deflate: The compressor; ``None`` stores chunks as they are.
+    """
+
+    filters: dict[str, Any]
+    shuffle: bool
+    deflate: Deflate | None
+
+    def encode(self, chunk: NDArray[Any], scratch: Bytes) -> bytes:
+        """
+        Encode one whole chunk.
+
+        :param chunk: C-contiguous.
+        :param scratch: As many bytes as the chunk has; overwritten.
+        """
+        data = chunk.reshape(-1).view(np.uint8)
+        if self.deflate is None:
+            return data.tobytes()
+        if self.shuffle:
+            planes = scratch.reshape(chunk.itemsize, -1)
+            np.copyto(planes, data.reshape(-1, chunk.itemsize).T)
+            data = scratch
+        return self.deflate(data)
+
+
+def hdf5_codec(method: str, level: int | None, itemsize: int) -> HDF5Codec | None:
+    """
+    Return the codec of a compression method, or ``None`` for one that HDF5 itself must apply.
+
+    :param method: ``"fast"``, ``"small"``, ``"none"``, ``"gzip"`` or ``"lzf"``.
+    :param level: Deflate level, for ``"gzip"`` only; default 4.
+    :param itemsize: Bytes per element; shuffling single bytes would do nothing.
+    """
+    if method == "none":
+        return HDF5Codec(filters={}, shuffle=False, deflate=None)
+    shuffle = itemsize > 1
+    if method == "gzip":
+        level = LABEL_LEVEL if level is None else level
+        return HDF5Codec(
+            _deflate_filters(level, shuffle=shuffle), shuffle, lambda data: zlib.compress(data, level)
+        )
+    presets: dict[str, Deflate] = {"fast": deflate_fast, "small": deflate_small}
+    if method in presets:
+        return HDF5Codec(_deflate_filters(LABEL_LEVEL, shuffle=shuffle), shuffle, presets[method])
+    return None
+
+
+def _deflate_filters(level: int, *, shuffle: bool) -> dict[str, Any]:
+    return {"compression": "gzip", "compression_opts": level, "shuffle": shuffle}
+
+
+def zarr_codecs(method: str, level: int | None) -> list[Any]:
+    """
+    Return the Zarr (format 3) compressors of a compression method.
+
+    :param method: ``"fast"``, ``"small"``, ``"none"``, ``"zstd"``, ``"gzip"`` or ``"blosc"``.
+    :param level: For the last three; their own default if not given.
+    """
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+    match method:
+        case "fast":
+            return [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")]
+        case "small":
+            return [BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle")]
+        case "zstd":
+            return [ZstdCodec() if level is None else ZstdCodec(level=level)]
+        case "gzip":
+            return [GzipCodec() if level is None else GzipCodec(level=level)]
+        case "blosc":
+            return [BloscCodec() if level is None else BloscCodec(clevel=level)]
+        case _:
+            return []

@@ -1,0 +1,92 @@
+"""Chunks into an HDF5 dataset, encoded by our own threads where we know its filters."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+    from airflow_provider_ophys.writing.codecs import HDF5Codec
+
+Chunks = list[tuple[tuple[int, ...], bytes]]
+
+# Image stacks are transposed frame by frame, which keeps a frame in the CPU's cache; a flat array is not.
+IMAGE_STACK_AXES = 3
+
+
+class HDF5Sink:
+    """
+    Stores encoded chunks directly; HDF5 neither compresses nor copies them.
+
+    :param dataset: Chunked, allocated with the codec's filters, of native byte order.
+    :param codec: What its filters are.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, codec: HDF5Codec) -> None:
+        self._dataset = dataset
+        self._codec = codec
+        self._shape = tuple(dataset.shape)
+        self._chunks = tuple(dataset.chunks)
+        self._dtype = dataset.dtype
+        self._scratch = threading.local()
+        self.rows_per_task = self._chunks[0]
+
+    def encode(self, block: NDArray[Any], start: int) -> Chunks:
+        """Encode the chunks that hold these rows; those at an edge are padded with zeros, as HDF5 does."""
+        encoded: Chunks = []
+        for offsets in itertools.product(
+            *(range(0, length, step) for length, step in zip(self._shape[1:], self._chunks[1:], strict=True))
+        ):
+            part = block[
+                :,
+                *(slice(offset, offset + step) for offset, step in zip(offsets, self._chunks[1:], strict=True)),
+            ]
+            chunk, scratch = self._thread_scratch()
+            if part.shape != self._chunks:
+                chunk[...] = 0
+            filled = chunk[tuple(slice(0, length) for length in part.shape)]
+            if block.ndim >= IMAGE_STACK_AXES:
+                for target, frame in zip(filled, part, strict=True):
+                    np.copyto(target, frame)
+            else:
+                np.copyto(filled, part)
+            encoded.append(((start, *offsets), self._codec.encode(chunk, scratch)))
+        return encoded
+
+    def write(self, encoded: Chunks) -> None:
+        """Store encoded chunks at their offsets."""
+        for offsets, data in encoded:
+            self._dataset.id.write_direct_chunk(offsets, data)
+
+    def _thread_scratch(self) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        if not hasattr(self._scratch, "chunk"):
+            self._scratch.chunk = np.zeros(self._chunks, dtype=self._dtype)
+            self._scratch.shuffled = np.empty(self._scratch.chunk.nbytes, dtype=np.uint8)
+        return self._scratch.chunk, self._scratch.shuffled
+
+
+class HDF5FilterSink:
+    """
+    Hands slabs to HDF5, which applies filters that we do not encode ourselves, one chunk after the other.
+
+    :param dataset: Chunked and allocated.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.rows_per_task = dataset.chunks[0]
+
+    def encode(self, block: NDArray[Any], start: int) -> tuple[int, NDArray[Any]]:
+        """Bring the rows into the order in memory that HDF5 wants."""
+        return start, np.ascontiguousarray(block, dtype=self._dataset.dtype)
+
+    def write(self, encoded: tuple[int, NDArray[Any]]) -> None:
+        """Write the rows."""
+        start, rows = encoded
+        self._dataset[start : start + rows.shape[0]] = rows

@@ -1,0 +1,232 @@
+"""
+Arrays that are too big for memory, read in slabs along their first axis.
+
+They are hdmf data chunk iterators, so anyone's ``NWBHDF5IO`` or ``NWBZarrIO`` can write an NWBFile that holds
+them; our own pipeline lets pynwb only allocate them and fills them afterwards. The one place where the axes of
+roiextractors (rows before columns) become those of NWB (x, the image column, before y, the row).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hdmf.data_utils import GenericDataChunkIterator
+
+from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+DEFAULT_BUFFER_GB = 1.0
+DEFAULT_CHUNK_MB = 10.0
+MASK_CHUNK_MB = 1.0
+
+
+def swap_image_axes(frames: Array) -> Array:
+    """Turn (n, rows, columns[, planes]) into NWB's (n, columns, rows[, planes]), as a view."""
+    return np.swapaxes(frames, 1, 2)
+
+
+class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
+    """
+    An array that is read in slabs along its first axis.
+
+    :param options: Those of hdmf's ``GenericDataChunkIterator``: ``buffer_gb``, ``buffer_shape``, ``chunk_mb``,
+        ``chunk_shape``, ``display_progress``, ``progress_bar_class``, ``progress_bar_options``.
+    :raises ConfigurationError: If the options contradict each other or do not fit the array.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.filled_later = False
+        for option in ("buffer_shape", "chunk_shape"):
+            if options.get(option) is not None:
+                options[option] = tuple(options[option])
+        try:
+            super().__init__(**options)
+        except (AssertionError, TypeError) as error:
+            raise ConfigurationError(f"The iterator options {options!r} do not fit the data: {error}") from error
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Array:
+        """
+        Read the slab [start, stop) of the first axis, in NWB's axis order.
+
+        May return a view that is neither contiguous nor of native byte order; its dtype is otherwise ``dtype``.
+        """
+
+    def __next__(self) -> Any:
+        if self.filled_later:
+            # pynwb then declares the dataset with its shape, dtype and chunks, and writes none of it.
+            raise StopIteration
+        return super().__next__()
+
+    def _get_data(self, selection: tuple[slice, ...]) -> Array:
+        first, *others = selection
+        return np.ascontiguousarray(self.read(first.start, first.stop)[:, *others], dtype=self.dtype)
+
+
+class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
+    """
+    The samples of a movie, (time, columns, rows[, planes]), read from an imaging extractor.
+
+    :param imaging_extractor: A roiextractors ``ImagingExtractor``; never read by two threads at once.
+    :param buffer_gb: Most that one read may hold, in gigabytes (10^9 bytes); default 1.
+    :param buffer_shape: That as a shape: a whole multiple of the chunk.
+    :param chunk_mb: Size of a stored chunk in megabytes (10^6 bytes); default 10. A chunk is as many whole
+        frames (of one plane) as fit, at least one.
+    :param chunk_shape: That as a shape: (samples, columns, rows[, planes]).
+    :param display_progress: Show a progress bar.
+    :param progress_bar_class: Instead of ``tqdm.tqdm``.
+    :param progress_bar_options: Keyword arguments of the progress bar.
+    :raises ConfigurationError: If options contradict each other or do not fit the movie.
+    """
+
+    def __init__(  # noqa: PLR0917 - the signature is the reference writer's
+        self,
+        imaging_extractor: Any,
+        buffer_gb: float | None = None,
+        buffer_shape: tuple[int, ...] | None = None,
+        chunk_mb: float | None = None,
+        chunk_shape: tuple[int, ...] | None = None,
+        display_progress: bool = False,  # noqa: FBT001
+        progress_bar_class: Callable[..., Any] | None = None,
+        progress_bar_options: dict[str, Any] | None = None,
+    ) -> None:
+        if buffer_gb is not None and chunk_mb is not None and chunk_mb * 1e6 > buffer_gb * 1e9:
+            raise ConfigurationError(
+                f"chunk_mb ({chunk_mb}) is more than buffer_gb ({buffer_gb}). A buffer holds whole chunks."
+            )
+        self.imaging_extractor = imaging_extractor
+        self._num_samples = int(imaging_extractor.get_num_samples())
+        super().__init__(
+            buffer_gb=buffer_gb,
+            buffer_shape=buffer_shape,
+            chunk_mb=chunk_mb,
+            chunk_shape=chunk_shape,
+            display_progress=display_progress,
+            progress_bar_class=progress_bar_class,
+            progress_bar_options=progress_bar_options,
+        )
+
+    def read(self, start: int, stop: int) -> Array:
+        """
+        Read samples [start, stop).
+
+        :raises SourceDataError: If the extractor cannot, or returns fewer than it promised.
+        """
+        source = type(self.imaging_extractor).__name__
+        try:
+            # Some extractors do not clamp at the end but make samples up.
+            series = self.imaging_extractor.get_series(start, min(stop, self._num_samples))
+        except Exception as error:
+            raise SourceDataError(
+                f"{source} cannot read samples {start} to {stop - 1}: {type(error).__name__}: {error}. "
+                "Check that the recording is complete."
+            ) from error
+        if series.shape[0] != stop - start:
+            raise SourceDataError(
+                f"{source} returned {series.shape[0]} samples instead of {stop - start} from sample {start} on, "
+                f"of {self._num_samples} that it announced. Check that the recording is complete."
+            )
+        return swap_image_axes(series)
+
+    def _get_maxshape(self) -> tuple[int, ...]:
+        rows, columns, *planes = self.imaging_extractor.get_sample_shape()
+        return (self._num_samples, columns, rows, *planes)
+
+    def _get_dtype(self) -> np.dtype[Any]:
+        # ImageJ's TIFFs are big-endian; Zarr and most readers want the machine's own order.
+        dtype: np.dtype[Any] = np.dtype(self.imaging_extractor.get_dtype()).newbyteorder("=")
+        return dtype
+
+    def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
+        num_samples, columns, rows, *planes = self.maxshape
+        fitting = int(chunk_mb * 1e6 / (columns * rows * self.dtype.itemsize))
+        return (max(1, min(fitting, num_samples)), columns, rows, *(1 for _ in planes))
+
+    def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
+        num_samples, *sample_shape = self.maxshape
+        chunk_samples = self.chunk_shape[0]
+        row_bytes = math.prod(sample_shape) * self.dtype.itemsize
+        chunks = max(1, int(buffer_gb * 1e9 / (chunk_samples * row_bytes)))
+        return (min(chunk_samples * chunks, num_samples), *sample_shape)
+
+
+class ArrayDataChunkIterator(BulkDataChunkIterator):
+    """
+    An array that is there already, in memory or memory-mapped, such as traces of shape (time, ROIs).
+
+    :param array: Anything with ``shape``, ``dtype`` and slicing; at least one axis, none of length 0.
+    :param options: As for :class:`BulkDataChunkIterator`.
+    """
+
+    def __init__(self, array: Any, **options: Any) -> None:
+        self.array = array
+        super().__init__(**options)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Read the slab [start, stop) of the first axis."""
+        return np.asarray(self.array[start:stop])
+
+    def _get_maxshape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    def _get_dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype).newbyteorder("=")
+        return dtype
+
+
+class ImageMaskDataChunkIterator(BulkDataChunkIterator):
+    """
+    The image masks of a segmentation, (ROIs, columns, rows[, planes]), made dense a few ROIs at a time.
+
+    :param segmentation_extractor: A roiextractors ``SegmentationExtractor`` with at least one ROI.
+    :param options: As for :class:`BulkDataChunkIterator`; ``chunk_mb`` is 1 by default, so that showing one
+        ROI does not mean reading a hundred.
+    """
+
+    def __init__(self, segmentation_extractor: Any, **options: Any) -> None:
+        self.segmentation_extractor = segmentation_extractor
+        self._roi_ids = list(segmentation_extractor.get_roi_ids())
+        if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
+            options["chunk_mb"] = MASK_CHUNK_MB
+        super().__init__(**options)
+
+    def read(self, start: int, stop: int) -> Array:
+        """
+        Read the masks of ROIs [start, stop).
+
+        :raises SourceDataError: If the extractor cannot make them.
+        """
+        try:
+            masks = self.segmentation_extractor.get_roi_image_masks(roi_ids=self._roi_ids[start:stop])
+        except Exception as error:
+            raise SourceDataError(
+                f"{type(self.segmentation_extractor).__name__} cannot read the image masks of ROIs {start} to "
+                f"{stop - 1}: {type(error).__name__}: {error}. Check that the segmentation is complete."
+            ) from error
+        # The extractor's masks have the ROI last: (rows, columns[, planes], ROIs).
+        return swap_image_axes(np.moveaxis(np.asarray(masks), -1, 0))
+
+    def _get_maxshape(self) -> tuple[int, ...]:
+        return (len(self._roi_ids), *self.read(0, 1).shape[1:])
+
+    def _get_dtype(self) -> np.dtype[Any]:
+        return self.read(0, 1).dtype.newbyteorder("=")
+
+    def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
+        num_rois, *mask_shape = self.maxshape
+        fitting = int(chunk_mb * 1e6 / (math.prod(mask_shape) * self.dtype.itemsize))
+        return (max(1, min(fitting, num_rois)), *mask_shape)
+
+    def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
+        num_rois, *mask_shape = self.maxshape
+        chunks = max(1, int(buffer_gb * 1e9 / (math.prod(self.chunk_shape) * self.dtype.itemsize)))
+        return (min(self.chunk_shape[0] * chunks, num_rois), *mask_shape)

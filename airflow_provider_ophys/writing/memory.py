@@ -1,0 +1,154 @@
+"""What this process may still use: memory under every limit that counts, and CPUs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+DEFAULT_LIMIT_BYTES = 256 * 2**20
+DEFAULT_FRACTION = 0.25
+
+# cgroup v1 reports "no limit" as a page-rounded 2^63; anything near that is no limit.
+NO_LIMIT = 2**60
+
+
+def memory_budget(
+    memory_limit: int | None = None,
+    *,
+    default_limit: int = DEFAULT_LIMIT_BYTES,
+    fraction: float = DEFAULT_FRACTION,
+) -> int:
+    """
+    Decide how many bytes a conversion may use beyond its imports.
+
+    :param memory_limit: The user's own limit in bytes, taken as it is.
+    :param default_limit: Without one: never more than this many bytes.
+    :param fraction: Without one: never more than this share of what is available.
+    """
+    if memory_limit is not None:
+        return memory_limit
+    return min(default_limit, int(available_memory() * fraction))
+
+
+def available_memory() -> int:
+    """
+    Return the bytes that this process may still allocate: the least that any limit leaves.
+
+    Looks at the machine (``MemAvailable``) and at every cgroup above this process, version 1 and 2. A plain
+    ``psutil.virtual_memory()`` does not see the latter, so it promises a container the memory of its host.
+    """
+    return min([int(psutil.virtual_memory().available), *_left_in_cgroups()])
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may run on, which is not the machine's number."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _left_in_cgroups(proc: Path = Path("/proc/self")) -> Iterator[int]:
+    for folder, limit_names, usage_name in _cgroup_folders(proc):
+        limits = [limit for name in limit_names if (limit := _read_number(folder / name)) is not None]
+        usage = _read_number(folder / usage_name)
+        if limits and usage is not None and min(limits) < NO_LIMIT:
+            yield max(min(limits) - (usage - _reclaimable(folder)), 0)
+
+
+def _cgroup_folders(proc: Path) -> Iterator[tuple[Path, tuple[str, ...], str]]:
+    """Yield the memory cgroup of this process and those above it, with the names of their files."""
+    mounts = dict(_cgroup_mounts(proc))
+    for line in _read_lines(proc / "cgroup"):
+        _, controllers, path = line.split(":", 2)
+        limits: tuple[str, ...]
+        if controllers == "" and "v2" in mounts:
+            version, limits, usage = "v2", ("memory.max", "memory.high"), "memory.current"
+        elif "memory" in controllers.split(",") and "v1" in mounts:
+            version, limits, usage = "v1", ("memory.limit_in_bytes",), "memory.usage_in_bytes"
+        else:
+            continue
+        root, mount = mounts[version]
+        # In a container the path may be the host's: what the mount shows starts at the mount's root.
+        relative = path.removeprefix(root) if root != "/" else path
+        folder = mount / relative.strip("/")
+        while folder.is_relative_to(mount):
+            yield folder, limits, usage
+            folder = folder.parent
+
+
+def _cgroup_mounts(proc: Path) -> Iterator[tuple[str, tuple[str, Path]]]:
+    for line in _read_lines(proc / "mountinfo"):
+        fields, _, rest = line.partition(" - ")
+        root, mount = fields.split()[3:5]
+        kind, _, options = rest.split(" ", 2)
+        if kind == "cgroup2":
+            yield "v2", (root, Path(mount))
+        elif kind == "cgroup" and "memory" in options.split(","):
+            yield "v1", (root, Path(mount))
+
+
+def _reclaimable(folder: Path) -> int:
+    """Return the bytes of file cache that the kernel gives back before it refuses memory."""
+    for line in _read_lines(folder / "memory.stat"):
+        name, _, value = line.partition(" ")
+        if name in ("total_inactive_file", "inactive_file"):
+            return int(value)
+    return 0
+
+
+def _read_lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _read_number(file: Path) -> int | None:
+    text = "".join(_read_lines(file)).strip()
+    return int(text) if text.isdigit() else None
+
+
+class PeakMemory:
+    """
+    Measures the most memory that this process held beyond what it had at the start; a context manager.
+
+    Counts anonymous memory on Linux: the pages of memory-mapped recordings are the page cache's and are given
+    back on demand, so counting them would hide what a conversion really needs.
+    """
+
+    INTERVAL_SECONDS = 0.05
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ophys-peak-memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._start_bytes = _anonymous_bytes()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.peak_bytes = max(self.peak_bytes, _anonymous_bytes() - self._start_bytes)
+            if self._finished.wait(self.INTERVAL_SECONDS):
+                return
+
+
+def _anonymous_bytes() -> int:
+    for line in _read_lines(Path("/proc/self/status")):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return int(psutil.Process().memory_info().rss)
