@@ -78,13 +78,23 @@ class SubjectMetadata(_Section):
     weight: str | float | None = Field(None, description="Kilograms if a number.")
 
 
+class DeviceModelMetadata(_Section):
+    """A make of device, as in ``pynwb.device.DeviceModel``."""
+
+    name: str
+    manufacturer: str
+    model_number: str | None = None
+    description: str | None = None
+
+
 class DeviceMetadata(_Section):
     """A microscope or another device, as in ``pynwb.device.Device``."""
 
     name: str
     description: str | None = None
-    manufacturer: str | None = None
+    manufacturer: str | None = Field(None, description="NWB prefers that of a DeviceModel.")
     serial_number: str | None = None
+    device_model_metadata_key: str | None = None
 
 
 class OpticalChannelMetadata(_Section):
@@ -172,11 +182,16 @@ class Metadata(_Section):
 
     NWBFile: NWBFileMetadata | None = None
     Subject: SubjectMetadata | None = None
+    DeviceModels: dict[str, DeviceModelMetadata] = {}
     Devices: dict[str, DeviceMetadata] = {}
     Ophys: OphysMetadata = OphysMetadata()
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:
+        for key, device in self.Devices.items():
+            _check_reference(
+                f"Devices.{key}", "DeviceModels", device.device_model_metadata_key, self.DeviceModels
+            )
         for key, plane in self.Ophys.ImagingPlanes.items():
             _check_reference(f"Ophys.ImagingPlanes.{key}", "Devices", plane.device_metadata_key, self.Devices)
         for section in ("MicroscopySeries", "PlaneSegmentations"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from pynwb import NWBFile
-from pynwb.device import Device
+from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImagingPlane, OpticalChannel
 
 from airflow_provider_ophys.exceptions import MetadataError
@@ -60,7 +61,23 @@ def _add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) 
     device = PLACEHOLDER_DEVICE if metadata_key is None else metadata.Devices[metadata_key]
     if device.name in nwbfile.devices:
         return nwbfile.devices[device.name]
-    return nwbfile.create_device(**device.model_dump(exclude_none=True))
+    fields = device.model_dump(exclude_none=True, exclude={"device_model_metadata_key"})
+    with warnings.catch_warnings():
+        # NWB has moved the manufacturer to DeviceModel; the field of Device is still in the schema, and what a
+        # user's metadata says is written where the user says it.
+        warnings.filterwarnings("ignore", "The 'manufacturer' field is deprecated", DeprecationWarning)
+        return nwbfile.create_device(
+            **fields, model=_add_device_model(nwbfile, metadata, device.device_model_metadata_key)
+        )
+
+
+def _add_device_model(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> DeviceModel | None:
+    if metadata_key is None:
+        return None
+    model = metadata.DeviceModels[metadata_key]
+    if model.name in nwbfile.device_models:
+        return nwbfile.device_models[model.name]
+    return nwbfile.create_device_model(**model.model_dump(exclude_none=True))
 
 
 def find_entry[Entry](section: str, entries: dict[str, Entry], metadata_key: str | None) -> Entry | None:

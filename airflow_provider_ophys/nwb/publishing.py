@@ -96,7 +96,7 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
 def _move(part: Path, path: Path, *, replace: bool) -> None:
     if not replace and os.path.lexists(path):
         raise OutputExistsError(f"{path} appeared while this conversion was writing; it was left as it is.")
-    if part.is_dir() and path.is_dir():
+    if path.exists() and (part.is_dir() or path.is_dir()):
         _exchange(part, path)
     else:
         part.replace(path)
@@ -104,7 +104,7 @@ def _move(part: Path, path: Path, *, replace: bool) -> None:
 
 
 def _exchange(part: Path, path: Path) -> None:
-    """Swap two folders: a rename cannot replace a folder that is not empty."""
+    """Swap the two: a rename replaces neither a folder that is not empty nor a file by a folder."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0:
         return

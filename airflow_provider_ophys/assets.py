@@ -1,0 +1,30 @@
+"""What a finished task tells Airflow's assets: where its output is, and the facts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+
+
+def announce_output(operator: BaseOperator, context: Context, uri: str, facts: Mapping[str, Any]) -> None:
+    """
+    Put the facts about an output on the events of the task's outlets.
+
+    An ``Asset`` stands for all outputs of the task, so its event carries the facts; an ``AssetAlias`` gets the
+    output itself as an asset of its own, which suits one file per session.
+
+    :param operator: The task; its ``outlets`` are used as they are, none is added.
+    :param context: Of the running task.
+    :param uri: Of the output, for example ``file:///data/nwb/mouse1.nwb``.
+    :param facts: Plain JSON: what the task returns.
+    """
+    for outlet in operator.outlets:
+        if isinstance(outlet, AssetAlias):
+            context["outlet_events"][outlet].add(Asset(uri), extra=dict(facts))
+        elif isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = dict(facts)

@@ -1,0 +1,90 @@
+"""What Airflow is told of this package: a literal without imports, for it is read in every process."""
+
+
+def get_provider_info() -> dict[str, object]:
+    """Return the description of the provider, as ``airflow/provider_info.schema.json`` wants it."""
+    return {
+        "package-name": "airflow-provider-ophys",
+        "name": "Optical physiology",
+        "description": "Turns calcium-imaging recordings into archived NWB files.",
+        "integrations": [
+            {
+                "integration-name": "NWB",
+                "external-doc-url": "https://www.nwb.org/",
+                "tags": ["software"],
+            },
+        ],
+        "operators": [
+            {
+                "integration-name": "NWB",
+                "python-modules": [
+                    "airflow_provider_ophys.operators.imaging",
+                    "airflow_provider_ophys.operators.segmentation",
+                    "airflow_provider_ophys.operators.staging",
+                ],
+            },
+        ],
+        "sensors": [
+            {
+                "integration-name": "NWB",
+                "python-modules": ["airflow_provider_ophys.sensors.acquisition"],
+            },
+        ],
+        "hooks": [
+            {
+                "integration-name": "NWB",
+                "python-modules": ["airflow_provider_ophys.hooks.s3"],
+            },
+        ],
+        "triggers": [
+            {
+                "integration-name": "NWB",
+                "python-modules": ["airflow_provider_ophys.triggers.acquisition"],
+            },
+        ],
+        "config": {
+            "ophys": {
+                "description": "Defaults for all conversions that do not say otherwise.",
+                "options": {
+                    "memory_limit": {
+                        "description": (
+                            "Most memory that one conversion has in flight beyond its imports, in bytes or with "
+                            "a unit. More than this makes nothing faster.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "1GiB",
+                        "default": "256MiB",
+                    },
+                    "memory_fraction": {
+                        "description": (
+                            "Most of the memory that the worker has left (under every limit of the machine and "
+                            "of its cgroups) that one conversion has in flight, between 0 and 1.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "0.5",
+                        "default": "0.25",
+                    },
+                    "threads": {
+                        "description": (
+                            "Threads that encode one conversion; 0 is one per CPU that the worker may use.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "4",
+                        "default": "0",
+                    },
+                    "compression": {
+                        "description": (
+                            "Compression of all big datasets that do not name their own: fast, small or none.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "small",
+                        "default": "fast",
+                    },
+                },
+            },
+        },
+    }

@@ -1,0 +1,151 @@
+"""What both write operators share: their options, their settings and what becomes of the result."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
+
+from airflow.sdk import BaseOperator, conf
+
+from airflow_provider_ophys.assets import announce_output
+from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.backend import Compression
+from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
+from airflow_provider_ophys.retries import fail_without_retry
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
+    from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults
+
+SECTION = "ophys"
+
+
+class ConversionOperator(BaseOperator):
+    """
+    Writes one part of a recording to an NWB file; the options that movies and segmentations share.
+
+    All options are template fields and take XCom results; each is checked when the task runs, before any work.
+
+    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
+    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ...
+    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write; its parent folder must exist.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
+    :param backend: ``"hdf5"`` or ``"zarr"``. Default: HDF5 for a new file; appending takes that of the file.
+    :param backend_configuration: Storage per dataset, such as
+        ``{"acquisition/TwoPhotonSeries/data": {"chunk_shape": [64, 128, 128]}}``.
+    :param compression: ``"fast"``, ``"small"`` or ``"none"``. Default: ``[ophys] compression``.
+    :param if_exists: What to do when there is something at ``nwbfile_path``. ``"reuse"`` (default) returns it if
+        this very conversion wrote it, and fails otherwise; ``"fail"``; ``"overwrite"``; ``"append"`` adds to it,
+        unless this very conversion did so before.
+    :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
+        ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
+    :param threads: Encoding threads. Default: ``[ophys] threads``.
+    :param validate: Check the file against the NWB schema before it is published.
+    """
+
+    template_fields: Sequence[str] = (
+        "extractor",
+        "extractor_kwargs",
+        "nwbfile_path",
+        "metadata",
+        "backend",
+        "backend_configuration",
+        "compression",
+        "if_exists",
+        "memory_limit",
+        "threads",
+        "validate",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "extractor_kwargs": "json",
+        "metadata": "json",
+        "backend_configuration": "json",
+        "iterator_options": "json",
+    }
+    ui_color = "#d5e8d4"
+
+    conversion_class: ClassVar[type[Conversion]]
+
+    def __init__(
+        self,
+        *,
+        extractor: str,
+        extractor_kwargs: Mapping[str, Any] | None = None,
+        nwbfile_path: str,
+        metadata: object = None,
+        backend: str | None = None,
+        backend_configuration: Mapping[str, Any] | None = None,
+        compression: str | None = None,
+        if_exists: str = "reuse",
+        memory_limit: int | str | None = None,
+        threads: int | str | None = None,
+        validate: bool | str = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.extractor = extractor
+        self.extractor_kwargs = extractor_kwargs
+        self.nwbfile_path = nwbfile_path
+        self.metadata = metadata
+        self.backend = backend
+        self.backend_configuration = backend_configuration
+        self.compression = compression
+        self.if_exists = if_exists
+        self.memory_limit = memory_limit
+        self.threads = threads
+        self.validate = validate
+        self._stop: threading.Event | None = None
+
+    @abstractmethod
+    def _convert(self, conversion: Any, circumstances: Circumstances) -> ImagingResult | SegmentationResult:
+        """Run the conversion of this operator's kind."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Convert, and return what was written, as plain JSON."""
+        with fail_without_retry():
+            conversion = self.conversion_class.from_options(
+                {option: getattr(self, option) for option in self.template_fields}
+            )
+            result = self._convert(conversion, self._circumstances()).to_json()
+        self.log.info("%s: %s", "Reused" if result["reused"] else "Wrote", result)
+        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
+        return result
+
+    def on_kill(self) -> None:
+        """Tell the writing threads to stop: Airflow lets ``execute`` run on for five seconds, then kills."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _circumstances(self) -> Circumstances:
+        from airflow_provider_ophys.nwb.conversion import Circumstances
+
+        self._stop = threading.Event()
+        return Circumstances(defaults=_platform_defaults(), stop=self._stop)
+
+
+def _platform_defaults() -> Defaults:
+    """Read the section ``[ophys]`` of Airflow's configuration."""
+    from airflow_provider_ophys.nwb.conversion import Defaults
+
+    try:
+        return Defaults(
+            memory_limit=parse_bytes(conf.get(SECTION, "memory_limit", fallback="256MiB")),
+            memory_fraction=conf.getfloat(SECTION, "memory_fraction", fallback=0.25),
+            threads=conf.getint(SECTION, "threads", fallback=0) or None,
+            compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"
+        ) from error
+
+
+def _known_compression(value: str) -> Compression:
+    if value not in get_args(Compression):
+        raise ValueError(f"compression is {value!r}; write one of {', '.join(get_args(Compression))}")
+    return cast("Compression", value)

@@ -1,0 +1,62 @@
+"""Write a movie to an NWB file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_ophys.models.conversion import ImagingConversion
+from airflow_provider_ophys.operators.conversion import ConversionOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_ophys.models.result import ImagingResult
+    from airflow_provider_ophys.nwb.conversion import Circumstances
+
+
+class WriteImagingOperator(ConversionOperator):
+    """
+    Writes a movie to an NWB file, with everything that :class:`ConversionOperator` says.
+
+    Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_samples``, ``sample_shape`` (columns,
+    rows[, planes]), ``dtype``, ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and
+    ``validation``; the same is on the event of the outlet asset.
+
+    :param photon_series_type: ``"TwoPhotonSeries"`` or ``"OnePhotonSeries"``.
+    :param metadata_key: Which of ``Ophys.MicroscopySeries``; may be left out if there is at most one.
+    :param parent_container: ``"acquisition"``, or ``"processing/ophys"`` for a motion-corrected movie.
+    :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
+    :param iterator_options: ``chunk_mb``, ``chunk_shape``, ``buffer_gb``, ``buffer_shape``,
+        ``display_progress``, ``progress_bar_options``.
+    """
+
+    template_fields: Sequence[str] = (
+        *ConversionOperator.template_fields,
+        "photon_series_type",
+        "metadata_key",
+        "parent_container",
+        "always_write_timestamps",
+        "iterator_options",
+    )
+    conversion_class = ImagingConversion
+
+    def __init__(
+        self,
+        *,
+        photon_series_type: str = "TwoPhotonSeries",
+        metadata_key: str | None = None,
+        parent_container: str = "acquisition",
+        always_write_timestamps: bool | str = False,
+        iterator_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.photon_series_type = photon_series_type
+        self.metadata_key = metadata_key
+        self.parent_container = parent_container
+        self.always_write_timestamps = always_write_timestamps
+        self.iterator_options = iterator_options
+
+    def _convert(self, conversion: ImagingConversion, circumstances: Circumstances) -> ImagingResult:
+        from airflow_provider_ophys.nwb.conversion import convert_imaging
+
+        return convert_imaging(conversion, circumstances)

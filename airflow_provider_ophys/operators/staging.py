@@ -1,0 +1,121 @@
+"""Publishing finished NWB files in S3."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from threading import Event
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import Asset, AssetAlias, BaseOperator
+
+from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.retries import fail_without_retry
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class StageToS3Operator(BaseOperator):
+    """
+    Upload a finished NWB file or Zarr tree to S3 and verify every object against the server's listing.
+
+    Whoever reads the bucket sees all of it or none of it: a file appears when it is whole, and a tree cannot be
+    opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
+
+    The result, in XCom and on the event of each outlet asset, is plain JSON: ``s3_uri``, ``objects``,
+    ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content) and ``elapsed_seconds``.
+    An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
+
+    :param source: Path of the file or tree, or the result of a write operator (``write.output``).
+    :param destination: Where it goes, ``s3://bucket/prefix/``; the name of the source is added.
+    :param aws_conn_id: Id of the Airflow connection of type ``aws``. None leaves the search for credentials to
+        boto3.
+    :param region_name: Region of the bucket; by default the connection's.
+    :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
+    :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
+        lacks are then deleted. Without it the task fails when it finds other content, and leaves that as it is.
+    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param allow_insecure_http: Whether data may go over plain http to another machine.
+
+    A missing or unsuitable source, a wrong destination, connection, bucket or right, and other content at the
+    destination fail the task at once; what another try may mend keeps the task's retries.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "destination",
+        "aws_conn_id",
+        "region_name",
+        "verify",
+        "overwrite",
+    )
+    ui_color = "#d9e8c9"
+
+    def __init__(
+        self,
+        *,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        destination: str,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        overwrite: bool = False,
+        max_concurrency: int = 16,
+        allow_insecure_http: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.destination = destination
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.overwrite = overwrite
+        self.max_concurrency = max_concurrency
+        self.allow_insecure_http = allow_insecure_http
+        # Made in execute(): operators are copied while a DAG is built, which an event does not survive.
+        self._stopped: Event | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish the source; return what was done."""
+        from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+
+        self._stopped = Event()
+        with fail_without_retry():
+            hook = OphysS3Hook(
+                self.aws_conn_id,
+                region_name=self.region_name,
+                verify=self.verify,
+                max_concurrency=self.max_concurrency,
+                allow_insecure_http=self.allow_insecure_http,
+            )
+            overwrite = _flag("overwrite", self.overwrite)
+            staged = hook.publish(self.source, self.destination, overwrite=overwrite, stopped=self._stopped)
+            result = staged.to_json()
+        self._tell_outlets(context, result)
+        return result
+
+    def on_kill(self) -> None:
+        """End the upload after the requests under way, and remove what is unfinished."""
+        if self._stopped is not None:
+            self._stopped.set()
+
+    def _tell_outlets(self, context: Context, result: dict[str, Any]) -> None:
+        # Asset URIs have the syntax of URLs, which keys need not have.
+        uri = quote(result["s3_uri"], safe="/:!$&'()*+,;=@")
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = result
+            elif isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].add(Asset(uri), extra=result)
+
+
+def _flag(name: str, value: object) -> bool:
+    """Read a yes or no that a template may have turned into text: any text would count as yes."""
+    if isinstance(value, bool):
+        return value
+    if str(value) in ("True", "true", "False", "false"):
+        return str(value) in ("True", "true")
+    raise ConfigurationError(f"{name} is {value!r}. Give True or False.")

@@ -1,0 +1,34 @@
+"""
+Copy each finished NWB file to the archive as well: a DAG scheduled on the asset of NWB files.
+
+Any task with the asset ``ophys_nwb_files`` among its outlets starts it. The Airflow Variable
+``ophys_archive_destination`` says where the archive is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_provider_ophys.operators.staging import StageToS3Operator
+from ophys_conversion import NWB_FILES
+
+
+@dag(schedule=[NWB_FILES], catchup=False, tags=["ophys"], doc_md=__doc__)
+def ophys_archive() -> None:
+    """Archive what was just finished."""
+
+    @task
+    def finished(triggering_asset_events: Any = None) -> list[str]:
+        """List the files that this run is for, each once."""
+        events = [event for events in triggering_asset_events.values() for event in events]
+        return sorted({event.extra["source"] for event in events})
+
+    StageToS3Operator.partial(
+        task_id="archive",
+        destination="{{ var.value.get('ophys_archive_destination', 's3://ophys-nwb/archive/') }}",
+    ).expand(source=finished())
+
+
+ophys_archive()

@@ -1,0 +1,88 @@
+"""
+What happens to one acquisition folder, whichever DAG found it: plan, write the movie, add the ROIs, stage.
+
+Each folder holds a ``session.yaml`` that says what was recorded:
+
+.. code-block:: yaml
+
+    metadata:                     # NWB metadata: NWBFile, Subject, Devices, Ophys
+      NWBFile:
+        session_start_time: "2026-11-22T09:30:00+01:00"
+    imaging:
+      extractor: ScanImageImagingExtractor
+      extractor_kwargs: {file_path: movie.tif}       # paths are relative to the folder
+    segmentation:                 # may be left out
+      extractor: Suite2pSegmentationExtractor
+      extractor_kwargs: {folder_path: suite2p}
+
+Set the Airflow Variables ``ophys_output_root`` and ``ophys_destination`` to say where results go.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset, Variable, XComArg, chain, task, task_group
+
+from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
+from airflow_provider_ophys.operators.staging import StageToS3Operator
+
+# An event on this asset means: one more NWB file is finished, and verified in S3.
+NWB_FILES = Asset("ophys_nwb_files")
+
+
+@task(multiple_outputs=True)
+def plan(folder: dict[str, Any]) -> dict[str, Any]:
+    """Read the folder's session.yaml, and decide where its NWB file goes."""
+    import yaml
+
+    path = Path(folder["path"])
+    session = yaml.safe_load((path / "session.yaml").read_text())
+    output_root = Path(Variable.get("ophys_output_root", default="/data/nwb"))
+    output_root.mkdir(parents=True, exist_ok=True)
+    conversions = {"metadata": session["metadata"]}
+    for part in ("imaging", "segmentation"):
+        described = session.get(part, {"extractor": None, "extractor_kwargs": {}})
+        conversions[f"{part}_extractor"] = described["extractor"]
+        conversions[f"{part}_kwargs"] = {
+            name: str(path / value) if name.endswith("_path") else value
+            for name, value in described["extractor_kwargs"].items()
+        }
+    return {**conversions, "nwbfile_path": str(output_root / f"{folder['name'].replace('/', '_')}.nwb")}
+
+
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def has_segmentation(extractor: str | None) -> bool:
+    """Skip the ROIs of a session that has none; what comes after them goes on."""
+    return extractor is not None
+
+
+@task_group
+def convert(folder: XComArg) -> None:
+    """Turn one acquisition folder into one NWB file, here and in S3."""
+    session = plan(folder)
+    imaging = WriteImagingOperator(
+        task_id="write_imaging",
+        extractor=session["imaging_extractor"],
+        extractor_kwargs=session["imaging_kwargs"],
+        nwbfile_path=session["nwbfile_path"],
+        metadata=session["metadata"],
+    )
+    segmentation = WriteSegmentationOperator(
+        task_id="write_segmentation",
+        extractor=session["segmentation_extractor"],
+        extractor_kwargs=session["segmentation_kwargs"],
+        nwbfile_path=session["nwbfile_path"],
+        metadata=session["metadata"],
+        if_exists="append",
+    )
+    stage = StageToS3Operator(
+        task_id="stage_to_s3",
+        source=session["nwbfile_path"],
+        destination="{{ var.value.get('ophys_destination', 's3://ophys-nwb/sessions/') }}",
+        outlets=[NWB_FILES],
+        trigger_rule="none_failed",
+    )
+    chain(imaging, has_segmentation(session["segmentation_extractor"]), segmentation, stage)

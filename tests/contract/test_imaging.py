@@ -1,0 +1,253 @@
+"""A movie, written to HDF5 and to Zarr, is read back by plain readers as what the extractor gives."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pynwb
+import pytest
+from hdmf_zarr import NWBZarrIO
+from pynwb import NWBHDF5IO
+from roiextractors import NwbImagingExtractor
+from roiextractors.testing import generate_dummy_imaging_extractor
+
+from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
+
+METADATA = {
+    "NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00", "session_description": "two mice, one wheel"},
+    "Subject": {"subject_id": "m1", "species": "Mus musculus", "sex": "F", "age": "P90D"},
+    "DeviceModels": {"model": {"name": "Model 1", "manufacturer": "us", "model_number": "1"}},
+    "Devices": {"scope": {"name": "Scope", "description": "a microscope", "device_model_metadata_key": "model"}},
+    "Ophys": {
+        "ImagingPlanes": {
+            "plane": {
+                "name": "Plane",
+                "description": "layer 2/3",
+                "device_metadata_key": "scope",
+                "excitation_lambda": 920.0,
+                "indicator": "GCaMP8",
+                "location": "V1",
+                "optical_channel": [{"name": "Green", "description": "green", "emission_lambda": 510.0}],
+            }
+        },
+        "MicroscopySeries": {
+            "movie": {
+                "name": "Movie",
+                "description": "the raw movie",
+                "unit": "n.a.",
+                "imaging_plane_metadata_key": "plane",
+            }
+        },
+    },
+}
+
+BACKENDS = ["hdf5", "zarr"]
+
+
+def open_nwb(path, backend):
+    return NWBHDF5IO(path, "r") if backend == "hdf5" else NWBZarrIO(str(path), "r")
+
+
+def dummy(**options):
+    # Rows and columns differ, and neither divides the chunk: an axis mistake or a lost edge shows.
+    return generate_dummy_imaging_extractor(num_rows=13, num_columns=29, num_samples=47, **options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_pixels_are_equal_and_x_is_the_image_column(tmp_path, backend, dtype):
+    imaging = dummy(dtype=dtype)
+    path = tmp_path / f"movie.{backend}.nwb"
+    chunks = {"acquisition/Movie/data": {"chunk_shape": (10, 29, 13)}}
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend, backend_configuration=chunks)
+    with open_nwb(path, backend) as io:
+        series = io.read().acquisition["Movie"]
+        assert series.data.shape == (47, 29, 13)
+        assert series.data.dtype == np.dtype(dtype)
+        assert tuple(series.dimension) == (29, 13)
+        np.testing.assert_array_equal(series.data[:], imaging.get_series().transpose(0, 2, 1))
+        assert pynwb.validate(io=io) == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_metadata_arrives_field_by_field(tmp_path, backend):
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(dummy(), path, metadata=METADATA, backend=backend)
+    with open_nwb(path, backend) as io:
+        nwbfile = io.read()
+        series = nwbfile.acquisition["Movie"]
+        assert nwbfile.session_description == "two mice, one wheel"
+        assert nwbfile.session_start_time.isoformat() == "2026-11-22T09:30:00+01:00"
+        assert nwbfile.subject.species == "Mus musculus"
+        assert series.description == "the raw movie"
+        assert series.rate == 30.0
+        plane = series.imaging_plane
+        assert (plane.name, plane.location, plane.indicator) == ("Plane", "V1", "GCaMP8")
+        assert plane.excitation_lambda == 920.0
+        assert plane.device.model.manufacturer == "us"
+        assert plane.optical_channel[0].emission_lambda == 510.0
+        packages = dict(nwbfile.was_generated_by[:].tolist())
+        assert set(packages) == {"airflow-provider-ophys", "roiextractors", "pynwb"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_placeholders_where_nothing_is_known(tmp_path, backend):
+    path = tmp_path / "movie.nwb"
+    metadata = {"NWBFile": METADATA["NWBFile"]}
+    write_imaging_to_nwbfile(dummy(), path, metadata=metadata, backend=backend)
+    with open_nwb(path, backend) as io:
+        series = io.read().acquisition["TwoPhotonSeries"]
+        plane = series.imaging_plane
+        assert (plane.indicator, plane.location, plane.device.name) == ("unknown", "unknown", "Microscope")
+        assert np.isnan(plane.excitation_lambda)
+        assert series.unit == "n.a."
+
+
+@pytest.mark.parametrize("compression", ["fast", "small", "none"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_compression_is_lossless(tmp_path, backend, compression):
+    imaging = dummy()
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend, compression=compression)
+    with open_nwb(path, backend) as io:
+        data = io.read().acquisition["Movie"].data[:]
+    np.testing.assert_array_equal(data, imaging.get_series().transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("chunk_shape", [(7, 10, 13), (47, 29, 13), (1, 1, 5)])
+def test_an_hdf5_dataset_is_stored_as_configured(tmp_path, chunk_shape):
+    imaging = dummy()
+    path = tmp_path / "movie.nwb"
+    configuration = {
+        "acquisition/Movie/data": {
+            "chunk_shape": chunk_shape,
+            "compression_method": "gzip",
+            "compression_options": {"level": 7},
+        }
+    }
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend_configuration=configuration)
+    with h5py.File(path) as file:
+        data = file["acquisition/Movie/data"]
+        assert data.chunks == chunk_shape
+        assert (data.compression, data.compression_opts, data.shuffle) == ("gzip", 7, True)
+        np.testing.assert_array_equal(data[:], imaging.get_series().transpose(0, 2, 1))
+
+
+def test_a_filter_that_hdf5_applies_itself_works_too(tmp_path):
+    imaging = dummy()
+    path = tmp_path / "movie.nwb"
+    configuration = {"acquisition/Movie/data": {"compression_method": "lzf"}}
+    with pytest.warns(UserWarning, match="lzf compression may not be available"):
+        write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend_configuration=configuration)
+    with h5py.File(path) as file:
+        data = file["acquisition/Movie/data"]
+        assert data.compression == "lzf"
+        np.testing.assert_array_equal(data[:], imaging.get_series().transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("method", ["zstd", "gzip", "blosc"])
+def test_a_zarr_array_is_stored_as_configured(tmp_path, method):
+    import zarr
+
+    imaging = dummy()
+    path = tmp_path / "movie.nwb.zarr"
+    configuration = {
+        "acquisition/Movie/data": {
+            "chunk_shape": (5, 29, 13),
+            "shard_shape": (20, 29, 13),
+            "compression_method": method,
+            "compression_options": {"level": 3},
+        }
+    }
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend="zarr", backend_configuration=configuration)
+    array = zarr.open_group(path, mode="r")["acquisition/Movie/data"]
+    assert array.chunks == (5, 29, 13)
+    assert array.shards == (20, 29, 13)
+    assert method in type(array.compressors[0]).__name__.lower()
+    shards = [file for file in (path / "acquisition/Movie/data").rglob("*") if file.name != "zarr.json"]
+    assert len([file for file in shards if file.is_file()]) == 3
+    np.testing.assert_array_equal(array[:], imaging.get_series().transpose(0, 2, 1))
+
+
+def test_roiextractors_reads_back_what_it_gave(tmp_path):
+    imaging = dummy()
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA)
+    back = NwbImagingExtractor(file_path=path, optical_series_name="Movie")
+    np.testing.assert_array_equal(back.get_series(), imaging.get_series())
+    assert back.get_sampling_frequency() == imaging.get_sampling_frequency()
+    assert back.get_image_shape() == imaging.get_image_shape()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_volume_keeps_its_planes(tmp_path, backend):
+    imaging = dummy(num_planes=3)
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend)
+    with open_nwb(path, backend) as io:
+        series = io.read().acquisition["Movie"]
+        np.testing.assert_array_equal(series.data[:], imaging.get_series().transpose(0, 2, 1, 3))
+        assert tuple(series.dimension) == (29, 13, 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_timing(tmp_path, backend):
+    even = dummy(native_timestamps="evenly_spaced")
+    uneven = dummy(native_timestamps="unevenly_spaced")
+    for name, imaging in {"even": even, "uneven": uneven}.items():
+        path = tmp_path / f"{name}.nwb"
+        write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend)
+        with open_nwb(path, backend) as io:
+            series = io.read().acquisition["Movie"]
+            if name == "even":
+                assert series.timestamps is None
+                assert series.rate == pytest.approx(30.0)
+            else:
+                assert series.rate is None
+                np.testing.assert_allclose(series.timestamps[:], uneven.get_native_timestamps())
+
+
+def test_a_processed_one_photon_movie(tmp_path):
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(
+        dummy(),
+        path,
+        metadata=METADATA,
+        photon_series_type="OnePhotonSeries",
+        parent_container="processing/ophys",
+        always_write_timestamps=True,
+    )
+    with NWBHDF5IO(path, "r") as io:
+        series = io.read().processing["ophys"]["Movie"]
+        assert type(series).__name__ == "OnePhotonSeries"
+        np.testing.assert_allclose(series.timestamps[:], np.arange(47) / 30.0)
+
+
+def test_anyone_can_write_the_nwbfile_in_memory(tmp_path):
+    from airflow_provider_ophys.models.metadata import validate_metadata
+    from airflow_provider_ophys.nwb import add_imaging_to_nwbfile
+    from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+
+    imaging = dummy()
+    nwbfile = make_nwbfile(validate_metadata(METADATA))
+    add_imaging_to_nwbfile(imaging, nwbfile, METADATA)
+    with NWBHDF5IO(tmp_path / "movie.nwb", "w") as io:
+        io.write(nwbfile)
+    with NWBHDF5IO(tmp_path / "movie.nwb", "r") as io:
+        data = io.read().acquisition["Movie"].data[:]
+    np.testing.assert_array_equal(data, imaging.get_series().transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_real_two_photon_tiff(tmp_path, shared_data, backend):
+    from airflow_provider_ophys.extractors import open_imaging
+
+    imaging = open_imaging(
+        "Tiff", {"file_path": str(shared_data / "two_photon_tiff/mouse2p.tiff"), "sampling_frequency": 30.0}
+    )
+    path = tmp_path / "mouse.nwb"
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend)
+    with open_nwb(path, backend) as io:
+        data = io.read().acquisition["Movie"].data
+        assert data.dtype == np.dtype("uint16"), "ImageJ's big-endian pixels are stored in the machine's order"
+        np.testing.assert_array_equal(data[:], imaging.get_series().transpose(0, 2, 1))

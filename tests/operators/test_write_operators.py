@@ -1,0 +1,248 @@
+"""The write operators in real DAG runs: on real recordings, mapped, templated, repeated and with bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from airflow.sdk import DAG, Asset, AssetAlias, task
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.serialization.serialized_objects import DagSerialization
+from hdmf_zarr import NWBZarrIO
+from pynwb import NWBHDF5IO
+
+from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
+from tests.airflow_runs import events_of, result_of, run_dag
+
+METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+@pytest.fixture
+def tiff(tmp_path):
+    path = tmp_path / "movie.tif"
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(path, rng.poisson(100, (20, 13, 29)).astype("uint16"), photometric="minisblack")
+    return path
+
+
+def imaging(tiff, path, **options):
+    return {
+        "extractor": "Tiff",
+        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
+        "nwbfile_path": str(path),
+        "metadata": METADATA,
+    } | options
+
+
+def run_one(operator, **options):
+    with DAG(f"one_{options.get('task_id', 'write')}"):
+        pass
+    return operator(task_id="write", **options).execute({"outlet_events": {}})
+
+
+def pixels(path):
+    io = NWBZarrIO(str(path), "r") if Path(path).is_dir() else NWBHDF5IO(path, "r")
+    with io:
+        return io.read().acquisition["TwoPhotonSeries"].data[:]
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+def test_the_result_is_plain_json_and_goes_to_the_outlets_event(tmp_path, tiff, backend):
+    path = tmp_path / "movie.nwb"
+    dag_id = f"movie_{backend}"
+    outlets = [Asset(f"nwb_{backend}"), AssetAlias(f"sessions_{backend}")]
+    with DAG(dag_id) as dag:
+        WriteImagingOperator(task_id="write", **imaging(tiff, path, backend=backend), outlets=outlets)
+    (instance,) = run_dag(dag)["write"]
+    assert instance.state == "success"
+    result = result_of(instance)
+    assert json.loads(json.dumps(result)) == result
+    assert {key: result[key] for key in ("nwbfile_path", "backend", "num_samples", "sample_shape", "dtype")} == {
+        "nwbfile_path": str(path),
+        "backend": backend,
+        "num_samples": 20,
+        "sample_shape": [29, 13],
+        "dtype": "uint16",
+    }
+    assert result["reused"] is False
+    assert result["validation"] == "valid"
+    assert result["size_bytes"] > 0
+    assert result["elapsed_seconds"] > 0
+    assert result["throughput_mb_per_s"] >= 0
+    assert result["peak_memory_bytes"] >= 0
+    np.testing.assert_array_equal(pixels(path), tifffile.imread(tiff).transpose(0, 2, 1))
+    events = dict(events_of(dag_id))
+    assert events[f"nwb_{backend}"] == result
+    assert events[path.as_uri()] == result
+
+
+def test_options_come_from_templates_and_other_tasks_and_are_mapped(tmp_path, tiff):
+    with DAG("mapped", params={"limit": "64MiB"}) as dag:
+
+        @task
+        def sessions():
+            return [imaging(tiff, tmp_path / f"{name}.nwb") for name in ("a", "b")]
+
+        written = WriteImagingOperator.partial(
+            task_id="write",
+            memory_limit="{{ params.limit }}",
+            validate="{{ 1 == 1 }}",
+            map_index_template="{{ task.nwbfile_path }}",
+        ).expand_kwargs(sessions())
+
+        @task
+        def paths(results):
+            return [result["nwbfile_path"] for result in results]
+
+        paths(written.output)
+    instances = run_dag(dag)
+    assert [instance.state for instance in instances["write"]] == ["success", "success"]
+    assert result_of(instances["paths"][0]) == [str(tmp_path / "a.nwb"), str(tmp_path / "b.nwb")]
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(pixels(tmp_path / f"{name}.nwb"), tifffile.imread(tiff).transpose(0, 2, 1))
+
+
+def test_the_same_conversion_is_reused_and_another_is_refused(tmp_path, tiff):
+    options = imaging(tiff, tmp_path / "movie.nwb")
+    first = run_one(WriteImagingOperator, **options)
+    before = (tmp_path / "movie.nwb").read_bytes()
+    again = run_one(WriteImagingOperator, **options)
+    assert again["reused"] is True
+    assert {key: again[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")} == {
+        key: first[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")
+    }
+    with pytest.raises(AirflowFailException, match="was not written by this conversion"):
+        run_one(WriteImagingOperator, **options | {"photon_series_type": "OnePhotonSeries"})
+    changed = tifffile.imread(tiff)
+    changed[0, 0, 0] += 1
+    tifffile.imwrite(tiff, changed, photometric="minisblack")
+    with pytest.raises(AirflowFailException, match="the recording, an option or the metadata differ"):
+        run_one(WriteImagingOperator, **options)
+    with pytest.raises(AirflowFailException, match="if_exists='fail'"):
+        run_one(WriteImagingOperator, **options, if_exists="fail")
+    assert (tmp_path / "movie.nwb").read_bytes() == before
+    assert run_one(WriteImagingOperator, **options, if_exists="overwrite")["reused"] is False
+    np.testing.assert_array_equal(pixels(tmp_path / "movie.nwb"), changed.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+def test_appending_twice_appends_once(tmp_path, tiff, shared_data, backend):
+    path = tmp_path / "session.nwb"
+    run_one(WriteImagingOperator, **imaging(tiff, path, backend=backend))
+    options = {
+        "extractor": "Suite2p",
+        "extractor_kwargs": {"folder_path": str(shared_data / "suite2p")},
+        "nwbfile_path": str(path),
+        "metadata": METADATA,
+        "if_exists": "append",
+    }
+    first = run_one(WriteSegmentationOperator, **options)
+    assert (first["num_rois"], first["traces"], first["reused"]) == (54, ["raw", "neuropil", "deconvolved"], False)
+    assert run_one(WriteSegmentationOperator, **options)["reused"] is True
+    assert run_one(WriteImagingOperator, **imaging(tiff, path, backend=backend))["reused"] is True
+    np.testing.assert_array_equal(pixels(path), tifffile.imread(tiff).transpose(0, 2, 1))
+
+
+def test_metadata_is_merged_from_files_and_dicts(tmp_path, tiff):
+    (tmp_path / "lab.yaml").write_text(
+        "NWBFile: {lab: the lab, institution: nowhere}\nSubject: {subject_id: m0}\n"
+    )
+    (tmp_path / "session.json").write_text(json.dumps(METADATA | {"Subject": {"subject_id": "m1"}}))
+    metadata = [str(tmp_path / "lab.yaml"), str(tmp_path / "session.json"), {"NWBFile": {"institution": "here"}}]
+    run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "movie.nwb", metadata=metadata))
+    with NWBHDF5IO(tmp_path / "movie.nwb", "r") as io:
+        nwbfile = io.read()
+        assert (nwbfile.lab, nwbfile.institution, nwbfile.subject.subject_id) == ("the lab", "here", "m1")
+
+
+BAD_INPUT = {
+    "missing recording": (
+        {"extractor_kwargs": {"file_path": "/nowhere.tif", "sampling_frequency": 30.0}},
+        "does not exist: /nowhere.tif",
+    ),
+    "unknown extractor": ({"extractor": "ScanImagImagingExtractor"}, "Did you mean ScanImageImagingExtractor"),
+    "wrong kind of extractor": (
+        {"extractor": "Suite2pSegmentationExtractor"},
+        "Use the operator for segmentation",
+    ),
+    "wrong arguments": ({"extractor_kwargs": {"file": "x"}}, "extractor_kwargs do not fit TiffImagingExtractor"),
+    "no start time": ({"metadata": {}}, r"NWBFile\.session_start_time"),
+    "unknown metadata": ({"metadata": METADATA | {"Ophis": {}}}, "Ophis is not known"),
+    "missing metadata file": ({"metadata": "/nowhere.yaml"}, "metadata file /nowhere.yaml cannot be read"),
+    "missing output folder": ({"nwbfile_path": "/nowhere/a.nwb"}, "output folder /nowhere does not exist"),
+    "wrong options": ({"backend": "hdf", "memory_limit": "a lot"}, r"2 option\(s\).*backend.*memory_limit"),
+    "wrong series type": ({"photon_series_type": "ThreePhotonSeries"}, "photon_series_type"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff, options, message):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(AirflowFailException, match=f"(?s){message}"):
+        run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "movie.nwb") | options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "isx", None)  # as if it were not installed
+    with pytest.raises(AirflowFailException, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
+        run_one(
+            WriteImagingOperator,
+            **imaging(tiff, tmp_path / "a.nwb", extractor="Inscopix", extractor_kwargs={"file_path": str(tiff)}),
+        )
+
+
+def test_a_failed_task_does_not_use_up_its_retries(tmp_path, tiff):
+    with DAG("fails") as dag:
+        WriteImagingOperator(task_id="write", retries=3, **imaging(tiff, tmp_path / "a.nwb", extractor="Nothing"))
+    (instance,) = run_dag(dag)["write"]
+    assert (instance.state, instance.try_number) == ("failed", 1)
+
+
+def test_the_platforms_defaults_count(tmp_path, tiff, monkeypatch):
+    import h5py
+
+    monkeypatch.setenv("AIRFLOW__OPHYS__COMPRESSION", "none")
+    run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "a.nwb"))
+    with h5py.File(tmp_path / "a.nwb") as file:
+        assert file["acquisition/TwoPhotonSeries/data"].compression is None
+    monkeypatch.setenv("AIRFLOW__OPHYS__MEMORY_LIMIT", "1kB")
+    with pytest.raises(MemoryError, match="memory budget"):
+        run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
+    monkeypatch.setenv("AIRFLOW__OPHYS__COMPRESSION", "best")
+    with pytest.raises(AirflowFailException, match=r"\[ophys\].*compression is 'best'"):
+        run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
+
+
+@pytest.mark.parametrize("operator", [WriteImagingOperator, WriteSegmentationOperator])
+def test_every_option_is_a_template_field_and_survives_serialization(operator):
+    import inspect
+
+    own = [
+        name
+        for cls in operator.__mro__[:2]
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert set(own) == set(operator.template_fields)
+    with DAG("serialized") as dag:
+        operator(task_id="write", extractor="Tiff", nwbfile_path="{{ params.x }}", metadata={"NWBFile": {}})
+    back = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    assert back.get_task("write").nwbfile_path == "{{ params.x }}"
+    assert set(operator.conversion_class.model_fields) - {"validate_output"} | {"validate"} == set(own)
+
+
+def test_on_kill_stops_the_writing(tmp_path, tiff):
+    operator = WriteImagingOperator(task_id="write", **imaging(tiff, tmp_path / "a.nwb"))
+    operator.on_kill()  # before it runs, there is nothing to stop
+    circumstances = operator._circumstances()
+    operator.on_kill()
+    assert circumstances.stop.is_set()
