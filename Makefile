@@ -6,21 +6,47 @@ UV := .venv/bin/uv
 .PHONY: help setup demo test check fix airflow bench constraints
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: .venv/.installed  ## Build .venv with everything, pinned by constraints.txt
 
-# Python 3.12 or newer is needed; .python-version makes pyenv's python3 the right one.
+# .python-version makes pyenv's python3 the right one; elsewhere, say which: make setup PYTHON3=python3.12
+PYTHON3 ?= python3
+
 .venv/.installed: pyproject.toml constraints.txt
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
-	  { echo "Python 3.12 or newer is needed; python3 here is $$(python3 -V). Install it, or put it first on PATH." >&2; exit 1; }
-	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+	  { echo "Python 3.12 or newer is needed, and $(PYTHON3) is $$($(PYTHON3) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON3=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv (about a minute)"
+	@$(PYTHON3) -m venv .venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>/dev/null
+	@$(UV) pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
 
+# The user's own folder instead of a simulated acquisition: make demo ACQUISITION=/path/to/session
+demo: setup  ## From a new acquisition folder to a verified NWB file in S3, on Airflow's own processes
+	@$(PYTHON) -m demo $(if $(ACQUISITION),--acquisition "$(ACQUISITION)") $(DEMO_OPTIONS)
+
+airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched folder, S3
+	@$(PYTHON) -m demo --stay
+
+test: setup  ## All tests, the end-to-end one on Airflow's own processes included
+	@$(PYTHON) -m pytest $(TEST_OPTIONS)
+
+check: setup  ## Lint, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/codespell airflow_provider_ophys dags demo tests benchmarks README.md CHANGELOG.md
+
+fix: setup  ## Mend what lint and format can mend by themselves
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup  ## Time, memory and size of the conversions, side by side
+	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick)
+
 constraints:  ## Pin the newest versions that work together into constraints.txt
-	test -x $(UV) || { python3 -m venv .venv && .venv/bin/python -m pip install --quiet uv; }
+	test -x $(UV) || { $(PYTHON3) -m venv .venv && $(PYTHON) -m pip install --quiet uv; }
 	{ $(UV) pip compile --quiet --upgrade --all-extras --no-header --no-annotate --no-emit-index-url pyproject.toml; \
 	  $(UV) --version | awk '{print "uv==" $$2}'; } | sort > constraints.new
 	mv constraints.new constraints.txt

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, Variable, XComArg, chain, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
@@ -53,10 +54,12 @@ def plan(folder: dict[str, Any]) -> dict[str, Any]:
     return {**conversions, "nwbfile_path": str(output_root / f"{folder['name'].replace('/', '_')}.nwb")}
 
 
-@task.short_circuit(ignore_downstream_trigger_rules=False)
-def has_segmentation(extractor: str | None) -> bool:
+@task
+def require_segmentation(extractor: str | None) -> str:
     """Skip the ROIs of a session that has none; what comes after them goes on."""
-    return extractor is not None
+    if extractor is None:
+        raise AirflowSkipException("session.yaml has no segmentation")
+    return extractor
 
 
 @task_group
@@ -72,7 +75,7 @@ def convert(folder: XComArg) -> None:
     )
     segmentation = WriteSegmentationOperator(
         task_id="write_segmentation",
-        extractor=session["segmentation_extractor"],
+        extractor=require_segmentation(session["segmentation_extractor"]),
         extractor_kwargs=session["segmentation_kwargs"],
         nwbfile_path=session["nwbfile_path"],
         metadata=session["metadata"],
@@ -85,4 +88,4 @@ def convert(folder: XComArg) -> None:
         outlets=[NWB_FILES],
         trigger_rule="none_failed",
     )
-    chain(imaging, has_segmentation(session["segmentation_extractor"]), segmentation, stage)
+    chain(imaging, segmentation, stage)

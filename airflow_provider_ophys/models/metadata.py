@@ -92,9 +92,20 @@ class DeviceMetadata(_Section):
 
     name: str
     description: str | None = None
-    manufacturer: str | None = Field(None, description="NWB prefers that of a DeviceModel.")
+    manufacturer: str | None = Field(
+        None, description="Written as that of a DeviceModel of the device's name, where NWB 2.9 moved it."
+    )
     serial_number: str | None = None
     device_model_metadata_key: str | None = None
+
+    @model_validator(mode="after")
+    def _check_manufacturer(self) -> Self:
+        if self.manufacturer is not None and self.device_model_metadata_key is not None:
+            raise ValueError(
+                f"The device {self.name!r} has both a manufacturer and a device_model_metadata_key; "
+                "give the manufacturer in DeviceModels only"
+            )
+        return self
 
 
 class OpticalChannelMetadata(_Section):
@@ -189,9 +200,7 @@ class Metadata(_Section):
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         for key, device in self.Devices.items():
-            _check_reference(
-                f"Devices.{key}", "DeviceModels", device.device_model_metadata_key, self.DeviceModels
-            )
+            _check_reference(f"Devices.{key}", "DeviceModels", device.device_model_metadata_key, self.DeviceModels)
         for key, plane in self.Ophys.ImagingPlanes.items():
             _check_reference(f"Ophys.ImagingPlanes.{key}", "Devices", plane.device_metadata_key, self.Devices)
         for section in ("MicroscopySeries", "PlaneSegmentations"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from pynwb import NWBFile
@@ -14,6 +13,7 @@ from airflow_provider_ophys.models.metadata import (
     NAN,
     UNKNOWN,
     DeviceMetadata,
+    DeviceModelMetadata,
     ImagingPlaneMetadata,
     Metadata,
     OpticalChannelMetadata,
@@ -61,20 +61,17 @@ def _add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) 
     device = PLACEHOLDER_DEVICE if metadata_key is None else metadata.Devices[metadata_key]
     if device.name in nwbfile.devices:
         return nwbfile.devices[device.name]
-    fields = device.model_dump(exclude_none=True, exclude={"device_model_metadata_key"})
-    with warnings.catch_warnings():
-        # NWB has moved the manufacturer to DeviceModel; the field of Device is still in the schema, and what a
-        # user's metadata says is written where the user says it.
-        warnings.filterwarnings("ignore", "The 'manufacturer' field is deprecated", DeprecationWarning)
-        return nwbfile.create_device(
-            **fields, model=_add_device_model(nwbfile, metadata, device.device_model_metadata_key)
-        )
+    fields = device.model_dump(exclude_none=True, exclude={"device_model_metadata_key", "manufacturer"})
+    return nwbfile.create_device(**fields, model=_add_device_model(nwbfile, metadata, device))
 
 
-def _add_device_model(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> DeviceModel | None:
-    if metadata_key is None:
+def _add_device_model(nwbfile: NWBFile, metadata: Metadata, device: DeviceMetadata) -> DeviceModel | None:
+    if device.device_model_metadata_key is not None:
+        model = metadata.DeviceModels[device.device_model_metadata_key]
+    elif device.manufacturer is not None:
+        model = DeviceModelMetadata(name=device.name, manufacturer=device.manufacturer)
+    else:
         return None
-    model = metadata.DeviceModels[metadata_key]
     if model.name in nwbfile.device_models:
         return nwbfile.device_models[model.name]
     return nwbfile.create_device_model(**model.model_dump(exclude_none=True))

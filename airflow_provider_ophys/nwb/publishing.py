@@ -1,9 +1,9 @@
 """
 An output appears at its path whole or not at all.
 
-It is written to a hidden neighbour, ``.<stem>.part<suffix>``, and moved to its path when it is complete: an atomic rename
-within one file system. A lock file beside it keeps two writers of the same output apart, on one machine and on
-network file systems that pass locks on, and makes what a killed writer left behind safe to remove.
+It is written to a hidden neighbour, ``.<stem>.part<suffix>``, and moved to its path when it is complete: an
+atomic rename within one file system. A lock file beside it keeps two writers of the same output apart, on one
+machine and on network file systems that pass locks on, and makes what a killed writer left safe to remove.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk import BaseOperator
 
+from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.retries import fail_without_retry
 
@@ -24,8 +25,9 @@ class StageToS3Operator(BaseOperator):
     Whoever reads the bucket sees all of it or none of it: a file appears when it is whole, and a tree cannot be
     opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
 
-    The result, in XCom and on the event of each outlet asset, is plain JSON: ``s3_uri``, ``objects``,
-    ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content) and ``elapsed_seconds``.
+    The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
+    ``s3_uri``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content) and
+    ``elapsed_seconds``.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -94,22 +96,14 @@ class StageToS3Operator(BaseOperator):
             overwrite = _flag("overwrite", self.overwrite)
             staged = hook.publish(self.source, self.destination, overwrite=overwrite, stopped=self._stopped)
             result = staged.to_json()
-        self._tell_outlets(context, result)
+        # Asset URIs have the syntax of URLs, which keys need not have.
+        announce_output(self, context, quote(result["s3_uri"], safe="/:!$&'()*+,;=@"), result)
         return result
 
     def on_kill(self) -> None:
         """End the upload after the requests under way, and remove what is unfinished."""
         if self._stopped is not None:
             self._stopped.set()
-
-    def _tell_outlets(self, context: Context, result: dict[str, Any]) -> None:
-        # Asset URIs have the syntax of URLs, which keys need not have.
-        uri = quote(result["s3_uri"], safe="/:!$&'()*+,;=@")
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = result
-            elif isinstance(outlet, AssetAlias):
-                context["outlet_events"][outlet].add(Asset(uri), extra=result)
 
 
 def _flag(name: str, value: object) -> bool:

@@ -297,3 +297,25 @@ def test_the_default_configuration_names_every_big_dataset(tmp_path, imaging, ba
     write_imaging_to_nwbfile(
         imaging, tmp_path / "a.nwb", metadata=METADATA, backend=backend, backend_configuration=same
     )
+
+
+def test_a_manufacturer_is_written_where_nwb_has_it_now(tmp_path, imaging):
+    plane = {
+        "name": "P",
+        "device_metadata_key": "d",
+        "excitation_lambda": 920.0,
+        "indicator": "x",
+        "location": "y",
+        "optical_channel": [{"name": "c", "description": "d", "emission_lambda": 510.0}],
+    }
+    metadata = METADATA | {
+        "Devices": {"d": {"name": "Scope", "manufacturer": "us"}},
+        "Ophys": {
+            "ImagingPlanes": {"p": plane},
+            "MicroscopySeries": {"m": {"name": "M", "unit": "n.a.", "imaging_plane_metadata_key": "p"}},
+        },
+    }
+    write_imaging_to_nwbfile(imaging, tmp_path / "a.nwb", metadata=metadata)
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        model = io.read().devices["Scope"].model
+        assert (model.name, model.manufacturer) == ("Scope", "us")

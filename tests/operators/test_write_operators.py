@@ -16,7 +16,7 @@ from pynwb import NWBHDF5IO
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
-from tests.airflow_runs import events_of, result_of, run_dag
+from airflow_runs import events_of, result_of, run_dag
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 

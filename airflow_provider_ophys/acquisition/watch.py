@@ -1,0 +1,328 @@
+"""Looks at a watched folder again and again, and remembers what one look must know of the last."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_ophys.acquisition.ledger import (
+    Acquisition,
+    Entry,
+    Folder,
+    first_start_key,
+    is_same_recording,
+    short_digest,
+)
+from airflow_provider_ophys.acquisition.readiness import (
+    Look,
+    Reason,
+    name_matches,
+    readable_size,
+    summarise,
+    why_incomplete,
+)
+from airflow_provider_ophys.acquisition.tree import list_names, walk_files
+from airflow_provider_ophys.exceptions import AcquisitionAccessError, SourceNotFoundError
+
+if TYPE_CHECKING:
+    from airflow_provider_ophys.acquisition.options import AcquisitionOptions
+
+_LINES_PER_LOOK = 20
+# One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
+_LOOKS_IN_STATE = 400
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a folder that has to wait: the last look, since when, and what was said about it."""
+
+    signature: str = ""
+    since: float = 0.0
+    told: set[str] = field(default_factory=set)
+
+
+class Ledger(Protocol):
+    """Where it is kept which folders were handed over; Airflow's state store of an asset is one."""
+
+    def get(self, key: str, /) -> Any:
+        """Return what is kept under a key, or None."""
+
+    def set(self, key: str, value: Any, /) -> None:
+        """Keep plain JSON under a key."""
+
+
+class AcquisitionWatch:
+    """
+    Looks at a watched folder again and again; every look reads from disk and blocks meanwhile.
+
+    One round is :meth:`refresh` and then :meth:`ready`; afterwards, :meth:`news` has what is worth logging.
+
+    :param options: What is watched and when it is complete.
+    :param ledger: Is asked once about each folder, and again when one is about to be handed over.
+    :param clock: Seconds, by which quiet is measured from one look to the next; the file server's times are
+        only compared with each other. A watch that goes on in another process needs ``time.time``.
+    """
+
+    def __init__(
+        self, options: AcquisitionOptions, ledger: Ledger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.options = options
+        self.root = options.root
+        self.root_seen = False
+        self._real_root = str(options.root)
+        self._ledger = ledger
+        self._clock = clock
+        self._stopped = False
+        self._past_first_start = options.existing == "process"
+        self._folders: list[Folder] = []
+        self._listed = False
+        self._entries: dict[str, Entry] = {}
+        self._asked: set[str] = set()
+        self._seen: dict[str, _Seen] = {}
+        self._kept: dict[str, list[Any]] = {}
+        self._news: list[tuple[int, str]] = []
+        self._root_told = ""
+
+    def stop(self) -> None:
+        """Make a look that is under way in a thread end soon."""
+        self._stopped = True
+
+    def refresh(self) -> None:
+        """
+        List the acquisition folders, complete or not.
+
+        :raises SourceNotFoundError: If the watched folder does not exist.
+        :raises AcquisitionAccessError: If it may not be read.
+        :raises OSError: If it cannot be read at the moment.
+        """
+        self._folders, self._listed = [], False
+        names = self._list_names()
+        self.root_seen = True
+        if self._root_told:
+            self._root_told = ""
+            self._news.append((logging.INFO, f"The watched folder {self.root} can be read again."))
+        self._forget_all_but(set(names))
+        self._folders, self._listed = [Folder.below(self.root, name) for name in names], True
+
+    def _list_names(self) -> list[str]:
+        try:
+            self._real_root = os.path.realpath(self.root)
+            return list_names(self._real_root, self.options.pattern, self._tell_trouble)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SourceNotFoundError(
+                f"The watched folder {self.root} does not exist, or is not a folder, on this machine. "
+                f"Check the path, and whether its share is mounted here."
+            ) from error
+        except PermissionError as error:
+            raise AcquisitionAccessError(f"The watched folder {_permission_text(error)}") from error
+
+    def _forget_all_but(self, names: set[str]) -> None:
+        self._asked &= names
+        for name in self._seen.keys() - names:
+            # A folder above the acquisition folders, of which there is trouble to remember, has no signature.
+            if self._seen[name].signature:
+                del self._seen[name]
+
+    def _consult_ledger(self) -> None:
+        for folder in self._folders:
+            if folder.name not in self._asked:
+                self._ask(folder)
+        if not self._past_first_start and self._listed:
+            self._set_existing_aside()
+
+    def _ask(self, folder: Folder) -> None:
+        self._check_stopped()
+        entry = self._ledger.get(folder.key)
+        self._asked.add(folder.name)
+        if isinstance(entry, Mapping):
+            self._entries[folder.name] = entry
+        else:
+            self._entries.pop(folder.name, None)
+
+    def _set_existing_aside(self) -> None:
+        if self._ledger.get(first_start_key(self.root)) is None:
+            todo = [folder for folder in self._folders if not self._is_handed_over(folder)]
+            for folder in todo:
+                look = self._glance(folder)
+                if look is not None and (acquisition := Acquisition.of(folder, look)) is not None:
+                    self.record(acquisition, "nobody: it was there before the first start")
+            self._ledger.set(first_start_key(self.root), True)
+        self._past_first_start = True
+
+    def handed_to(self, owner: Any) -> list[Acquisition]:
+        """The folders that this owner got before and that still hold the same recording, oldest first."""
+        self._consult_ledger()
+        known = [
+            (folder.key, self._entries[folder.name]) for folder in self._folders if self._is_handed_over(folder)
+        ]
+        mine = [Acquisition.from_entry(key, entry) for key, entry in known if entry.get("handed_to") == owner]
+        return sorted(mine, key=_age)
+
+    def ready(self) -> list[Acquisition]:
+        """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
+        self._consult_ledger()
+        found = [self._judge(folder) for folder in self._folders if not self._is_handed_over(folder)]
+        complete = [acquisition for acquisition in found if acquisition is not None]
+        complete.sort(key=_age)
+        ready: list[Acquisition] = []
+        for acquisition in complete:
+            if len(ready) == self.options.max_folders:
+                break
+            # Somebody else who shares the ledger may have got it since.
+            self._ask(acquisition.folder)
+            if not self._is_handed_over(acquisition.folder):
+                ready.append(acquisition)
+                self._news.append((logging.INFO, f"{acquisition.folder.name}: {_facts(acquisition)}, complete"))
+        return ready
+
+    def hand_over(self, acquisition: Acquisition, owner: Any) -> None:
+        """Look past this folder from now on; :meth:`record` makes it known to others and to later processes."""
+        self._entries[acquisition.folder.name] = acquisition.ledger_entry(owner)
+
+    def record(self, acquisition: Acquisition, owner: Any) -> None:
+        """Enter in the ledger that a folder was handed over."""
+        self._check_stopped()
+        self.hand_over(acquisition, owner)
+        self._ledger.set(acquisition.folder.key, acquisition.ledger_entry(owner))
+
+    def claim(self, acquisition: Acquisition, owner: Any) -> bool:
+        """Record a folder that another watch has found, unless somebody else has got it meanwhile."""
+        self._ask(acquisition.folder)
+        entry = self._entries.get(acquisition.folder.name, {})
+        if self._is_handed_over(acquisition.folder) and entry.get("handed_to") != owner:
+            return False
+        self.record(acquisition, owner)
+        return True
+
+    def _is_handed_over(self, folder: Folder) -> bool:
+        entry = self._entries.get(folder.name)
+        return entry is not None and is_same_recording(folder.path, entry)
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise RuntimeError(f"Watching {self.root} was stopped.")
+
+    def _judge(self, folder: Folder) -> Acquisition | None:
+        self._check_stopped()
+        started = self._clock()
+        look = self._glance(folder)
+        seen = self._remember(folder.name)
+        if look is None:
+            # What could not be seen cannot count as quiet.
+            seen.since = self._clock()
+            return None
+        grew = bool(seen.signature) and seen.signature != look.signature
+        if seen.signature != look.signature:
+            seen.signature, seen.since = look.signature, self._clock()
+        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, started - seen.since), grew=grew)
+        if name_matches(folder.name.rpartition("/")[2], self.options.incomplete):
+            reason = Reason("name", "its name says that it is still being written")
+        if reason is not None:
+            self._tell(folder.name, reason, look)
+            return None
+        return Acquisition.of(folder, look)
+
+    def _glance(self, folder: Folder) -> Look | None:
+        """One look at a folder, or None if that is not possible now."""
+        if not _is_unicode(folder.name):
+            reason = Reason("name", "its name is not valid UTF-8, which Airflow cannot store; rename it")
+            self._tell(folder.name, reason)
+            return None
+        try:
+            return summarise(walk_files(folder.path, self._real_root, self.options), self.options)
+        except FileNotFoundError:
+            # Gone since it was listed; if it comes back, it is listed again.
+            return None
+        except OSError as error:
+            self._tell_trouble(folder.name, error)
+            return None
+
+    def _remember(self, name: str) -> _Seen:
+        if name not in self._seen:
+            kept = self._kept.pop(short_digest(self.root, name), None)
+            self._seen[name] = _Seen(kept[0], kept[1], set(kept[2:])) if kept else _Seen()
+        return self._seen[name]
+
+    def _tell(self, name: str, reason: Reason, look: Look | None = None) -> None:
+        """Note why a folder has to wait, once for each kind of reason."""
+        told = self._remember(name).told
+        if reason.kind in told:
+            return
+        told.add(reason.kind)
+        if look is None:
+            self._news.append((logging.WARNING, f"{_printable(name)}: {reason.text}"))
+        else:
+            self._news.append((logging.INFO, f"{_printable(name)}: {_facts(look)}, {_printable(reason.text)}"))
+
+    def _tell_trouble(self, name: str, error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            reason = Reason("permission", _permission_text(error))
+        else:
+            reason = Reason("trouble", f"cannot be read now ({error.strerror}); trying again")
+        self._tell(name, reason)
+
+    def tell_root(self, error: OSError) -> None:
+        """Note, once until it can be read again, that the watched folder cannot be read."""
+        ours = isinstance(error, SourceNotFoundError | AcquisitionAccessError)
+        text = str(error) if ours else f"The watched folder {self.root} cannot be read now ({error})."
+        if text != self._root_told:
+            self._root_told = text
+            self._news.append((logging.WARNING, f"{text} Trying again."))
+
+    def news(self) -> list[tuple[int, str]]:
+        """What there is to log since the last time, as (level, line); a long list is cut short."""
+        news, self._news = self._news, []
+        more = len(news) - _LINES_PER_LOOK
+        return [*news[:_LINES_PER_LOOK], *([(logging.INFO, f"... and {more} more.")] if more > 0 else [])]
+
+    def state(self) -> dict[str, Any]:
+        """What another process needs to go on from here, as plain JSON of bounded size."""
+        # Those that have been quiet for longest are the closest to being complete.
+        looks = sorted(self._seen.items(), key=lambda item: item[1].since)[:_LOOKS_IN_STATE]
+        return {
+            "root_seen": self.root_seen,
+            "root_told": self._root_told,
+            "looks": {
+                short_digest(self.root, name): [seen.signature, seen.since, *sorted(seen.told)]
+                for name, seen in looks
+            },
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from the :meth:`state` of another watch with the same options."""
+        self.root_seen = bool(state["root_seen"])
+        self._root_told = str(state["root_told"])
+        self._kept = dict(state["looks"])
+
+
+def _facts(seen: Look | Acquisition) -> str:
+    files = "1 file" if seen.num_files == 1 else f"{seen.num_files} files"
+    return f"{files}, {readable_size(seen.size_bytes)}"
+
+
+def _age(acquisition: Acquisition) -> tuple[int, str]:
+    return acquisition.newest_ns, acquisition.folder.name
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    """Text with the bytes escaped that are not valid Unicode, which no log takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _permission_text(error: PermissionError) -> str:
+    return (
+        f"{_printable(str(error.filename))} may not be read by the user that runs Airflow here "
+        f"(uid {os.getuid()}); give this user permission to read and enter it."
+    )

@@ -1,0 +1,253 @@
+"""
+Staging to S3 with an Airflow connection of type ``aws``.
+
+Import this module where a task runs, not where a DAG is defined: it loads boto3.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from ipaddress import ip_address
+from threading import Event
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
+from airflow_provider_ophys.staging.bucket import Bucket
+from airflow_provider_ophys.staging.parallel import Workers
+from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
+from airflow_provider_ophys.staging.publication import Publication, StagingResult
+from airflow_provider_ophys.staging.responses import error_code, error_status
+
+
+class _Advice(NamedTuple):
+    """What to tell the user of an error that the server answered with, known by its code or its status."""
+
+    error: type[OphysError]
+    text: str
+    codes: frozenset[str] = frozenset()
+    status: int = 0
+
+
+_ADVICE = (
+    _Advice(
+        ConfigurationError,
+        "There is no bucket {bucket!r}. Create it, or correct the destination.",
+        codes=frozenset({"NoSuchBucket"}),
+    ),
+    _Advice(
+        ConfigurationError,
+        "{connection} has credentials that the server of bucket {bucket!r} does not accept ({code}). Correct "
+        "access key and secret key.",
+        codes=frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity"}),
+    ),
+    _Advice(
+        StagingError,
+        "{connection} has credentials that have expired ({code}). Renew them.",
+        codes=frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}),
+    ),
+    _Advice(
+        ConfigurationError,
+        "{connection} has another region than bucket {bucket!r} ({code}: {message}). Correct region_name.",
+        codes=frozenset(
+            {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+        ),
+    ),
+    _Advice(
+        StagingError,
+        "What arrived in bucket {bucket!r} is not what was sent ({code}). Try again.",
+        codes=frozenset(
+            {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+        ),
+    ),
+    _Advice(
+        ConfigurationError,
+        "{connection} may not do {operation} in bucket {bucket!r} ({code}: {message}). Allow it, or use a "
+        "connection that may.",
+        status=HTTPStatus.FORBIDDEN,
+    ),
+    _Advice(
+        ConfigurationError,
+        "The server of bucket {bucket!r} cannot do {operation} as safe publishing needs it ({code}: {message}). "
+        "Use a store with conditional writes.",
+        status=HTTPStatus.NOT_IMPLEMENTED,
+    ),
+)
+_OTHER_ANSWER = _Advice(
+    StagingError, "The server of bucket {bucket!r} answered {operation} with {code} ({message}). Try again later."
+)
+
+
+class OphysS3Hook(AwsBaseHook):
+    """
+    Publish NWB files and Zarr trees in S3 or a store that speaks its protocol.
+
+    Credentials, roles, region and endpoint come from an Airflow connection of type ``aws``, as for all hooks of
+    the Amazon provider. Bytes are always sent by boto3 itself and never by the CRT client, which ignores the
+    connection's ``endpoint_url``. A request waits at most 5 s for a connection and 60 s for an answer and is tried
+    at most 5 times, unless the connection's ``config_kwargs`` say otherwise.
+
+    :param aws_conn_id: Id of the connection. None leaves the search for credentials to boto3: environment,
+        profile, the machine's role.
+    :param region_name: Region of the bucket; by default the connection's.
+    :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
+    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param allow_insecure_http: Whether data may go over plain http to another machine.
+    """
+
+    def __init__(
+        self,
+        aws_conn_id: str | None = AwsBaseHook.default_conn_name,
+        *,
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        max_concurrency: int = 16,
+        allow_insecure_http: bool = False,
+    ) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, client_type="s3", region_name=region_name, verify=verify)
+        self.max_concurrency = max_concurrency
+        self.allow_insecure_http = allow_insecure_http
+
+    def publish(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        destination: str,
+        *,
+        overwrite: bool = False,
+        stopped: Event | None = None,
+    ) -> StagingResult:
+        """
+        Upload a finished NWB file or Zarr tree and verify every object against the server's listing.
+
+        Objects that are there already with the same content are not sent again; when all are, nothing is.
+
+        :param source: Path of the file or tree, or the result of a write operator.
+        :param destination: ``s3://bucket/prefix/``; the name of the source is added.
+        :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
+            lacks are then deleted.
+        :param stopped: When it is set, the upload ends with an error after the requests under way.
+        :raises SourceNotFoundError: If there is no source.
+        :raises SourceDataError: If the source is no file or Zarr tree, or holds a link, a device, an odd name.
+        :raises ConfigurationError: If destination, connection, credentials, rights or bucket are wrong.
+        :raises StagingConflictError: If other content is at the destination and must not be replaced.
+        :raises StagingError: If the server fails, the source changes meanwhile, or what arrived is not what was
+            sent. A later try may succeed, and takes up what is there.
+        """
+        if self.max_concurrency < 1:
+            raise ConfigurationError(f"max_concurrency is {self.max_concurrency}. Give at least 1.")
+        plan = plan_staging(local_source(source), Destination.parse(destination))
+        with self._explained(plan.bucket):
+            bucket = Bucket(self.conn, plan.bucket, Workers(self.max_concurrency, stopped or Event()))
+            return Publication(bucket, plan, overwrite=overwrite).run()
+
+    @cached_property
+    def conn(self) -> Any:
+        """A boto3 client whose endpoint was found safe to send data to."""
+        try:
+            client: Any = self.get_client_type(region_name=self.region_name)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{self._connection} cannot be used: {error}. Correct its endpoint_url and extra."
+            ) from error
+        self._check_endpoint(client.meta.endpoint_url)
+        return client
+
+    @cached_property
+    def conn_config(self) -> Any:
+        """The connection; it must exist, lest the data go wherever other credentials of this machine lead."""
+        if self.aws_conn_id:
+            try:
+                self.get_connection(self.aws_conn_id)
+            except AirflowNotFoundException as error:
+                raise ConfigurationError(
+                    f"There is no Airflow connection {self.aws_conn_id!r}. Create it with type 'aws', or set "
+                    "aws_conn_id=None to use the credentials of the worker."
+                ) from error
+        return super().conn_config
+
+    @property
+    def config(self) -> Config:
+        """The connection's botocore configuration, with bounds where it sets none."""
+        # A server that does not answer must not hold a task for ever.
+        bounded = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+        # With fewer connections than threads, urllib3 closes and opens them all the time.
+        theirs: int = getattr(super().config, "max_pool_connections", 0)
+        return bounded.merge(super().config).merge(Config(max_pool_connections=max(self.max_concurrency, theirs)))
+
+    @property
+    def _connection(self) -> str:
+        return f"The connection {self.aws_conn_id!r}" if self.aws_conn_id else "boto3's default configuration"
+
+    def _check_endpoint(self, endpoint_url: str) -> None:
+        parts = urlsplit(endpoint_url)
+        if parts.username or parts.password:
+            raise ConfigurationError(
+                f"{self._connection} has a user or password in its endpoint_url, where it would show up in logs. "
+                "Put the access key into login and the secret key into password."
+            )
+        if parts.scheme != "https" and not _is_loopback(parts.hostname or "") and not self.allow_insecure_http:
+            raise ConfigurationError(
+                f"{self._connection} has the endpoint {endpoint_url}, which would carry data and signatures "
+                "unencrypted over the network. Use https, or set allow_insecure_http=True if that network is safe."
+            )
+
+    @contextmanager
+    def _explained(self, bucket: str) -> Iterator[None]:
+        """Turn what botocore raises into our errors, which say what to do."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._client_error(error, bucket) from error
+        except (
+            NoCredentialsError,
+            PartialCredentialsError,
+            ProfileNotFound,
+            ParamValidationError,
+        ) as error:
+            raise ConfigurationError(f"{self._connection} cannot be used: {error}. Correct it.") from error
+        except CredentialRetrievalError as error:
+            raise StagingError(f"{self._connection} gave no credentials: {error}") from error
+        except BotoCoreError as error:
+            raise StagingError(
+                f"The server of bucket {bucket!r} cannot be reached or does not answer: {error} Try again; if it "
+                f"stays so, check the endpoint of {self._connection[0].lower()}{self._connection[1:]}."
+            ) from error
+
+    def _client_error(self, error: ClientError, bucket: str) -> OphysError:
+        code, status = error_code(error), error_status(error)
+        advice = next((known for known in _ADVICE if code in known.codes or status == known.status), _OTHER_ANSWER)
+        return advice.error(
+            advice.text.format(
+                connection=self._connection,
+                bucket=bucket,
+                operation=error.operation_name,
+                code=code,
+                message=error.response.get("Error", {}).get("Message", ""),
+            )
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,255 @@
+"""The sensor that waits for complete new acquisition folders."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+
+from airflow_provider_ophys.acquisition import (
+    DEFAULT_IGNORE,
+    DEFAULT_INCOMPLETE,
+    DEFAULT_SETTLE_SECONDS,
+    Acquisition,
+    AcquisitionOptions,
+    AcquisitionWatch,
+    Ledger,
+)
+from airflow_provider_ophys.exceptions import (
+    AcquisitionAccessError,
+    ConfigurationError,
+    SourceNotFoundError,
+)
+from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.triggers.acquisition import AcquisitionReadyTrigger
+
+if TYPE_CHECKING:
+    import os
+
+    from airflow.sdk import Context
+
+_STATE = "acquisition-watch"
+
+
+class AcquisitionFolderSensor(BaseSensorOperator):
+    """
+    Wait for new acquisition folders that are complete, and return them as a list of dicts.
+
+    Each dict has ``path``, ``name`` (relative to the watched folder), ``num_files`` and ``size_bytes``, ready
+    for ``.expand()``; the oldest folder comes first. The sensor succeeds as soon as there is at least one.
+
+    **Each folder goes to one DAG run.** The ledger of folders that were handed over is in Airflow's state store
+    of an asset: the first :class:`~airflow.sdk.Asset` in ``inlets``, else in ``outlets``, else one of the
+    sensor's own, ``ophys-acquisitions.<dag_id>.<task_id>``, that it adds to its ``inlets``. Sensors and watchers
+    that share the asset share the folders; those that do not each get all of them. A retry or a clear of the
+    sensor gets the same folders again, and a folder that was deleted and recorded again, which shows in its
+    largest file, is new. Two runs that wait at the same time for the same folder may both get it: set
+    ``max_active_runs=1`` where that matters. A mapped sensor needs ``partial(inlets=[Asset(...)])``, because
+    Airflow only knows the assets that the DAG file names.
+
+    Poke, reschedule and deferrable mode give the same folders. A folder is looked at every ``poke_interval``,
+    so keep that well below ``settle_seconds``.
+
+    :param path: The folder that is watched (templated, like all options up to ``max_folders``). It must be
+        visible to the worker, and to the triggerer in deferrable mode.
+    :param pattern: Glob for the acquisition folders in it, one part per level of folders, such as ``"*/*"``.
+        A link counts as the folder that it leads to, as long as that is inside ``path``.
+    :param marker_file: Glob, relative to an acquisition folder, of the file by which the acquisition software
+        says that it is complete. It decides alone: ``settle_seconds`` then plays no part. Default: none.
+    :param required_files: Globs, relative to an acquisition folder (``**/`` for any depth), each of which a
+        file must match.
+    :param settle_seconds: Without ``marker_file``, a folder is complete when nothing in it was added, removed,
+        grown or touched for so many seconds, from one look to another.
+    :param min_size: Least size of a complete folder, in bytes or as ``"512MiB"``.
+    :param min_files: Least number of files in a complete folder; one that is empty is never complete.
+    :param ignore: Globs for the names of files and folders that are no part of a recording.
+    :param incomplete: Globs for the names of files and folders that are only there while something is being
+        written; a folder with one in it is not complete.
+    :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there when a
+        sensor first looks with this ledger. One that is still being written then counts as new when it has
+        changed.
+    :param max_folders: How many folders to return at most; the next run gets the others. Default: no limit.
+    :param deferrable: Whether to wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``.
+    :raises AirflowFailException: At once and without retries, if the watched folder does not exist when the
+        sensor starts, or if an option makes no sense.
+    :raises AcquisitionAccessError: If the watched folder may not be read.
+    """
+
+    template_fields: Sequence[str] = (
+        "path",
+        "pattern",
+        "marker_file",
+        "required_files",
+        "settle_seconds",
+        "min_size",
+        "min_files",
+        "ignore",
+        "incomplete",
+        "existing",
+        "max_folders",
+    )
+    ui_color = "#d9ead3"
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        pattern: str = "*",
+        marker_file: str | None = None,
+        required_files: Sequence[str] = (),
+        settle_seconds: float | str = DEFAULT_SETTLE_SECONDS,
+        min_size: int | str = 0,
+        min_files: int | str = 1,
+        ignore: Sequence[str] = DEFAULT_IGNORE,
+        incomplete: Sequence[str] = DEFAULT_INCOMPLETE,
+        existing: str = "process",
+        max_folders: int | str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.pattern = pattern
+        self.marker_file = marker_file
+        self.required_files = required_files
+        self.settle_seconds = settle_seconds
+        self.min_size = min_size
+        self.min_files = min_files
+        self.ignore = ignore
+        self.incomplete = incomplete
+        self.existing = existing
+        self.max_folders = max_folders
+        self.deferrable = deferrable
+        self._watch: AcquisitionWatch | None = None
+        if not self._assets():
+            owner = f"{self.dag_id}.{self.task_id}" if self.has_dag() else self.task_id  # type: ignore[no-untyped-call]
+            self.inlets.append(Asset(f"ophys-acquisitions.{owner}"))
+
+    def _assets(self) -> list[Asset]:
+        return [asset for asset in [*self.inlets, *self.outlets] if isinstance(asset, Asset)]
+
+    def _ledger_asset(self) -> Asset:
+        return self._assets()[0]
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; in deferrable mode, a look in vain goes on in the triggerer."""
+        with fail_without_retry():
+            folders = self._look(context)
+        if not folders and self.deferrable:
+            self._wait_in_triggerer(time.time() + self.timeout)
+        return PokeReturnValue(is_done=bool(folders), xcom_value=folders or None)
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any], deadline: float | None = None
+    ) -> list[dict[str, Any]]:
+        """
+        Take over what the triggerer found.
+
+        :raises AcquisitionAccessError: If the watched folder may no longer be read.
+        :raises AirflowSensorTimeout: If others got the folders and there is no time left to wait for more.
+        """
+        if "error" in event:
+            error = AcquisitionAccessError(event["error"])
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            raise error
+        with fail_without_retry():
+            folders = self._claim(context, event["folders"])
+        if not folders:
+            self._wait_in_triggerer(time.time() + self.timeout if deadline is None else deadline)
+        return folders
+
+    def _wait_in_triggerer(self, deadline: float) -> NoReturn:
+        left = deadline - time.time()
+        if left < 0:
+            raise AirflowSensorTimeout(f"No new complete folder in {self.path} within {self.timeout:g} s.")
+        self.defer(
+            trigger=AcquisitionReadyTrigger(
+                ledger_asset=self._ledger_asset().name,
+                patient=self.silent_fail,
+                poke_interval=self.poke_interval,
+                **self._options().as_kwargs(),
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline},
+            timeout=timedelta(seconds=left),
+        )
+
+    def _look(self, context: Context) -> list[dict[str, Any]]:
+        """One look: what this run got before, else what it gets now, else nothing yet."""
+        watch = self._watch = self._resume(context)
+        owner = _owner(context)
+        try:
+            self._refresh(watch)
+            if again := watch.handed_to(owner):
+                self.log.info("Returning the %d folder(s) that this task got before.", len(again))
+                return [acquisition.as_dict() for acquisition in again]
+            ready = watch.ready()
+            for acquisition in ready:
+                watch.record(acquisition, owner)
+        finally:
+            for level, line in watch.news():
+                self.log.log(level, line)
+        if self.reschedule and not ready:
+            context["task_state_store"].set(_STATE, {"try": context["ti"].try_number, "watch": watch.state()})
+        return [acquisition.as_dict() for acquisition in ready]
+
+    def _refresh(self, watch: AcquisitionWatch) -> None:
+        """A watched folder that is missing at the start is a mistake; one that goes away later may come back."""
+        try:
+            watch.refresh()
+        except SourceNotFoundError as error:
+            if not watch.root_seen:
+                raise
+            watch.tell_root(error)
+        except AcquisitionAccessError:
+            raise
+        except OSError as error:
+            watch.tell_root(error)
+
+    def _resume(self, context: Context) -> AcquisitionWatch:
+        """The watch of the last poke, which was in another process in reschedule mode."""
+        if self._watch is not None and not self.reschedule and self._watch.options == self._options():
+            return self._watch
+        watch = self._new_watch(context)
+        if self.reschedule:
+            state: Any = context["task_state_store"].get(_STATE)
+            if state is not None and state["try"] == context["ti"].try_number:
+                watch.resume(state["watch"])
+        return watch
+
+    def _new_watch(self, context: Context) -> AcquisitionWatch:
+        # Only the time of day means the same to two workers.
+        clock = time.time if self.reschedule else time.monotonic
+        return AcquisitionWatch(self._options(), self._ledger(context), clock)
+
+    def _ledger(self, context: Context) -> Ledger:
+        asset = self._ledger_asset()
+        try:
+            return context["asset_state_store"][asset]
+        except KeyError as error:
+            raise ConfigurationError(
+                f"Airflow does not know the asset {asset.name!r}, in whose state store this sensor keeps which "
+                f"folders were handed over. Name an asset in the DAG file: inlets=[Asset('acquisitions')], or "
+                f".partial(inlets=[Asset('acquisitions')]) for a mapped sensor."
+            ) from error
+
+    def _options(self) -> AcquisitionOptions:
+        return AcquisitionOptions.create(**{name: getattr(self, name) for name in self.template_fields})
+
+    def _claim(self, context: Context, found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        watch = self._new_watch(context)
+        owner = _owner(context)
+        acquisitions = [Acquisition.from_entry(key, entry) for key, entry in found]
+        return [acquisition.as_dict() for acquisition in acquisitions if watch.claim(acquisition, owner)]
+
+
+def _owner(context: Context) -> dict[str, Any]:
+    """The task that folders are handed to: the same for every try of it."""
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": map_index}

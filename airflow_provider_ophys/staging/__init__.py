@@ -1,0 +1,17 @@
+"""
+Publishing a finished NWB file or Zarr tree in an S3 bucket: whole or not at all, and every byte checked.
+
+- ``plan``: which objects a source becomes, and what is refused (pure)
+- ``files``, ``checksums``, ``comparison``: local files, their checksums, and what a listing lacks of them (pure)
+- ``parallel``: many requests at a time, within a memory limit, until somebody stops them
+- ``bucket``, ``multipart``: the requests, through a boto3 client
+- ``publication``: the order in which they are made
+
+``OphysS3Hook`` brings the client; nothing here knows Airflow, and only the last two steps know boto3.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_ophys.staging.plan import Destination, StagingPlan, local_source, plan_staging
+
+__all__ = ["Destination", "StagingPlan", "local_source", "plan_staging"]

@@ -1,0 +1,142 @@
+"""The requests that staging makes of a bucket; each that sends bytes carries their checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+# Only publication imports this module, and operators import it inside execute().
+from botocore.exceptions import ClientError
+
+from airflow_provider_ophys.exceptions import StagingConflictError, StagingError
+from airflow_provider_ophys.staging.checksums import Digest, combined_crc64nvme, crc64nvme, digest, md5
+from airflow_provider_ophys.staging.comparison import RemoteObject
+from airflow_provider_ophys.staging.files import PART_SIZE, Part, SourceFile
+from airflow_provider_ophys.staging.multipart import send_in_parts
+from airflow_provider_ophys.staging.parallel import Workers
+from airflow_provider_ophys.staging.responses import check_stored, error_code, error_status, etag_of
+
+DELETE_BATCH = 1000
+# Somebody else was faster, or an answer was lost and the request sent again: look at what is there now.
+_OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchUpload"}
+
+
+class Bucket:
+    """
+    One bucket, seen through a boto3 client.
+
+    :param client: A boto3 S3 client whose connection pool holds as many connections as there are workers.
+    :param name: Name of the bucket.
+    :param workers: Who reads and sends the files.
+    """
+
+    def __init__(self, client: Any, name: str, workers: Workers) -> None:
+        self.client = client
+        self.name = name
+        self.workers = workers
+
+    def list_object(self, key: str) -> dict[str, RemoteObject]:
+        """List the object of one key, if it is there, by its key."""
+        # Listings are sorted: the object of exactly this key comes first.
+        page = self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+        return {found.key: found for found in _objects([page]) if found.key == key}
+
+    def list_tree(self, key: str) -> dict[str, RemoteObject]:
+        """List all objects below ``key`` and a slash, by their keys."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=f"{key}/")
+        return {found.key: found for found in _objects(pages)}
+
+    def digest(self, file: SourceFile) -> Digest:
+        """Read a file and compute what S3 would say of it."""
+
+        def read(descriptor: int, part: Part) -> tuple[int, int, bytes]:
+            content = file.read(descriptor, part)
+            return crc64nvme(content), part.size, md5(content)
+
+        return digest(self.workers.each_part(file, read))
+
+    def confirm(self, file: SourceFile, expected: Digest) -> Digest | None:
+        """
+        Ask for the checksum of one object: slower than a listing, and certain whatever its ETag means.
+
+        :return: The checksum and the object's own ETag if it has the file's content, else None.
+        """
+        try:
+            answer = self.client.head_object(Bucket=self.name, Key=file.key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error_status(error) == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        etag = etag_of(answer)
+        if answer["ContentLength"] != file.size:
+            return None
+        if etag == expected.etag or answer.get("ChecksumCRC64NVME") == expected.crc64nvme:
+            return Digest(expected.crc64nvme, etag)
+        return None
+
+    def send(self, file: SourceFile, *, replaced: RemoteObject | None) -> tuple[Digest, bool]:
+        """
+        Upload one file, unless somebody else just put the same content there.
+
+        :param file: What to upload.
+        :param replaced: The object that it replaces; None where there must be none.
+        :return: The checksum and the object's ETag, and whether the file was sent.
+        :raises StagingConflictError: If somebody else put other content there.
+        :raises StagingError: If the file changes meanwhile or the server stores something else.
+        """
+        self.workers.check_stopped()
+        condition = {"IfMatch": f'"{replaced.etag}"'} if replaced else {"IfNoneMatch": "*"}
+        try:
+            if file.size <= PART_SIZE:
+                return self._put(file, condition), True
+            return send_in_parts(self.client, self.name, file, condition, self.workers), True
+        except ClientError as error:
+            if error_code(error) not in _OVERTAKEN:
+                raise
+            return self._accept_if_same(file, error), False
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """
+        Delete objects.
+
+        :raises StagingError: If one of them cannot be deleted.
+        """
+        for start in range(0, len(keys), DELETE_BATCH):
+            batch = [{"Key": key} for key in keys[start : start + DELETE_BATCH]]
+            answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": batch, "Quiet": True})
+            if failed := answer.get("Errors"):
+                raise StagingError(
+                    f"{len(failed)} objects of earlier content could not be deleted, the first is "
+                    f"s3://{self.name}/{failed[0].get('Key')} ({failed[0].get('Code')}). Allow s3:DeleteObject "
+                    "there, or try again."
+                )
+
+    def _put(self, file: SourceFile, condition: Mapping[str, str]) -> Digest:
+        [content] = self.workers.each_part(file, file.read)
+        crc = combined_crc64nvme([(crc64nvme(content), len(content))])
+        answer = self.client.put_object(
+            Bucket=self.name, Key=file.key, Body=content, ChecksumCRC64NVME=crc, **condition
+        )
+        check_stored(file, answer, crc, lambda: md5(content).hex())
+        return Digest(crc, etag_of(answer))
+
+    def _accept_if_same(self, file: SourceFile, error: ClientError) -> Digest:
+        confirmed = self.confirm(file, self.digest(file))
+        if confirmed:
+            return confirmed
+        uri = f"s3://{self.name}/{file.key}"
+        if error_code(error) == "PreconditionFailed" and self.list_object(file.key):
+            raise StagingConflictError(
+                f"Another writer put other content at {uri} while it was being staged; that was left as it is. "
+                "Have only one task stage to this destination, or choose another one."
+            ) from error
+        raise StagingError(
+            f"Another writer interfered with the upload to {uri} ({error_code(error)}). Try again when it is done."
+        ) from error
+
+
+def _objects(pages: Any) -> Iterator[RemoteObject]:
+    for page in pages:
+        for entry in page.get("Contents", ()):
+            yield RemoteObject(entry["Key"], entry["Size"], etag_of(entry))

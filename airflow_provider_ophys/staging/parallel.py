@@ -1,0 +1,73 @@
+"""Many requests at a time, within a memory limit, until somebody stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from threading import Event
+
+from airflow_provider_ophys.exceptions import StagingError
+from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
+
+# Every thread holds the bytes of the request that it is sending.
+MEMORY_LIMIT = 256 * MIB
+
+
+class Workers:
+    """
+    Threads that read and send.
+
+    :param threads: The most that work at a time; fewer where their parts would exceed 256 MiB together.
+    :param stopped: When it is set, no further part or file is begun.
+    """
+
+    def __init__(self, threads: int, stopped: Event) -> None:
+        self.threads = threads
+        self.stopped = stopped
+
+    def check_stopped(self) -> None:
+        """
+        Go on only if nobody asked to stop.
+
+        :raises StagingError: If somebody did.
+        """
+        if self.stopped.is_set():
+            raise StagingError(
+                "Staging was stopped before it was complete. Run it again: objects that are already there are not "
+                "sent twice."
+            )
+
+    def each_part[T](self, file: SourceFile, work: Callable[[int, Part], T]) -> list[T]:
+        """
+        Call ``work(descriptor, part)`` for each part of a file, and check that the file did not change.
+
+        :raises StagingError: If it did.
+        """
+        parts = file.parts()
+        with file.opened() as descriptor:
+            if len(parts) == 1:
+                return [work(descriptor, parts[0])]
+            return self._all(partial(work, descriptor), parts, part_size=parts[0].size)
+
+    def each_file[T](self, work: Callable[[SourceFile], T], files: Sequence[SourceFile]) -> list[T]:
+        """Call ``work(file)`` for each file; those of several parts, parallel in themselves, one by one."""
+        small = [file for file in files if file.size <= PART_SIZE]
+        done = dict(zip(small, self._all(work, small, part_size=PART_SIZE), strict=True))
+        return [done[file] if file in done else work(file) for file in files]
+
+    def _all[S, T](self, work: Callable[[S], T], items: Sequence[S], *, part_size: int) -> list[T]:
+        def unless_stopped(item: S) -> T:
+            self.check_stopped()
+            return work(item)
+
+        threads = max(1, min(self.threads, MEMORY_LIMIT // part_size))
+        with ThreadPoolExecutor(threads, thread_name_prefix="ophys-s3") as pool:
+            futures = [pool.submit(unless_stopped, item) for item in items]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:  # also what Airflow raises when a task's time is over
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [future.result() for future in futures]

@@ -1,0 +1,294 @@
+"""
+Triggers that wait for acquisition folders in the triggerer.
+
+:class:`AcquisitionFolderTrigger` belongs in an ``AssetWatcher`` and goes on forever.
+:class:`AcquisitionReadyTrigger` is what a deferred ``AcquisitionFolderSensor`` waits on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+from airflow_provider_ophys.acquisition import (
+    DEFAULT_IGNORE,
+    DEFAULT_INCOMPLETE,
+    DEFAULT_SETTLE_SECONDS,
+    Acquisition,
+    AcquisitionOptions,
+    AcquisitionWatch,
+    Ledger,
+)
+from airflow_provider_ophys.exceptions import AcquisitionAccessError, ConfigurationError
+
+if TYPE_CHECKING:
+    import os
+
+_MODULE = "airflow_provider_ophys.triggers.acquisition"
+_HANDED_TO = "an asset event"
+
+
+class _SeveralLedgers:
+    """
+    The ledgers in the state stores of several assets, kept alike.
+
+    Airflow shares one trigger between all assets whose watchers have the same arguments, and sends each event
+    to all of them. What one ledger knows counts for all, so that a further asset does not start the backlog anew.
+    """
+
+    def __init__(self, ledgers: Sequence[Ledger]) -> None:
+        self._ledgers = ledgers
+
+    def get(self, key: str, /) -> Any:
+        return next((value for ledger in self._ledgers if (value := ledger.get(key)) is not None), None)
+
+    def set(self, key: str, value: Any, /) -> None:
+        for ledger in self._ledgers:
+            ledger.set(key, value)
+
+
+def _ledger_of(injected: Any) -> Ledger:
+    """The ledger in what Airflow injects as a trigger's state store."""
+    # Airflow has no public way to list its assets, and without their names it only serves a single one.
+    by_name: dict[str, Ledger] | None = getattr(injected, "_by_name", None)
+    return _SeveralLedgers(list(by_name.values())) if by_name else injected
+
+
+def _look(watch: AcquisitionWatch, tell: Callable[[int, str], object], *, patient: bool) -> list[Acquisition]:
+    """
+    Look once. Blocking, hence for a thread, where the state store's blocking methods are safe too.
+
+    :param patient: Whether to go on waiting for a watched folder that may not be read.
+    :raises AcquisitionAccessError: If it may not be read, unless patient.
+    """
+    try:
+        watch.refresh()
+    except OSError as error:
+        if isinstance(error, AcquisitionAccessError) and not patient:
+            raise
+        watch.tell_root(error)
+    ready = watch.ready()
+    for level, line in watch.news():
+        tell(level, line)
+    return ready
+
+
+@dataclass(slots=True)
+class _Sent:
+    acquisition: Acquisition
+    answered_at: float | None = None
+
+
+class _Outbox:
+    """
+    Events that went out but are not in the ledger yet.
+
+    The triggerer collects events in memory and sends them to its supervisor about once a second; the supervisor
+    takes one message after the other and stores an event before it takes the next. A folder must not get into
+    the ledger before its event is stored, or a crash in between would lose it. So once the supervisor has
+    answered something that was asked after the event, and the triggerer has then had the time for a few more
+    rounds, the entry goes in. A crash before that repeats the event, which is harmless.
+    """
+
+    PATIENCE_SECONDS: ClassVar[float] = 3.0
+
+    def __init__(self, watch: AcquisitionWatch, ledger: Ledger) -> None:
+        self._watch = watch
+        self._ledger = ledger
+        self._sent: list[_Sent] = []
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def add(self, acquisition: Acquisition) -> None:
+        """Remember a folder whose event has just gone out."""
+        self._sent.append(_Sent(acquisition))
+
+    def settle(self) -> None:
+        """Write those entries whose events are safe by now. Blocking, hence for a thread."""
+        waiting = [sent for sent in self._sent if sent.answered_at is None]
+        if waiting:
+            self._ledger.get(waiting[0].acquisition.folder.key)
+            for sent in waiting:
+                sent.answered_at = time.monotonic()
+        for sent in list(self._sent):
+            if sent.answered_at and time.monotonic() - sent.answered_at >= self.PATIENCE_SECONDS:
+                self._watch.record(sent.acquisition, _HANDED_TO)
+                self._sent.remove(sent)
+
+
+class AcquisitionFolderTrigger(BaseEventTrigger):
+    """
+    Fire an event for each new acquisition folder in a watched folder, as soon as it is complete.
+
+    For an ``AssetWatcher``. The payload of an event, ``event.extra["payload"]`` in the DAG, is a dict with
+    ``path``, ``name`` (relative to the watched folder), ``num_files`` and ``size_bytes``. Airflow may hand
+    several events to one run, so map over them.
+
+    The ledger of folders that were handed over is in the state store of the watched asset, and so survives
+    restarts of the triggerer. Delivery is at least once: a crash right after an event may repeat it, and none
+    is lost. A watched folder that is missing or cannot be read is waited for. A folder that was deleted and
+    recorded again, which shows in its largest file, is new.
+
+    :param path: The folder that is watched. It must be visible to the triggerer.
+    :param pattern: Glob for the acquisition folders in it, one part per level of folders, such as ``"*/*"``.
+        A link counts as the folder that it leads to, as long as that is inside ``path``.
+    :param marker_file: Glob, relative to an acquisition folder, of the file by which the acquisition software
+        says that it is complete. It decides alone: ``settle_seconds`` then plays no part. Default: none.
+    :param required_files: Globs, relative to an acquisition folder (``**/`` for any depth), each of which a
+        file must match.
+    :param settle_seconds: Without ``marker_file``, a folder is complete when nothing in it was added, removed,
+        grown or touched for so many seconds, from one look to another.
+    :param min_size: Least size of a complete folder, in bytes or as ``"512MiB"``.
+    :param min_files: Least number of files in a complete folder; one that is empty is never complete.
+    :param ignore: Globs for the names of files and folders that are no part of a recording.
+    :param incomplete: Globs for the names of files and folders that are only there while something is being
+        written; a folder with one in it is not complete.
+    :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there at the very
+        first start. One that is still being written then counts as new when it has changed.
+    :param max_folders: How many events to fire per look at most, oldest folder first. Default: no limit.
+    :param poke_interval: Seconds between two looks.
+    :raises ConfigurationError: If an option makes no sense, when the DAG is parsed.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        pattern: str = "*",
+        marker_file: str | None = None,
+        required_files: Sequence[str] = (),
+        settle_seconds: float = DEFAULT_SETTLE_SECONDS,
+        min_size: int | str = 0,
+        min_files: int = 1,
+        ignore: Sequence[str] = DEFAULT_IGNORE,
+        incomplete: Sequence[str] = DEFAULT_INCOMPLETE,
+        existing: Literal["process", "ignore"] = "process",
+        max_folders: int | None = None,
+        poke_interval: float = 10.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        if poke_interval <= 0:
+            raise ConfigurationError(f"poke_interval must be more than 0 seconds, not {poke_interval!r}.")
+        self._trouble = ""
+        self.options = AcquisitionOptions.create(
+            path=path,
+            pattern=pattern,
+            marker_file=marker_file,
+            required_files=required_files,
+            settle_seconds=settle_seconds,
+            min_size=min_size,
+            min_files=min_files,
+            ignore=ignore,
+            incomplete=incomplete,
+            existing=existing,
+            max_folders=max_folders,
+        )
+        self.poke_interval = poke_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, by which Airflow also tells one watcher from another."""
+        kwargs = {**self.options.as_kwargs(), "poke_interval": self.poke_interval}
+        return f"{_MODULE}.AcquisitionFolderTrigger", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire an event per folder, forever."""
+        ledger = self._ledger()
+        watch = AcquisitionWatch(self.options, ledger)
+        outbox = _Outbox(watch, ledger)
+        try:
+            while True:
+                look = partial(_look, watch, self.log.log, patient=True)
+                for acquisition in await self._attempt(look) or ():
+                    watch.hand_over(acquisition, _HANDED_TO)
+                    yield TriggerEvent(acquisition.as_dict())  # type: ignore[no-untyped-call]
+                    # Airflow has taken the event when it comes back for the next.
+                    outbox.add(acquisition)
+                await self._pause(outbox)
+        finally:
+            watch.stop()
+
+    async def _attempt[T](self, work: Callable[[], T]) -> T | None:
+        """Work in a thread; on failure log once and give None: a watcher that raises is not started again."""
+        try:
+            result = await asyncio.to_thread(work)
+        except Exception as error:
+            if self._trouble != (trouble := f"{type(error).__name__}: {error}"):
+                self._trouble = trouble
+                self.log.exception("Watching %s failed; trying again", self.options.root)
+            return None
+        self._trouble = ""
+        return result
+
+    async def _pause(self, outbox: _Outbox) -> None:
+        """Wait for the next look; meanwhile, bring the ledger up to date without looking more often."""
+        until = time.monotonic() + self.poke_interval
+        while (rest := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(rest, outbox.PATIENCE_SECONDS) if len(outbox) else rest)
+            if len(outbox):
+                await self._attempt(outbox.settle)
+
+    def _ledger(self) -> Ledger:
+        if self.asset_state_store is not None:
+            return _ledger_of(self.asset_state_store)
+        self.log.warning(
+            "%s is watched without an asset, so what was handed over is forgotten at the next restart. "
+            "Put the trigger into the watchers of an Asset.",
+            self.options.root,
+        )
+        return _SeveralLedgers([])
+
+
+class AcquisitionReadyTrigger(BaseTrigger):
+    """
+    Wait until there are complete new acquisition folders, and fire one event with all of them.
+
+    For the deferred ``AcquisitionFolderSensor``, which writes the ledger itself when it is resumed.
+
+    :param ledger_asset: Name of the asset whose state store has the ledger.
+    :param patient: Whether to go on waiting when the watched folder may not be read.
+    :param poke_interval: Seconds between two looks.
+    :param options: Those of :class:`AcquisitionFolderTrigger`.
+    """
+
+    def __init__(
+        self, *, ledger_asset: str, patient: bool = False, poke_interval: float = 60.0, **options: Any
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.options = AcquisitionOptions.create(**options)
+        self.ledger_asset = ledger_asset
+        self.patient = patient
+        # A sensor's interval may be 0, which would keep the triggerer from doing anything else.
+        self.poke_interval = max(poke_interval, 0.1)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        kwargs = {
+            "ledger_asset": self.ledger_asset,
+            "patient": self.patient,
+            "poke_interval": self.poke_interval,
+        }
+        return f"{_MODULE}.AcquisitionReadyTrigger", {**self.options.as_kwargs(), **kwargs}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire the one event: the folders as pairs of key and ledger entry, or an error."""
+        from airflow.sdk.execution_time.context import AssetStateStoreAccessor
+
+        watch = AcquisitionWatch(self.options, AssetStateStoreAccessor(name=self.ledger_asset))
+        look = partial(_look, watch, self.log.log, patient=self.patient)
+        try:
+            while not (ready := await asyncio.to_thread(look)):  # noqa: ASYNC110  files send no event to wait for
+                await asyncio.sleep(self.poke_interval)
+        except AcquisitionAccessError as error:
+            yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
+        else:
+            folders = [[found.folder.key, found.ledger_entry(None)] for found in ready]
+            yield TriggerEvent({"folders": folders})  # type: ignore[no-untyped-call]
+        finally:
+            watch.stop()

@@ -1,0 +1,204 @@
+"""
+Airflow on this machine, as a user runs it: its four processes on SQLite with LocalExecutor.
+
+Scheduler, DAG processor, triggerer and API server are started from this environment's ``airflow`` command, with
+everything they write in one folder and the only open port on 127.0.0.1::
+
+    with AirflowStack(Path("/tmp/home"), dags_folder=Path("dags")) as stack:
+        run = stack.client.trigger("my_dag")
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from demo.processes import PROCESSES_FILE, SessionProcess, end_leftovers, remember, stop_all
+from demo.rest import AirflowApiError, AirflowClient
+
+HOST = "127.0.0.1"
+# Below the range from which Linux takes the ports of outgoing connections.
+PORTS = range(20_000, 32_000)
+# Both would serve the logs of their tasks on 0.0.0.0; on one machine the API server reads the files itself.
+COMPONENTS = {
+    "api_server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag_processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
+class AirflowStackError(RuntimeError):
+    """Airflow could not be started."""
+
+
+class AirflowStack:
+    """
+    Airflow's four processes, from :meth:`start` to :meth:`stop`.
+
+    :param home: ``AIRFLOW_HOME``: database, logs, configuration; created when missing, kept afterwards.
+    :param dags_folder: The folder of the DAG files.
+    :param environment: More variables for all four, such as ``AIRFLOW_VAR_...`` and ``AIRFLOW_CONN_...``.
+    :param command: The ``airflow`` command; that of this Python's environment when not given.
+    :param parallelism: How many tasks may run at the same time.
+    :param start_timeout: Seconds after which a stack that is not healthy is given up.
+    :param progress: Is told, in a few words, what the start is waiting for.
+    :raises AirflowStackError: From :meth:`start`, with the end of the log of the process that failed.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        dags_folder: Path,
+        environment: Mapping[str, str] | None = None,
+        command: Path | None = None,
+        parallelism: int = 4,
+        start_timeout: float = 180,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.home = Path(home).resolve()
+        self.dags_folder = Path(dags_folder).resolve()
+        self.command = command or Path(sys.executable).with_name("airflow")
+        self.start_timeout = start_timeout
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.client = AirflowClient(self.url)
+        self.environment = self._own_environment(parallelism) | dict(environment or {})
+        self._progress = progress
+        self._processes: dict[str, SessionProcess] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the running components, by name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def start(self) -> Self:
+        """Create the database, start the four processes and return when all of them report to be healthy."""
+        if not self.dags_folder.is_dir():
+            raise AirflowStackError(f"The folder of the DAG files does not exist: {self.dags_folder}")
+        self.home.mkdir(parents=True, exist_ok=True)
+        end_leftovers(self.home / PROCESSES_FILE)
+        try:
+            self._progress("creating the metadata database")
+            self._migrate()
+            for name, arguments in COMPONENTS.items():
+                self._processes[name] = self._launch(name, arguments)
+            remember(self.home / PROCESSES_FILE, self._processes.values())
+            self._wait_until_healthy()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the four processes and all that they started; what they wrote stays in ``home``."""
+        stop_all(self._processes.values())
+        self._processes.clear()
+        (self.home / PROCESSES_FILE).unlink(missing_ok=True)
+
+    def check_alive(self) -> None:
+        """
+        Look whether all four processes still run.
+
+        :raises AirflowStackError: With the end of the log of the one that has ended.
+        """
+        for name, process in self._processes.items():
+            if (exit_code := process.exit_code) is not None:
+                raise AirflowStackError(
+                    f"Airflow's {name} has ended with exit code {exit_code}.\n{process.log_tail()}"
+                )
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _launch(self, name: str, arguments: list[str]) -> SessionProcess:
+        log = self.home / f"{name}.log"
+        return SessionProcess([self.command, *arguments], environment=self.environment, log=log)
+
+    def _migrate(self) -> None:
+        """Create the database, which also writes ``airflow.cfg`` before four processes would do so at once."""
+        self._processes["migration"] = migration = self._launch("migration", ["db", "migrate"])
+        if migration.wait(self.start_timeout) != 0:
+            raise AirflowStackError(
+                f"'airflow db migrate' did not succeed within {self.start_timeout:g} s "
+                f"(exit code {migration.exit_code}).\n{migration.log_tail()}"
+            )
+        del self._processes["migration"]
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + self.start_timeout
+        while waiting := self._not_yet_healthy():
+            self._progress(f"waiting for {', '.join(waiting)}")
+            self.check_alive()
+            if time.monotonic() > deadline:
+                tails = "\n".join(self._processes[name].log_tail() for name in waiting)
+                raise AirflowStackError(
+                    f"Airflow is not healthy after {self.start_timeout:g} s: {', '.join(waiting)}.\n{tails}"
+                )
+            time.sleep(0.25)
+
+    def _not_yet_healthy(self) -> list[str]:
+        try:
+            report = self.client.health()
+        except AirflowApiError:
+            return ["api_server"]
+        return [name for name in COMPONENTS if name != "api_server" and report.get(name) != "healthy"]
+
+    def _own_environment(self, parallelism: int) -> dict[str, str]:
+        # Nothing of an Airflow that the caller may have configured for other work.
+        inherited = {name: value for name, value in os.environ.items() if "AIRFLOW_" not in name}
+        own_hosts = f"{HOST},localhost"
+        for name in ("no_proxy", "NO_PROXY"):
+            inherited[name] = ",".join(filter(None, [inherited.get(name), own_hosts]))
+        settings = {
+            "CORE__DAGS_FOLDER": self.dags_folder,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__PARALLELISM": parallelism,
+            # Only this machine reaches 127.0.0.1: whoever opens the page is the administrator.
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "API__BASE_URL": self.url,
+            "API__HOST": HOST,
+            "API__PORT": self.port,
+            "API__SECRET_KEY": secrets.token_hex(32),
+            "API__WORKERS": 1,
+            # The scheduler signs with it what the API server checks.
+            "API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            # A DAG file that is added while the stack runs appears after seconds, not minutes.
+            "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
+            "LOGGING__COLORED_CONSOLE_LOG": False,
+            "USAGE_DATA_COLLECTION__ENABLED": False,
+        }
+        return (
+            inherited
+            | {"AIRFLOW_HOME": str(self.home)}
+            | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
+        )
+
+
+def free_port() -> int:
+    """Find a port of 127.0.0.1 that nobody uses."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, random.choice(PORTS)))  # noqa: S311 -- no secret depends on it
+            return int(probe.getsockname()[1])

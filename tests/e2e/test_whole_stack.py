@@ -1,0 +1,157 @@
+"""On Airflow's own four processes and a real S3 server: from a dropped folder to a verified file in the bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pynwb
+import pytest
+
+from demo.follow import ARCHIVE, ON_ARRIVAL, Follower
+from demo.progress import Progress
+from demo.recording import drop_like_a_microscope, simulate_acquisition
+from demo.rest import DagRun
+from demo.s3_server import S3Server
+from demo.session import guess_session
+from demo.stack import AirflowStack
+from demo.summary import results
+from demo.workspace import Workspace
+
+pytestmark = [
+    pytest.mark.stack,
+    # roiextractors reads the head of a ScanImage file through a second handle, which it never closes.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
+]
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("whole-stack"))
+    for folder in (workspace.recordings, workspace.incoming, workspace.nwb):
+        folder.mkdir()
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def s3_server(workspace: Workspace) -> Iterator[S3Server]:
+    with S3Server(workspace.s3) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(workspace: Workspace, s3_server: S3Server) -> Iterator[AirflowStack]:
+    environment = {
+        "AIRFLOW_CONN_AWS_DEFAULT": s3_server.connection_json(),
+        "AIRFLOW_VAR_OPHYS_ACQUISITION_ROOT": str(workspace.incoming),
+        "AIRFLOW_VAR_OPHYS_OUTPUT_ROOT": str(workspace.nwb),
+        "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{s3_server.bucket}/sessions/",
+        "AIRFLOW_VAR_OPHYS_ARCHIVE_DESTINATION": f"s3://{s3_server.bucket}/archive/",
+    }
+    with AirflowStack(workspace.airflow, dags_folder=DAGS, environment=environment) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def follower(stack: AirflowStack) -> Follower:
+    return Follower(stack, Progress())
+
+
+@pytest.fixture(scope="module")
+def recording(workspace: Workspace) -> Path:
+    return simulate_acquisition(workspace.recordings / "mouse_1", num_samples=90)
+
+
+@pytest.fixture(scope="module")
+def arrival(follower: Follower, recording: Path, workspace: Workspace) -> DagRun:
+    """The run that the dropped folder has caused, finished."""
+    follower.wait_for_dags(ON_ARRIVAL, ARCHIVE)
+    drop_like_a_microscope(recording, workspace.incoming, seconds=2)
+    return follower.follow(ON_ARRIVAL)
+
+
+@pytest.fixture(scope="module")
+def nwb_file(arrival: DagRun, workspace: Workspace) -> Path:
+    return workspace.nwb / "mouse_1.nwb"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_dropped_folder_starts_one_run_that_succeeds(arrival: DagRun, stack: AirflowStack) -> None:
+    assert (arrival.run_type, arrival.state) == ("asset_triggered", "success")
+    assert [run.run_id for run in stack.client.dag_runs(ON_ARRIVAL)] == [arrival.run_id]
+    assert {task.state for task in stack.client.task_instances(arrival)} == {"success"}
+
+
+def test_tasks_report_what_they_did(arrival: DagRun, stack: AirflowStack, nwb_file: Path) -> None:
+    (movie,) = results(stack.client, arrival, "convert.write_imaging")
+    (rois,) = results(stack.client, arrival, "convert.write_segmentation")
+    assert movie["nwbfile_path"] == rois["nwbfile_path"] == str(nwb_file)
+    assert (movie["num_samples"], movie["sample_shape"], movie["dtype"]) == (90, [128, 96], "int16")
+    assert (rois["num_rois"], set(rois["traces"])) == (12, {"raw", "neuropil", "deconvolved"})
+    assert rois["size_bytes"] == nwb_file.stat().st_size
+    for result in (movie, rois):
+        assert (result["validation"], result["reused"]) == ("valid", False)
+        assert result["peak_memory_bytes"] > 0
+
+
+def test_file_is_valid_nwb_with_the_pixels_and_traces_of_the_recording(nwb_file: Path, recording: Path) -> None:
+    from roiextractors import ScanImageImagingExtractor, Suite2pSegmentationExtractor
+
+    assert pynwb.validate(path=nwb_file) == []
+    movie = ScanImageImagingExtractor(file_path=recording / "movie.tif").get_series()
+    traces = Suite2pSegmentationExtractor(folder_path=recording / "suite2p").get_traces_dict()
+    with h5py.File(nwb_file) as file:
+        stored = file["acquisition/TwoPhotonSeries/data"][:]
+        found = []
+        file["processing/ophys"].visititems(
+            lambda _, item: (
+                found.append(item[:])
+                if isinstance(item, h5py.Dataset) and item.shape == traces["raw"].shape
+                else None
+            )
+        )
+    np.testing.assert_array_equal(stored, movie.transpose(0, 2, 1))
+    for name in ("raw", "neuropil", "deconvolved"):
+        assert any(np.array_equal(candidate, traces[name]) for candidate in found), name
+
+
+def test_bucket_holds_the_file(arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path) -> None:
+    (staged,) = results(stack.client, arrival, "convert.stage_to_s3")
+    bucket, _, key = staged["s3_uri"].removeprefix("s3://").partition("/")
+    assert (bucket, staged["objects"], staged["uploaded"]) == (s3_server.bucket, 1, 1)
+    stored = s3_server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert sha256(stored) == sha256(nwb_file.read_bytes())
+
+
+def test_finished_file_is_archived(
+    arrival: DagRun, follower: Follower, s3_server: S3Server, nwb_file: Path
+) -> None:
+    follower.follow(ARCHIVE)
+    listed = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix="archive/")["Contents"]
+    assert nwb_file.stat().st_size in {entry["Size"] for entry in listed}
+
+
+def test_acquisition_without_segmentation_is_converted_too(
+    arrival: DagRun, follower: Follower, stack: AirflowStack, recording: Path, workspace: Workspace
+) -> None:
+    movie_only = workspace.recordings / "mouse_2"
+    movie_only.mkdir()
+    shutil.copy(recording / "movie.tif", movie_only)
+    session = guess_session(movie_only).text
+    drop_like_a_microscope(movie_only, workspace.incoming, seconds=1, session=session)
+    run = follower.follow(ON_ARRIVAL, after=arrival)
+    states = {task.task_id: task.state for task in stack.client.task_instances(run)}
+    assert states["convert.write_imaging"] == states["convert.stage_to_s3"] == "success"
+    assert states["convert.write_segmentation"] == "skipped"
+    assert pynwb.validate(path=workspace.nwb / "mouse_2.nwb") == []
+    # The first folder was not handed over again.
+    assert len(stack.client.dag_runs(ON_ARRIVAL)) == 2

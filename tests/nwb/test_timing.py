@@ -1,0 +1,76 @@
+"""Regular stamps become a rate; everything else is written as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.nwb.timing import regular_rate, timing_of
+
+EVEN = np.arange(1000) / 30.0
+
+
+class Recording:
+    def __init__(self, rate=30.0, native=None, times=None):
+        self.rate, self.native, self.times = rate, native, times
+
+    def has_time_vector(self):
+        return self.times is not None
+
+    def get_timestamps(self):
+        return self.times
+
+    def get_native_timestamps(self):
+        if isinstance(self.native, Exception):
+            raise self.native
+        return self.native
+
+    def get_sampling_frequency(self):
+        return self.rate
+
+    def get_num_samples(self):
+        return 3
+
+
+def test_regular():
+    assert regular_rate(EVEN) == pytest.approx(30.0)
+    assert regular_rate(EVEN + 12.5 + 4e-7 * (np.arange(1000) % 2)) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(
+    "timestamps",
+    [
+        EVEN[:1],
+        np.zeros(5),
+        -EVEN,
+        np.where(np.arange(1000) == 500, np.nan, EVEN),
+        # A drift of a fifth of a microsecond per sample: neighbours look equal, the middle is far off the line.
+        EVEN + 2e-7 * np.arange(1000) ** 2 / 1000,
+        np.where(np.arange(1000) < 500, EVEN, EVEN + 0.5),
+    ],
+    ids=["one", "equal", "decreasing", "nan", "drifting", "interrupted"],
+)
+def test_not_regular(timestamps):
+    assert regular_rate(timestamps) is None
+
+
+def test_set_times_come_before_native_ones_and_those_before_the_rate():
+    assert timing_of(Recording(times=EVEN + 1, native=EVEN + 2), always_write_timestamps=False) == {
+        "rate": pytest.approx(30.0),
+        "starting_time": 1.0,
+    }
+    assert timing_of(Recording(native=EVEN + 2), always_write_timestamps=False)["starting_time"] == 2.0
+    assert timing_of(Recording(), always_write_timestamps=False) == {"rate": 30.0, "starting_time": 0.0}
+
+
+def test_timestamps_on_demand():
+    np.testing.assert_array_equal(
+        timing_of(Recording(), always_write_timestamps=True)["timestamps"], np.arange(3) / 30.0
+    )
+
+
+def test_without_its_timing_file_a_recording_has_its_rate():
+    assert timing_of(Recording(native=FileNotFoundError()), always_write_timestamps=False)["rate"] == 30.0
+    with pytest.raises(SourceDataError, match="neither timestamps nor a sampling frequency"):
+        timing_of(Recording(rate=None), always_write_timestamps=False)

@@ -1,0 +1,57 @@
+"""A real S3 server for all tests of this folder; each test has a place of its own in its one bucket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3_trees import BIG, make_tree
+from s3_views import Place, Requests
+
+from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+from demo.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with S3Server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection_json())
+
+
+@pytest.fixture
+def place(server: S3Server) -> Iterator[Place]:
+    place = Place(server)
+    yield place
+    place.client.close()
+
+
+@pytest.fixture
+def hook(connection: None) -> Iterator[OphysS3Hook]:
+    hook = OphysS3Hook()
+    yield hook
+    hook.conn.close()
+
+
+@pytest.fixture
+def requests(hook: OphysS3Hook) -> Requests:
+    return Requests(hook)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make_tree(tmp_path / "session.nwb.zarr")
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """A file of four parts."""
+    path = tmp_path / "big.nwb"
+    path.write_bytes(os.urandom(BIG))
+    return path

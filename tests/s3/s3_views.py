@@ -1,0 +1,79 @@
+"""What is really in the bucket, and what a hook asks of it."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+from demo.s3_server import S3Server
+
+
+class Place:
+    """A prefix of the bucket, and what is really there, seen through a client that is not the hook's."""
+
+    def __init__(self, server: S3Server) -> None:
+        self.bucket = server.bucket
+        self.prefix = f"{uuid.uuid4().hex}/"
+        self.client: Any = server.client()
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def listing(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
+        return [entry["Key"].removeprefix(self.prefix) for page in pages for entry in page.get("Contents", ())]
+
+    def contents(self) -> dict[str, bytes]:
+        return {name: self.content(name) for name in self.listing()}
+
+    def content(self, name: str) -> bytes:
+        return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read()
+
+    def put(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+
+    def head(self, name: str) -> dict[str, Any]:
+        return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name, ChecksumMode="ENABLED")
+
+    def open_uploads(self) -> list[dict[str, Any]]:
+        listing = self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=self.prefix)
+        return listing.get("Uploads", [])
+
+
+class Requests:
+    """The requests that a hook's client makes: counted, and opportunities to interfere."""
+
+    def __init__(self, hook: OphysS3Hook) -> None:
+        self.made: list[tuple[str, str]] = []
+        self._events = hook.conn.meta.events
+        self._events.register("before-call.s3", self._note)
+
+    def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+        self.made.append((model.name, params["url_path"]))
+
+    def count(self, operation: str) -> int:
+        return sum(name == operation for name, _ in self.made)
+
+    def before(self, operation: str, action: Callable[[int, dict[str, Any]], object]) -> None:
+        """Call ``action(number, request)`` before each request of that kind; numbers count from 1."""
+
+        numbers = itertools.count(1)
+
+        def act(params: dict[str, Any], **_: Any) -> None:
+            action(next(numbers), params)
+
+        self._events.register(f"before-call.s3.{operation}", act)
+
+    def after(self, operation: str, action: Callable[[int], object]) -> None:
+        """Call ``action(number)`` after each request of that kind, when the server has answered."""
+
+        numbers = itertools.count(1)
+
+        def act(**_: Any) -> None:
+            action(next(numbers))
+
+        self._events.register(f"after-call.s3.{operation}", act)

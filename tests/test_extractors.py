@@ -1,0 +1,77 @@
+"""A recording is known by what is in it, wherever it lies."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from airflow_provider_ophys.exceptions import ExtractorNotFoundError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.extractors import find_extractor, fingerprint_recording, open_imaging
+
+
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("TiffImagingExtractor", "TiffImagingExtractor"),
+        ("tiff", "TiffImagingExtractor"),
+        ("scan_image", "ScanImageImagingExtractor"),
+        ("ScanImageLegacy", "ScanImageLegacyImagingExtractor"),
+        ("MultiTIFFMultiPage", "MultiTIFFMultiPageExtractor"),
+    ],
+)
+def test_an_unambiguous_short_form_will_do(short, name):
+    assert find_extractor("imaging", short).__name__ == name
+
+
+@pytest.mark.parametrize("name", ["os.system", "subprocess:run", "BaseImagingExtractor", ""])
+def test_only_registered_extractors_are_opened(name):
+    with pytest.raises(ExtractorNotFoundError):
+        find_extractor("imaging", name)
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    path = tmp_path / "movie.tif"
+    path.write_bytes(b"not a tiff")
+    with pytest.raises(SourceDataError, match=r"TiffImagingExtractor cannot open the recording .*movie\.tif"):
+        open_imaging("Tiff", {"file_path": str(path), "sampling_frequency": 30.0})
+
+
+@pytest.fixture
+def recording(tmp_path):
+    folder = tmp_path / "here"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.bin").write_bytes(bytes(3_000_000))
+    (folder / "sub" / "b.bin").write_bytes(b"b")
+    return folder
+
+
+def test_a_copy_elsewhere_is_the_same_recording(tmp_path, recording):
+    shutil.copytree(recording, tmp_path / "there")
+    kwargs = {"folder_path": str(recording), "channel": 1}
+    assert fingerprint_recording(kwargs) == fingerprint_recording(kwargs | {"folder_path": tmp_path / "there"})
+
+
+@pytest.mark.parametrize("change", ["first byte", "last byte", "size", "name", "argument", "more files"])
+def test_any_change_that_matters_is_another_recording(recording, change):
+    kwargs = {"folder_path": str(recording), "channel": 1}
+    before = fingerprint_recording(kwargs)
+    file = recording / "a.bin"
+    if change == "first byte":
+        file.write_bytes(b"x" + bytes(2_999_999))
+    elif change == "last byte":
+        file.write_bytes(bytes(2_999_999) + b"x")
+    elif change == "size":
+        file.write_bytes(bytes(3_000_001))
+    elif change == "name":
+        file.rename(recording / "c.bin")
+    elif change == "argument":
+        kwargs["channel"] = 2
+    else:
+        (recording / "new.bin").write_bytes(b"")
+    assert fingerprint_recording(kwargs) != before
+
+
+def test_a_missing_recording_is_named(tmp_path):
+    with pytest.raises(SourceNotFoundError, match="file_path does not exist"):
+        fingerprint_recording({"file_path": str(tmp_path / "nothing")})

@@ -1,0 +1,80 @@
+"""The budget follows what the process really has: the machine's memory and every cgroup above it."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+import pytest
+
+from airflow_provider_ophys.writing.memory import (
+    PeakMemory,
+    _left_in_cgroups,
+    available_cpus,
+    available_memory,
+    memory_budget,
+)
+
+MIB = 2**20
+
+
+def make_proc(tmp_path, cgroup, mountinfo):
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "cgroup").write_text(cgroup)
+    (proc / "mountinfo").write_text(mountinfo)
+    return proc
+
+
+def write(folder, **values):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in values.items():
+        (folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+
+def test_version_2_counts_the_tightest_limit_up_the_tree(tmp_path):
+    root = tmp_path / "cgroup"
+    proc = make_proc(tmp_path, "0::/pod/task\n", f"30 1 0:26 / {root} rw - cgroup2 cgroup2 rw\n")
+    write(root / "pod", memory__max=512 * MIB, memory__high=400 * MIB, memory__current=300 * MIB)
+    (root / "pod" / "memory.stat").write_text(f"anon 5\ninactive_file {50 * MIB}\n")
+    write(root / "pod/task", memory__max="max", memory__high="max", memory__current=10 * MIB)
+    assert list(_left_in_cgroups(proc)) == [150 * MIB]
+
+
+def test_version_1_and_no_limit(tmp_path):
+    root = tmp_path / "memory"
+    proc = make_proc(
+        tmp_path,
+        "4:memory:/docker/abc\n3:cpu:/\n",
+        f"31 1 0:27 /docker/abc {root} rw - cgroup cgroup rw,memory\n",
+    )
+    write(root, memory__limit_in_bytes=256 * MIB, memory__usage_in_bytes=100 * MIB)
+    assert list(_left_in_cgroups(proc)) == [156 * MIB]
+    write(root, memory__limit_in_bytes=9223372036854771712)
+    assert list(_left_in_cgroups(proc)) == []
+
+
+def test_a_full_cgroup_leaves_nothing_rather_than_less(tmp_path):
+    root = tmp_path / "cgroup"
+    proc = make_proc(tmp_path, "0::/task\n", f"30 1 0:26 / {root} rw - cgroup2 cgroup2 rw\n")
+    write(root / "task", memory__max=10 * MIB, memory__current=11 * MIB)
+    assert list(_left_in_cgroups(proc)) == [0]
+
+
+def test_without_proc_the_machine_alone_counts(tmp_path):
+    assert list(_left_in_cgroups(tmp_path)) == []
+
+
+def test_the_budget_is_the_users_or_a_share():
+    assert memory_budget(5) == 5
+    assert memory_budget(default_limit=7, fraction=1.0) == 7
+    assert 0 < memory_budget(default_limit=2**60, fraction=0.25) <= psutil.virtual_memory().total / 4
+    assert 0 < available_memory() <= psutil.virtual_memory().total
+    assert 1 <= available_cpus() <= psutil.cpu_count()
+
+
+def test_the_peak_is_what_was_allocated_meanwhile():
+    with PeakMemory() as memory:
+        held = np.ones(64 * MIB, dtype="u1")
+        memory._finished.wait(0.2)
+        del held
+    assert memory.peak_bytes == pytest.approx(64 * MIB, rel=0.2)

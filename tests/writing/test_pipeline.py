@@ -1,0 +1,128 @@
+"""The pipeline fills everything, in any shape, never holds more than its budget, and ends at once when told to."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from airflow_provider_ophys.exceptions import ConversionStoppedError, MemoryBudgetError
+from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator
+from airflow_provider_ophys.writing.pipeline import SERIAL_TASKS, Resources, fill, plan_fill
+
+MIB = 2**20
+
+
+class ArraySink:
+    """Keeps what it is given; counts how many rows are in the pipeline between reading and writing."""
+
+    def __init__(self, shape, dtype, rows_per_task):
+        self.array = np.full(shape, 255, dtype=dtype)
+        self.rows_per_task = rows_per_task
+        self.threads = set()
+        self.writers = set()
+
+    def encode(self, block, start):
+        self.threads.add(threading.current_thread().name)
+        return start, block.copy()
+
+    def write(self, encoded):
+        self.writers.add(threading.current_thread().name)
+        start, rows = encoded
+        self.array[start : start + len(rows)] = rows
+
+
+@pytest.mark.parametrize("num_rows", [1, 6, 7, 8, 50])
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("budget_tasks", [SERIAL_TASKS, 7, 100])
+def test_every_row_arrives(num_rows, threads, budget_tasks):
+    array = np.arange(num_rows * 6, dtype="int32").reshape(num_rows, 2, 3)
+    source = ArrayDataChunkIterator(array)
+    sink = ArraySink(array.shape, array.dtype, rows_per_task=7)
+    budget = budget_tasks * min(7, num_rows) * 6 * 4
+    fill(source, sink, Resources(budget, threads), name="a")
+    np.testing.assert_array_equal(sink.array, array)
+    assert len(sink.threads) <= threads
+    assert sink.writers == {threading.current_thread().name}, "only the calling thread writes"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8, 64])
+@pytest.mark.parametrize("budget_mib", [4, 16, 64, 256, 4096])
+def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
+    budget = budget_mib * MIB
+    plan = plan_fill(
+        row_bytes=MIB // 2,
+        rows_per_task=2,
+        num_rows=10_000,
+        most_rows=10_000,
+        resources=Resources(budget, threads),
+    )
+    tasks = plan.block_rows // 2
+    held = tasks * (3 + 2) + 2 * plan.threads if plan.read_ahead else SERIAL_TASKS
+    assert held * MIB <= budget
+    assert 1 <= plan.threads <= threads
+
+
+def test_a_small_budget_costs_threads_before_it_is_an_error():
+    def plan(budget):
+        return plan_fill(
+            row_bytes=MIB, rows_per_task=1, num_rows=100, most_rows=100, resources=Resources(budget * MIB, 4)
+        )
+
+    assert plan(100).threads == 4
+    assert plan(9).threads == 2
+    assert (plan(4).threads, plan(4).read_ahead) == (1, False)
+    with pytest.raises(MemoryBudgetError, match=r"needs 4 times that \(4 MiB\)"):
+        plan(3)
+
+
+def test_the_users_buffer_bounds_what_is_read_at_once():
+    plan = plan_fill(row_bytes=MIB, rows_per_task=2, num_rows=100, most_rows=4, resources=Resources(4096 * MIB, 2))
+    assert plan.block_rows == 4
+
+
+class Failing(ArraySink):
+    def encode(self, block, start):
+        if start >= 14:
+            raise OSError("no space left on the device")
+        return super().encode(block, start)
+
+
+def test_the_first_error_is_raised_as_it_was_and_no_thread_is_left():
+    array = np.zeros((1000, 4), dtype="uint8")
+    with pytest.raises(OSError, match="no space left"):
+        fill(ArrayDataChunkIterator(array), Failing(array.shape, "u1", 7), Resources(7 * 4 * 7, 2), name="a")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ophys-")]
+
+
+def test_a_stop_ends_the_fill():
+    array = np.zeros((1000, 4), dtype="uint8")
+    resources = Resources(7 * 4 * 7, 2)
+    resources.stop.set()
+    sink = ArraySink(array.shape, "u1", 7)
+    with pytest.raises(ConversionStoppedError, match="nothing was published"):
+        fill(ArrayDataChunkIterator(array), sink, resources, name="a")
+    assert (sink.array == 255).all()
+
+
+def test_the_users_progress_bar_is_filled():
+    class Bar:
+        def __init__(self, total):
+            self.total, self.n, self.closed = total, 0, False
+            bars.append(self)
+
+        def update(self, n):
+            self.n += n
+
+        def close(self):
+            self.closed = True
+
+    bars = []
+    array = np.zeros((20, 4), dtype="uint8")
+    source = ArrayDataChunkIterator(
+        array, chunk_shape=(5, 4), buffer_shape=(10, 4), display_progress=True, progress_bar_class=Bar
+    )
+    fill(source, ArraySink(array.shape, "u1", 5), Resources(MIB, 1), name="a")
+    (bar,) = bars
+    assert (bar.n, bar.total, bar.closed) == (2, 2, True)
