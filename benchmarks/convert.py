@@ -40,12 +40,12 @@ def convert_with_neuroconv(source: Path, output: Path, backend: str) -> Any:
 
     def run() -> None:
         imaging = ScanImageImagingExtractor(file_path=source)
-        # Its placeholders, without which it stops with KeyError: 'Ophys'.
+        # Without metadata it stops with KeyError: 'Ophys', and it writes the series of this key only.
         metadata = get_full_ophys_metadata()
         metadata["NWBFile"] = {"session_start_time": datetime.fromisoformat(START_TIME)}
-        write_imaging_to_nwbfile(
-            imaging, nwbfile_path=output, metadata=metadata, backend=backend, metadata_key="default_metadata_key"
-        )
+        series = metadata["Ophys"]["MicroscopySeries"]
+        series["default_metadata_key"] = series.pop("my_series")
+        write_imaging_to_nwbfile(imaging, nwbfile_path=output, metadata=metadata, backend=backend)
 
     return run
 

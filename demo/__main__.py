@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -88,8 +89,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.stay and options.acquisition:
         parser.error("--stay converts nothing by itself; drop your acquisition once it runs")
-    if options.sampling_frequency and not options.acquisition:
+    if options.sampling_frequency is not None and not options.acquisition:
         parser.error("--sampling-frequency belongs to an --acquisition")
+    if options.sampling_frequency is not None and not 0 < options.sampling_frequency < math.inf:
+        parser.error(f"--sampling-frequency must be more than 0 Hz, not {options.sampling_frequency}")
     if options.acquisition and not options.acquisition.is_dir():
         parser.error(f"--acquisition must be a folder, and {options.acquisition} is none")
     return options
@@ -178,6 +181,10 @@ def _simulate(folder: Path, progress: Progress) -> None:
 def _session_of(source: Path, sampling_frequency: float | None, progress: Progress) -> str | None:
     """Make a session for a folder that brings none, and say what it assumes."""
     if (source / SESSION).exists():
+        if sampling_frequency is not None:
+            raise UnknownRecordingError(
+                f"{source / SESSION} says what to convert: leave out --sampling-frequency."
+            )
         return None
     guess = guess_session(source, sampling_frequency=sampling_frequency)
     progress.say(f"{source} has no {SESSION}; the copy gets one, which assumes:")

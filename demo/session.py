@@ -76,8 +76,8 @@ def guess_session(folder: Path, *, sampling_frequency: float | None = None) -> G
     Make a session for a folder: its first TIFF movie (ScanImage before others) and its suite2p output, if any.
 
     :param folder: The acquisition's folder; only read.
-    :param sampling_frequency: Frames per second, needed for a TIFF that is not ScanImage's.
-    :raises UnknownRecordingError: When there is no TIFF movie, or its rate is not known.
+    :param sampling_frequency: Frames per second, for a TIFF that is not ScanImage's, and only for that.
+    :raises UnknownRecordingError: When there is no TIFF movie, or its rate is not known or known twice.
     """
     assumptions: list[str] = []
     movie, imaging = _guess_imaging(folder, sampling_frequency, assumptions)
@@ -116,6 +116,10 @@ def _guess_imaging(
     ordered = natsorted(files, key=lambda file: (len(file.parts), str(file)))
     for file in ordered:
         if channels := _scanimage_channels(file):
+            if sampling_frequency is not None:
+                raise UnknownRecordingError(
+                    f"{file} is ScanImage's and says how fast it was recorded: leave out --sampling-frequency."
+                )
             source = _source("ScanImageImagingExtractor", file_path=str(file.relative_to(folder)))
             if len(channels) > 1:
                 source["extractor_kwargs"]["channel_name"] = channels[0]

@@ -69,12 +69,11 @@ def megabytes(size: float) -> str:
 
 def _staged(staged: Result, server: S3Server) -> str:
     place = urlsplit(staged["s3_uri"])
-    pages = (
-        server.client()
-        .get_paginator("list_objects_v2")
-        .paginate(Bucket=place.netloc, Prefix=place.path.lstrip("/"))
-    )
-    sizes = [entry["Size"] for page in pages for entry in page.get("Contents", [])]
+    key = place.path.strip("/")
+    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=place.netloc, Prefix=key)
+    listed = [entry for page in pages for entry in page.get("Contents", [])]
+    # A file is one object; a tree is all below its prefix.
+    sizes = [entry["Size"] for entry in listed if entry["Key"] == key or entry["Key"].startswith(f"{key}/")]
     if len(sizes) < staged["objects"] or sum(sizes) < staged["size_bytes"]:
         raise StagingError(
             f"{staged['s3_uri']} should hold {staged['objects']} object(s) of {staged['size_bytes']} bytes; "

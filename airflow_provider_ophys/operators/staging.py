@@ -26,8 +26,8 @@ class StageToS3Operator(BaseOperator):
     opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
 
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
-    ``s3_uri``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content) and
-    ``elapsed_seconds``.
+    ``s3_uri``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content)
+    and ``elapsed_seconds``.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).

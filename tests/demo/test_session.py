@@ -39,6 +39,8 @@ def test_scanimage_and_suite2p_are_recognised(tmp_path: Path) -> None:
     assert metadata.NWBFile.session_start_time.tzinfo is not None
     assert math.isnan(metadata.Ophys.ImagingPlanes["two_photon"].excitation_lambda)
     assert any("movie.tif, read as ScanImage" in assumption for assumption in guess.assumptions)
+    with pytest.raises(UnknownRecordingError, match=r"movie.tif is ScanImage's.*leave out --sampling-frequency"):
+        guess_session(folder, sampling_frequency=30)
 
 
 def test_other_tiff_needs_its_rate(tmp_path: Path) -> None:

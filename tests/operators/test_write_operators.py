@@ -11,12 +11,12 @@ import tifffile
 from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
-from airflow_runs import events_of, result_of, run_dag
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
