@@ -42,6 +42,8 @@ EXTRAS = {
 
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
+SCANIMAGE_MOST = 2**16
+
 # Enough to tell two recordings from each other, little enough for a terabyte on a network share.
 SAMPLE_BYTES = 64 * 1024
 SAMPLES_PER_FILE = 16
@@ -60,7 +62,28 @@ def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any]) -> Imaging
     :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
     :raises SourceDataError: If it cannot read the recording.
     """
-    return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs))
+    imaging = cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs))
+    _check_scanimage_counts(imaging)
+    return imaging
+
+
+def _check_scanimage_counts(imaging: ImagingExtractor) -> None:
+    """
+    Refuse what roiextractors 0.10 would read wrong without a word.
+
+    Its ScanImage extractor numbers the pages of a file and the samples of a recording in 16 bits; beyond that,
+    it gives the first ones again.
+    """
+    if type(imaging).__name__ != "ScanImageImagingExtractor":
+        return
+    pages = max(getattr(imaging, "_ifds_per_file", []), default=0)
+    most = max(int(imaging.get_num_samples()), pages)
+    if most > SCANIMAGE_MOST:
+        raise SourceDataError(
+            f"The recording has {imaging.get_num_samples()} samples and up to {pages} pages in a file, but "
+            f"roiextractors' ScanImageImagingExtractor mixes up more than {SCANIMAGE_MOST} of either. Read it "
+            "with MultiTIFFMultiPageExtractor, or split it into shorter recordings."
+        )
 
 
 def open_segmentation(extractor: str, extractor_kwargs: Mapping[str, Any]) -> SegmentationExtractor:

@@ -1,19 +1,18 @@
 """
 What happens to one acquisition folder, whichever DAG found it: plan, write the movie, add the ROIs, stage.
 
-Each folder holds a ``session.yaml`` that says what was recorded:
+Each folder holds two files that describe it. ``session.yaml`` says what was recorded:
 
 .. code-block:: yaml
 
-    metadata:                     # NWB metadata: NWBFile, Subject, Devices, Ophys
-      NWBFile:
-        session_start_time: "2026-11-22T09:30:00+01:00"
     imaging:
       extractor: ScanImageImagingExtractor
       extractor_kwargs: {file_path: movie.tif}       # paths are relative to the folder
     segmentation:                 # may be left out
       extractor: Suite2pSegmentationExtractor
       extractor_kwargs: {folder_path: suite2p}
+
+and ``metadata.yaml`` is the metadata of the NWB file, with the sections NWBFile, Subject, Devices and Ophys.
 
 Set the Airflow Variables ``ophys_output_root`` and ``ophys_destination`` to say where results go.
 """
@@ -43,7 +42,7 @@ def plan(folder: dict[str, Any]) -> dict[str, Any]:
     session = yaml.safe_load((path / "session.yaml").read_text())
     output_root = Path(Variable.get("ophys_output_root", default="/data/nwb"))
     output_root.mkdir(parents=True, exist_ok=True)
-    conversions = {"metadata": session["metadata"]}
+    conversions = {}
     for part in ("imaging", "segmentation"):
         described = session.get(part, {"extractor": None, "extractor_kwargs": {}})
         conversions[f"{part}_extractor"] = described["extractor"]
@@ -51,7 +50,11 @@ def plan(folder: dict[str, Any]) -> dict[str, Any]:
             name: str(path / value) if name.endswith("_path") else value
             for name, value in described["extractor_kwargs"].items()
         }
-    return {**conversions, "nwbfile_path": str(output_root / f"{folder['name'].replace('/', '_')}.nwb")}
+    return {
+        **conversions,
+        "metadata": str(path / "metadata.yaml"),
+        "nwbfile_path": str(output_root / f"{folder['name'].replace('/', '_')}.nwb"),
+    }
 
 
 @task

@@ -23,7 +23,7 @@ ACQUISITIONS = Asset(
             trigger=AcquisitionFolderTrigger(
                 path=Variable.get("ophys_acquisition_root", default="/data/acquisitions"),
                 marker_file="DONE",
-                required_files=["session.yaml"],
+                required_files=["session.yaml", "metadata.yaml"],
             ),
         )
     ],

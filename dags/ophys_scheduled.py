@@ -29,7 +29,7 @@ def ophys_scheduled() -> None:
         task_id="wait_for_acquisitions",
         path="{{ var.value.get('ophys_acquisition_root', '/data/acquisitions') }}",
         marker_file="DONE",
-        required_files=["session.yaml"],
+        required_files=["session.yaml", "metadata.yaml"],
         deferrable=True,
         # An hour without a recording is not an error: the run is skipped.
         timeout=timedelta(minutes=55).total_seconds(),

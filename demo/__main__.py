@@ -19,10 +19,10 @@ from pathlib import Path
 from demo.follow import ARCHIVE, ON_ARRIVAL, Follower, FollowError
 from demo.processes import uninterrupted
 from demo.progress import Progress
-from demo.recording import MARKER, SESSION, drop_like_a_microscope, simulate_acquisition
+from demo.recording import MARKER, drop_like_a_microscope, simulate_acquisition
 from demo.rest import AirflowApiError
 from demo.s3_server import S3Server, S3ServerError
-from demo.session import UnknownRecordingError, guess_session
+from demo.session import SESSION, UnknownRecordingError, guess_session
 from demo.stack import AirflowStack, AirflowStackError
 from demo.summary import (
     GROUP,
@@ -102,18 +102,18 @@ def _demonstrate(progress: Progress, acquisition: Path | None, sampling_frequenc
     with emptied_workspace(REPOSITORY / ".demo") as workspace, ThreadPoolExecutor(1) as background:
         making: Future[None] | None = None
         if acquisition is None:
-            source, session = workspace.recordings / "two_photon_session", None
+            source, described = workspace.recordings / "two_photon_session", {}
             making = background.submit(_simulate, source, progress)
         else:
             source = acquisition.resolve()
-            session = _session_of(source, sampling_frequency, progress)
+            described = _described(source, sampling_frequency, progress)
         with _services(workspace, progress) as (server, stack):
             if making is not None:
                 making.result()
             follower = Follower(stack, progress)
             follower.wait_for_dags(ON_ARRIVAL, ARCHIVE)
             progress.say(f"copying {source.name} into the watched folder, as a microscope would")
-            folder = drop_like_a_microscope(source, workspace.incoming, DROP_SECONDS, session=session)
+            folder = drop_like_a_microscope(source, workspace.incoming, DROP_SECONDS, more_files=described)
             progress.say(f"{folder.name} is complete: its marker {MARKER} is there")
             run = follower.follow(ON_ARRIVAL)
             archiving = follower.follow(ARCHIVE)
@@ -178,19 +178,19 @@ def _simulate(folder: Path, progress: Progress) -> None:
     progress.say(f"simulated a two-photon acquisition of {megabytes(size)}")
 
 
-def _session_of(source: Path, sampling_frequency: float | None, progress: Progress) -> str | None:
-    """Make a session for a folder that brings none, and say what it assumes."""
+def _described(source: Path, sampling_frequency: float | None, progress: Progress) -> dict[str, str]:
+    """Describe a folder that does not do so itself, and say what is assumed."""
     if (source / SESSION).exists():
         if sampling_frequency is not None:
             raise UnknownRecordingError(
                 f"{source / SESSION} says what to convert: leave out --sampling-frequency."
             )
-        return None
+        return {}
     guess = guess_session(source, sampling_frequency=sampling_frequency)
     progress.say(f"{source} has no {SESSION}; the copy gets one, which assumes:")
     for assumption in guess.assumptions:
         print(f"         - {assumption}")
-    return guess.text
+    return guess.files
 
 
 def _how_to_use(workspace: Workspace, source: Path, server: S3Server, stack: AirflowStack) -> str:

@@ -2,12 +2,13 @@
 Make an acquisition as a two-photon microscope and its analysis leave it, and drop one into a watched folder.
 
 An acquisition is a folder with ``movie.tif`` (ScanImage), ``suite2p/`` (the segmentation), ``session.yaml`` (what
-to convert, and the metadata) and, last of all, an empty file ``DONE`` that says that everything has arrived.
+to convert), ``metadata.yaml`` (of the NWB file) and, last of all, an empty file ``DONE`` that says that everything has arrived.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from demo.detector import Detector
@@ -17,7 +18,6 @@ from demo.suite2p import Suite2pFolder
 from demo.tissue import Tissue
 
 MARKER = "DONE"
-SESSION = "session.yaml"
 COPY_BLOCK = 1024 * 1024
 
 
@@ -67,13 +67,14 @@ def simulate_acquisition(
             movie.add(frame)
             segmentation.add(sample, frame)
     segmentation.save(folder / "suite2p", sampling_frequency)
-    (folder / SESSION).write_text(simulated_session(seed))
+    for name, text in simulated_session(seed).items():
+        (folder / name).write_text(text)
     (folder / MARKER).touch()
     return folder
 
 
 def drop_like_a_microscope(
-    source_folder: Path, watched_root: Path, seconds: float, *, session: str | None = None
+    source_folder: Path, watched_root: Path, seconds: float, *, more_files: Mapping[str, str] | None = None
 ) -> Path:
     """
     Copy an acquisition into a watched folder as a microscope would: growing files, then the marker.
@@ -81,15 +82,15 @@ def drop_like_a_microscope(
     :param source_folder: The acquisition; nothing in it is changed.
     :param watched_root: The folder that Airflow watches; the copy gets the source's name in it.
     :param seconds: How long the copy takes at least; large recordings take what the disk takes.
-    :param session: Text of the ``session.yaml`` to write, when the source brings none.
+    :param more_files: Texts of files that the source does not have, by name.
     :returns: The folder of the copy.
     :raises FileExistsError: When the watched folder has an acquisition of that name.
     """
     source_folder = Path(source_folder).resolve()
     target = Path(watched_root) / source_folder.name
     target.mkdir(parents=True)
-    if session is not None:
-        (target / SESSION).write_text(session)
+    for name, text in (more_files or {}).items():
+        (target / name).write_text(text)
     files = [file for file in sorted(source_folder.rglob("*")) if file.is_file() and file.name != MARKER]
     total = sum(file.stat().st_size for file in files)
     started, copied = time.monotonic(), 0

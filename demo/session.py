@@ -1,8 +1,9 @@
 """
-The ``session.yaml`` of an acquisition: which extractors read it, and the metadata of its NWB file.
+The two files that describe an acquisition: ``session.yaml`` says which extractors read it, ``metadata.yaml`` is the
+metadata of its NWB file.
 
-For a simulated acquisition all is known. For a folder of the user's own that has none, it is guessed from the
-files, and every guess is said.
+For a simulated acquisition all is known. For a folder of the user's own that has no ``session.yaml``, both are
+guessed from the files, and every guess is said.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import yaml
 
 # The key under which device, plane, series and segmentation refer to each other.
 KEY = "two_photon"
-# As text: the metadata may travel through JSON, which has no NaN, and is read as the number again.
+SESSION = "session.yaml"
+METADATA = "metadata.yaml"
 UNKNOWN_WAVELENGTH = "nan"
 TIFF_SUFFIXES = {".tif", ".tiff"}
 
@@ -27,14 +29,14 @@ class UnknownRecordingError(ValueError):
 
 @dataclass
 class GuessedSession:
-    """A ``session.yaml`` made for a folder that had none, and what had to be assumed."""
+    """The descriptions made for a folder that had none, by file name, and what had to be assumed."""
 
-    text: str
+    files: dict[str, str]
     assumptions: list[str] = field(default_factory=list)
 
 
-def simulated_session(seed: int) -> str:
-    """Write the session of a simulated acquisition."""
+def simulated_session(seed: int) -> dict[str, str]:
+    """Describe a simulated acquisition: the texts of its files, by name."""
     metadata = {
         "NWBFile": {
             "session_start_time": "2026-01-15T10:30:00-08:00",
@@ -73,7 +75,7 @@ def simulated_session(seed: int) -> str:
 
 def guess_session(folder: Path, *, sampling_frequency: float | None = None) -> GuessedSession:
     """
-    Make a session for a folder: its first TIFF movie (ScanImage before others) and its suite2p output, if any.
+    Describe a folder: its first TIFF movie (ScanImage before others) and its suite2p output, if any.
 
     :param folder: The acquisition's folder; only read.
     :param sampling_frequency: Frames per second, for a TIFF that is not ScanImage's, and only for that.
@@ -211,8 +213,13 @@ def _ophys_metadata(
     }
 
 
-def _to_yaml(metadata: dict[str, Any], *, imaging: dict[str, Any], segmentation: dict[str, Any] | None) -> str:
-    session = {"metadata": metadata, "imaging": imaging}
+def _to_yaml(
+    metadata: dict[str, Any], *, imaging: dict[str, Any], segmentation: dict[str, Any] | None
+) -> dict[str, str]:
+    session = {"imaging": imaging}
     if segmentation is not None:
         session["segmentation"] = segmentation
-    return yaml.safe_dump(session, sort_keys=False)
+    return {
+        METADATA: yaml.safe_dump(metadata, sort_keys=False),
+        SESSION: yaml.safe_dump(session, sort_keys=False),
+    }

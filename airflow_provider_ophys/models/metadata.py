@@ -8,6 +8,7 @@ entries of the metadata to each other and is not written to the file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -295,15 +296,27 @@ def validate_metadata(metadata: Mapping[str, Any]) -> Metadata:
         raise MetadataError(f"The metadata has {error.error_count()} problem(s):\n{problems}") from error
 
 
+# As text, which pydantic reads as the number: JSON, in which Airflow carries arguments and XComs, has no NaN.
+UNKNOWN_WAVELENGTH = "nan"
+
 PLACEHOLDERS: dict[str, Any] = {
-    "excitation_lambda": NAN,
-    "emission_lambda": NAN,
+    "excitation_lambda": UNKNOWN_WAVELENGTH,
+    "emission_lambda": UNKNOWN_WAVELENGTH,
     "indicator": UNKNOWN,
     "location": UNKNOWN,
     "unit": "n.a.",
-    "optical_channel": [{"name": "OpticalChannel", "description": "unknown", "emission_lambda": NAN}],
+    "optical_channel": [{"name": "OpticalChannel", "description": UNKNOWN, "emission_lambda": UNKNOWN_WAVELENGTH}],
 }
 """What may be written where a required field is honestly not known."""
+
+
+def spell_nan(metadata: Any) -> Any:
+    """Return metadata with every NaN spelled ``"nan"``, so that it can travel as JSON; all else as it is."""
+    if isinstance(metadata, Mapping):
+        return {key: spell_nan(value) for key, value in metadata.items()}
+    if isinstance(metadata, (list, tuple)):
+        return [spell_nan(value) for value in metadata]
+    return UNKNOWN_WAVELENGTH if isinstance(metadata, float) and math.isnan(metadata) else metadata
 
 
 def _explain(problem: dict[str, Any]) -> str:

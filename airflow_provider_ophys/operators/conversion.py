@@ -14,6 +14,7 @@ from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
+from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.retries import fail_without_retry
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ConversionOperator(BaseOperator):
         self.extractor = extractor
         self.extractor_kwargs = extractor_kwargs
         self.nwbfile_path = nwbfile_path
-        self.metadata = metadata
+        self.metadata = spell_nan(metadata)
         self.backend = backend
         self.backend_configuration = backend_configuration
         self.compression = compression

@@ -202,6 +202,9 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         ledger = self._ledger()
         watch = AcquisitionWatch(self.options, ledger)
         outbox = _Outbox(watch, ledger)
+        # The first question that a triggerer asks takes seconds, in which Airflow builds what answers it. Better
+        # now than when a folder waits.
+        await self._attempt(partial(ledger.get, "acquisition-first-question"))
         try:
             while True:
                 look = partial(_look, watch, self.log.log, patient=True)

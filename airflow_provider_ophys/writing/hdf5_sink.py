@@ -36,6 +36,8 @@ class HDF5Sink:
         self._dtype = dataset.dtype
         self._scratch = threading.local()
         self.rows_per_task = self._chunks[0]
+        # The chunk in the file's order, and the same with its bytes shuffled.
+        self.scratch_tasks = 2
 
     def encode(self, block: NDArray[Any], start: int) -> Chunks:
         """Encode the chunks that hold these rows; those at an edge are padded with zeros, as HDF5 does."""
@@ -81,6 +83,8 @@ class HDF5FilterSink:
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
         self.rows_per_task = dataset.chunks[0]
+        # What HDF5's own filters need is about a chunk.
+        self.scratch_tasks = 1
 
     def encode(self, block: NDArray[Any], start: int) -> tuple[int, NDArray[Any]]:
         """Bring the rows into the order in memory that HDF5 wants."""

@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # In units of what one task reads: while a block is encoded, the one before it waits to be written and the one
-# after it is being read; each task's result waits too; each encoder has two scratch arrays.
-RAW_BLOCKS, ENCODED_BLOCKS, SCRATCH_PER_ENCODER = 3, 2, 2
-# Without reading ahead: one task's input, its scratch and its result.
-SERIAL_TASKS = 1 + SCRATCH_PER_ENCODER + 1
+# after it is being read; each task's result waits too.
+RAW_BLOCKS, ENCODED_BLOCKS = 3, 2
 
 # Reading more at once makes nothing faster but extractors that search their place at each read.
-MOST_BLOCK_BYTES = 32 * 2**20
+MOST_BLOCK_BYTES = 16 * 2**20
 PROGRESS_SECONDS = 10.0
 
 
@@ -39,6 +37,9 @@ class Sink(Protocol):
 
     rows_per_task: int
     """How many rows of the first axis are encoded as one: a chunk's or a shard's."""
+
+    scratch_tasks: int
+    """How much memory encoding needs beside its input and its result, in units of its input."""
 
     def encode(self, block: NDArray[Any], start: int) -> Any:
         """Encode one task's rows, of which the first is ``start``; called from several threads."""
@@ -83,7 +84,13 @@ class Resources:
 
 
 def plan_fill(
-    *, row_bytes: int, rows_per_task: int, num_rows: int, most_rows: int, resources: Resources
+    *,
+    row_bytes: int,
+    rows_per_task: int,
+    scratch_tasks: int,
+    num_rows: int,
+    most_rows: int,
+    resources: Resources,
 ) -> FillPlan:
     """
     Choose block size and threads so that everything in flight fits the budget.
@@ -92,25 +99,27 @@ def plan_fill(
 
     :param row_bytes: Uncompressed bytes of one row of the first axis.
     :param rows_per_task: Rows of a chunk or shard.
+    :param scratch_tasks: What an encoder needs beside its input and its result, in units of its input.
     :param num_rows: Rows of the whole array.
     :param most_rows: Rows that the user allows to be read at once.
     :raises MemoryBudgetError: If not even one task fits; says how much is needed.
     """
     rows_per_task = min(rows_per_task, num_rows)
     task_bytes = max(rows_per_task * row_bytes, 1)
-    wanted = max(2 * resources.threads, MOST_BLOCK_BYTES // task_bytes)
+    wanted = max(resources.threads, MOST_BLOCK_BYTES // task_bytes)
     allowed = max(1, min(most_rows, num_rows) // rows_per_task)
     for threads in range(resources.threads, 0, -1):
-        left = resources.budget_bytes // task_bytes - SCRATCH_PER_ENCODER * threads
+        left = resources.budget_bytes // task_bytes - scratch_tasks * threads
         tasks = min(left // (RAW_BLOCKS + ENCODED_BLOCKS), wanted, allowed)
         if tasks >= 1:
             return FillPlan(tasks * rows_per_task, threads, read_ahead=True)
-    if SERIAL_TASKS * task_bytes <= resources.budget_bytes:
+    serial_tasks = 1 + scratch_tasks + 1
+    if serial_tasks * task_bytes <= resources.budget_bytes:
         return FillPlan(rows_per_task, threads=1, read_ahead=False)
     raise MemoryBudgetError(
         f"The memory budget of {resources.budget_bytes / 2**20:.0f} MiB is too small: one chunk or shard holds "
-        f"{task_bytes / 2**20:.1f} MiB, and encoding it needs {SERIAL_TASKS} times that "
-        f"({SERIAL_TASKS * task_bytes / 2**20:.0f} MiB). Raise memory_limit, or give a smaller chunk_shape "
+        f"{task_bytes / 2**20:.1f} MiB, and encoding it needs {serial_tasks} times that "
+        f"({serial_tasks * task_bytes / 2**20:.0f} MiB). Raise memory_limit, or give a smaller chunk_shape "
         "(for Zarr: shard_shape)."
     )
 
@@ -134,6 +143,7 @@ def fill(source: BulkDataChunkIterator, sink: Sink, resources: Resources, *, nam
     plan = plan_fill(
         row_bytes=row_bytes,
         rows_per_task=sink.rows_per_task,
+        scratch_tasks=sink.scratch_tasks,
         num_rows=num_rows,
         most_rows=source.buffer_shape[0],
         resources=resources,

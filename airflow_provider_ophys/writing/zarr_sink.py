@@ -22,6 +22,8 @@ class ZarrSink:
     def __init__(self, array: zarr.Array[Any]) -> None:
         self._array = array
         self.rows_per_task = (array.shards or array.chunks)[0]
+        # The shard in the order of the store, and what zarr makes of it: encoded chunks, put together.
+        self.scratch_tasks = 2
 
     def encode(self, block: NDArray[Any], start: int) -> None:
         """Encode and store the rows at once: different shards do not share a file, so threads do not meet."""

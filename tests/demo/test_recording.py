@@ -185,7 +185,7 @@ def test_session_describes_what_is_there(acquisition: Path) -> None:
     session = yaml.safe_load((acquisition / "session.yaml").read_text())
     assert (acquisition / session["imaging"]["extractor_kwargs"]["file_path"]).is_file()
     assert (acquisition / session["segmentation"]["extractor_kwargs"]["folder_path"]).is_dir()
-    metadata = validate_metadata(session["metadata"])
+    metadata = validate_metadata(yaml.safe_load((acquisition / "metadata.yaml").read_text()))
     assert metadata.NWBFile.session_start_time.tzinfo is not None
     assert set(metadata.Ophys.MicroscopySeries) == {"two_photon"}
 

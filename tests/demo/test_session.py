@@ -26,7 +26,7 @@ def test_scanimage_and_suite2p_are_recognised(tmp_path: Path) -> None:
     (folder / "session.yaml").unlink()
     write_tiff(folder / "a_snapshot.tif")
     guess = guess_session(folder)
-    session = yaml.safe_load(guess.text)
+    session = yaml.safe_load(guess.files["session.yaml"])
     assert session["imaging"] == {
         "extractor": "ScanImageImagingExtractor",
         "extractor_kwargs": {"file_path": "movie.tif"},
@@ -35,7 +35,7 @@ def test_scanimage_and_suite2p_are_recognised(tmp_path: Path) -> None:
         "extractor": "Suite2pSegmentationExtractor",
         "extractor_kwargs": {"folder_path": "suite2p", "plane_name": "plane0"},
     }
-    metadata = validate_metadata(session["metadata"])
+    metadata = validate_metadata(yaml.safe_load(guess.files["metadata.yaml"]))
     assert metadata.NWBFile.session_start_time.tzinfo is not None
     assert math.isnan(metadata.Ophys.ImagingPlanes["two_photon"].excitation_lambda)
     assert any("movie.tif, read as ScanImage" in assumption for assumption in guess.assumptions)
@@ -49,7 +49,7 @@ def test_other_tiff_needs_its_rate(tmp_path: Path) -> None:
     with pytest.raises(UnknownRecordingError, match=r"movie_2.tiff is not ScanImage's.*--sampling-frequency HZ"):
         guess_session(tmp_path)
     guess = guess_session(tmp_path, sampling_frequency=15.5)
-    session = yaml.safe_load(guess.text)
+    session = yaml.safe_load(guess.files["session.yaml"])
     assert session["imaging"] == {
         "extractor": "TiffImagingExtractor",
         "extractor_kwargs": {"file_path": "raw/movie_2.tiff", "sampling_frequency": 15.5},

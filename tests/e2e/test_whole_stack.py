@@ -146,8 +146,8 @@ def test_acquisition_without_segmentation_is_converted_too(
     movie_only = workspace.recordings / "mouse_2"
     movie_only.mkdir()
     shutil.copy(recording / "movie.tif", movie_only)
-    session = guess_session(movie_only).text
-    drop_like_a_microscope(movie_only, workspace.incoming, seconds=1, session=session)
+    described = guess_session(movie_only).files
+    drop_like_a_microscope(movie_only, workspace.incoming, seconds=1, more_files=described)
     run = follower.follow(ON_ARRIVAL, after=arrival)
     states = {task.task_id: task.state for task in stack.client.task_instances(run)}
     assert states["convert.write_imaging"] == states["convert.stage_to_s3"] == "success"

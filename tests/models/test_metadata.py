@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.metadata import load_metadata, merge_metadata, validate_metadata
+from airflow_provider_ophys.models.metadata import (
+    load_metadata,
+    merge_metadata,
+    spell_nan,
+    validate_metadata,
+)
 
 PLANE = {
     "name": "P",
@@ -33,11 +39,11 @@ def test_every_missing_field_is_named_with_what_may_stand_in_for_it():
     assert "The metadata has 7 problem(s)" in message
     for line in (
         "NWBFile.session_start_time is missing and has no placeholder",
-        "Ophys.ImagingPlanes.a.excitation_lambda is missing. If it is not known, write nan.",
+        "Ophys.ImagingPlanes.a.excitation_lambda is missing. If it is not known, write 'nan'.",
         "Ophys.ImagingPlanes.a.indicator is missing. If it is not known, write 'unknown'.",
         "Ophys.ImagingPlanes.a.location is missing. If it is not known, write 'unknown'.",
         "Ophys.ImagingPlanes.a.optical_channel.0.description is missing",
-        "Ophys.ImagingPlanes.a.optical_channel.0.emission_lambda is missing. If it is not known, write nan.",
+        "Ophys.ImagingPlanes.a.optical_channel.0.emission_lambda is missing. If it is not known, write 'nan'.",
         "Ophys.MicroscopySeries.m.unit is missing. If it is not known, write 'n.a.'.",
     ):
         assert line in message
@@ -72,6 +78,13 @@ def test_what_is_wrong_is_named(metadata, message):
     with pytest.raises(MetadataError) as caught:
         validate_metadata(metadata)
     assert message in str(caught.value)
+
+
+def test_nan_as_text_is_a_number():
+    plane = PLANE | {"excitation_lambda": "nan"}
+    checked = validate_metadata({"Ophys": {"ImagingPlanes": {"a": plane}}})
+    assert math.isnan(checked.Ophys.ImagingPlanes["a"].excitation_lambda)
+    assert spell_nan({"a": [float("nan"), 1.5], "b": "x"}) == {"a": ["nan", 1.5], "b": "x"}
 
 
 def test_nothing_is_required_but_a_start_time_of_a_new_file():

@@ -82,6 +82,26 @@ def test_the_result_is_plain_json_and_goes_to_the_outlets_event(tmp_path, tiff, 
     assert events[path.as_uri()] == result
 
 
+def test_a_nan_in_the_metadata_survives_airflows_json(tmp_path, tiff):
+    channel = {"name": "c", "description": "d", "emission_lambda": float("nan")}
+    plane = {
+        "name": "P",
+        "excitation_lambda": float("nan"),
+        "indicator": "x",
+        "location": "y",
+        "optical_channel": [channel],
+    }
+    series = {"name": "S", "unit": "n.a.", "imaging_plane_metadata_key": "p"}
+    ophys = {"ImagingPlanes": {"p": plane}, "MicroscopySeries": {"s": series}}
+    with DAG("nan") as dag:
+        WriteImagingOperator(
+            task_id="write", **imaging(tiff, tmp_path / "a.nwb", metadata=METADATA | {"Ophys": ophys})
+        )
+    assert run_dag(dag)["write"][0].state == "success"
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        assert np.isnan(io.read().imaging_planes["P"].excitation_lambda)
+
+
 def test_options_come_from_templates_and_other_tasks_and_are_mapped(tmp_path, tiff):
     with DAG("mapped", params={"limit": "64MiB"}) as dag:
 

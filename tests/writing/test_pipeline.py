@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_ophys.exceptions import ConversionStoppedError, MemoryBudgetError
 from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator
-from airflow_provider_ophys.writing.pipeline import SERIAL_TASKS, Resources, fill, plan_fill
+from airflow_provider_ophys.writing.pipeline import Resources, fill, plan_fill
 
 MIB = 2**20
 
@@ -20,6 +20,7 @@ class ArraySink:
     def __init__(self, shape, dtype, rows_per_task):
         self.array = np.full(shape, 255, dtype=dtype)
         self.rows_per_task = rows_per_task
+        self.scratch_tasks = 2
         self.threads = set()
         self.writers = set()
 
@@ -35,7 +36,7 @@ class ArraySink:
 
 @pytest.mark.parametrize("num_rows", [1, 6, 7, 8, 50])
 @pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("budget_tasks", [SERIAL_TASKS, 7, 100])
+@pytest.mark.parametrize("budget_tasks", [4, 7, 100])
 def test_every_row_arrives(num_rows, threads, budget_tasks):
     array = np.arange(num_rows * 6, dtype="int32").reshape(num_rows, 2, 3)
     source = ArrayDataChunkIterator(array)
@@ -59,7 +60,7 @@ def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
         resources=Resources(budget, threads),
     )
     tasks = plan.block_rows // 2
-    held = tasks * (3 + 2) + 2 * plan.threads if plan.read_ahead else SERIAL_TASKS
+    held = tasks * (3 + 2) + 2 * plan.threads if plan.read_ahead else 4
     assert held * MIB <= budget
     assert 1 <= plan.threads <= threads
 
@@ -67,7 +68,12 @@ def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
 def test_a_small_budget_costs_threads_before_it_is_an_error():
     def plan(budget):
         return plan_fill(
-            row_bytes=MIB, rows_per_task=1, num_rows=100, most_rows=100, resources=Resources(budget * MIB, 4)
+            row_bytes=MIB,
+            rows_per_task=1,
+            scratch_tasks=2,
+            num_rows=100,
+            most_rows=100,
+            resources=Resources(budget * MIB, 4),
         )
 
     assert plan(100).threads == 4
@@ -78,7 +84,14 @@ def test_a_small_budget_costs_threads_before_it_is_an_error():
 
 
 def test_the_users_buffer_bounds_what_is_read_at_once():
-    plan = plan_fill(row_bytes=MIB, rows_per_task=2, num_rows=100, most_rows=4, resources=Resources(4096 * MIB, 2))
+    plan = plan_fill(
+        row_bytes=MIB,
+        rows_per_task=2,
+        scratch_tasks=2,
+        num_rows=100,
+        most_rows=4,
+        resources=Resources(4096 * MIB, 2),
+    )
     assert plan.block_rows == 4
 
 
