@@ -2,7 +2,8 @@
 Make an acquisition as a two-photon microscope and its analysis leave it, and drop one into a watched folder.
 
 An acquisition is a folder with ``movie.tif`` (ScanImage), ``suite2p/`` (the segmentation), ``session.yaml`` (what
-to convert), ``metadata.yaml`` (of the NWB file) and, last of all, an empty file ``DONE`` that says that everything has arrived.
+to convert), ``metadata.yaml`` (of the NWB file) and, last of all, an empty file ``DONE`` that says that everything
+has arrived.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-The two files that describe an acquisition: ``session.yaml`` says which extractors read it, ``metadata.yaml`` is the
-metadata of its NWB file.
+The two files that describe an acquisition: ``session.yaml`` says which extractors read it, ``metadata.yaml`` is
+the metadata of its NWB file.
 
 For a simulated acquisition all is known. For a folder of the user's own that has no ``session.yaml``, both are
 guessed from the files, and every guess is said.

@@ -163,7 +163,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(acquisition: P
     same = simulate_acquisition(tmp_path / "same", seed=7)
     other = simulate_acquisition(tmp_path / "other", seed=8)
     files = [str(file.relative_to(acquisition)) for file in acquisition.rglob("*") if file.is_file()]
-    assert len(files) == 9
+    assert len(files) == 10
     assert filecmp.cmpfiles(acquisition, same, files, shallow=False) == (files, [], [])
     assert "movie.tif" in filecmp.cmpfiles(acquisition, other, files, shallow=False)[1]
 

@@ -55,6 +55,7 @@ def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
     plan = plan_fill(
         row_bytes=MIB // 2,
         rows_per_task=2,
+        scratch_tasks=2,
         num_rows=10_000,
         most_rows=10_000,
         resources=Resources(budget, threads),
