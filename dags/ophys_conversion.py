@@ -22,7 +22,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset, Variable, XComArg, chain, task, task_group
+from airflow.sdk import Asset, Variable, XComArg, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
@@ -91,4 +91,6 @@ def convert(folder: XComArg) -> None:
         outlets=[NWB_FILES],
         trigger_rule="none_failed",
     )
-    chain(imaging, segmentation, stage)
+    # The movie comes first in any case; without ROIs, staging must still wait for it.
+    imaging >> segmentation
+    [imaging, segmentation] >> stage
