@@ -44,9 +44,10 @@ PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 SCANIMAGE_MOST = 2**16
 
-# Enough to tell two recordings from each other, little enough for a terabyte on a network share.
+# Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
 SAMPLE_BYTES = 64 * 1024
 SAMPLES_PER_FILE = 16
+SAMPLED_FILES = 64
 
 
 def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any]) -> ImagingExtractor:
@@ -208,8 +209,9 @@ def fingerprint_recording(extractor_kwargs: Mapping[str, Any]) -> str:
     """
     Compute what tells this recording from another: a digest over its files' names, sizes and content.
 
-    Where the recording lies does not count, so a moved or copied one keeps its fingerprint. Of each file, up
-    to 16 evenly spread blocks of 64 KiB are read, the first and the last always among them.
+    Where the recording lies does not count, so a moved or copied one keeps its fingerprint; of a folder, neither
+    do hidden files and NWB files, which may be results. The names and sizes of all files count; up to 64 evenly
+    spread files are read, up to 16 evenly spread blocks of 64 KiB of each, the first and the last among them.
 
     :param extractor_kwargs: Keyword arguments of the extractor; those that are no paths count by value.
     :returns: ``"sha256:..."``.
@@ -222,23 +224,38 @@ def fingerprint_recording(extractor_kwargs: Mapping[str, Any]) -> str:
     for parameter, path in paths:
         _check_exists(parameter, path)
         digest.update(f"{parameter}\n".encode())
-        for relative, file in _files_below(path):
-            _update_with_samples(digest, relative, file)
+        files = _files_below(path)
+        sampled = set(_spread(len(files) - 1, SAMPLED_FILES))
+        for index, (relative, file) in enumerate(files):
+            size = file.stat().st_size
+            digest.update(f"{relative} {size}\n".encode("utf-8", "surrogateescape"))
+            if index in sampled:
+                _update_with_samples(digest, file, size)
     return f"sha256:{digest.hexdigest()}"
 
 
 def _files_below(path: Path) -> list[tuple[str, Path]]:
     if path.is_file():
         return [(path.name, path)]
-    return [(file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file()]
+    below = [(file.relative_to(path), file) for file in sorted(path.rglob("*"))]
+    return [
+        (relative.as_posix(), file)
+        for relative, file in below
+        if not any(map(_may_be_a_result, relative.parts)) and file.is_file()
+    ]
 
 
-def _update_with_samples(digest: hashlib._Hash, relative: str, file: Path) -> None:
-    size = file.stat().st_size
-    digest.update(f"{relative} {size}\n".encode())
-    last = max(size - SAMPLE_BYTES, 0)
-    offsets = sorted({last * step // (SAMPLES_PER_FILE - 1) for step in range(SAMPLES_PER_FILE)})
+def _may_be_a_result(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".nwb", ".zarr"))
+
+
+def _spread(last: int, count: int) -> list[int]:
+    """Return up to ``count`` evenly spread numbers from 0 to ``last``."""
+    return sorted({max(last, 0) * step // (count - 1) for step in range(count)})
+
+
+def _update_with_samples(digest: hashlib._Hash, file: Path, size: int) -> None:
     with file.open("rb", buffering=0) as stream:
-        for offset in offsets:
+        for offset in _spread(size - SAMPLE_BYTES, SAMPLES_PER_FILE):
             stream.seek(offset)
             digest.update(stream.read(SAMPLE_BYTES))

@@ -72,6 +72,32 @@ def test_any_change_that_matters_is_another_recording(recording, change):
     assert fingerprint_recording(kwargs) != before
 
 
+def test_results_in_the_recordings_folder_do_not_make_it_another(recording):
+    kwargs = {"folder_path": str(recording)}
+    before = fingerprint_recording(kwargs)
+    (recording / "a.nwb").write_bytes(b"result")
+    (recording / "b.nwb.zarr").mkdir()
+    (recording / "b.nwb.zarr" / "zarr.json").write_bytes(b"result")
+    (recording / ".a.nwb.lock").touch()
+    assert fingerprint_recording(kwargs) == before
+
+
+def test_of_very_many_files_a_few_are_read(recording, monkeypatch):
+    for number in range(200):
+        (recording / f"{number:03}.tif").write_bytes(bytes([number]))
+    kwargs = {"folder_path": str(recording)}
+    before = fingerprint_recording(kwargs)
+    read = []
+    monkeypatch.setattr(
+        "airflow_provider_ophys.extractors._update_with_samples", lambda _, file, __: read.append(file)
+    )
+    fingerprint_recording(kwargs)
+    assert len(read) == 64
+    (recording / "150.tif").write_bytes(b"of another size")
+    monkeypatch.undo()
+    assert fingerprint_recording(kwargs) != before
+
+
 def test_a_missing_recording_is_named(tmp_path):
     with pytest.raises(SourceNotFoundError, match="file_path does not exist"):
         fingerprint_recording({"file_path": str(tmp_path / "nothing")})

@@ -143,28 +143,17 @@ def _convert(
     started = time.monotonic()
     path = Path(conversion.nwbfile_path)
     given = load_metadata(conversion.metadata)
-    described = validate_metadata(given).model_dump(mode="json", exclude_none=True)
     check_output_folder(path)
-    fingerprint = fingerprint_recording(conversion.extractor_kwargs)
-    digest = conversion_digest(
-        conversion.content_options() | {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
-    )
+    record = _new_record(conversion, given)
     append = path.exists() and conversion.if_exists == "append"
     if path.exists():
-        record = _existing_record(conversion, path, digest)
-        if record is not None:
+        existing = _existing_record(conversion, path, record["digest"])
+        if existing is not None:
             log.info("%s holds this very conversion already; it is reused.", path)
-            return _result(path, record, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
+            return _result(path, existing, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
 
     extractor = open_extractor(conversion.extractor, conversion.extractor_kwargs)
     metadata = with_own_metadata(extractor, given)
-    record = {
-        "digest": digest,
-        "recording": fingerprint,
-        "extractor": conversion.extractor,
-        "version": __version__,
-        "validation": "valid" if conversion.validate_output else "not validated",
-    }
     location = ""
 
     def add_and_note(nwbfile: NWBFile) -> None:
@@ -190,6 +179,20 @@ def _convert(
         peak_memory_bytes=memory.peak_bytes,
         reused=False,
     )
+
+
+def _new_record(conversion: Conversion, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.nwb.provenance`."""
+    fingerprint = fingerprint_recording(conversion.extractor_kwargs)
+    described = validate_metadata(metadata).model_dump(mode="json", exclude_none=True)
+    content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
+    return {
+        "digest": conversion_digest(conversion.content_options() | content),
+        "recording": fingerprint,
+        "extractor": conversion.extractor,
+        "version": __version__,
+        "validation": "valid" if conversion.validate_output else "not validated",
+    }
 
 
 def _existing_record(conversion: Conversion, path: Path, digest: str) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ def add_imaging_to_nwbfile(
             f"{parent_container} already has {series.name!r}. Give the series another name in "
             "Ophys.MicroscopySeries."
         )
-    data = ImagingExtractorDataChunkIterator(imaging, **(iterator_options or {}))
+    data = _make_iterator(imaging, iterator_options or {})
     fields = series.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key"})
     fields.setdefault("dimension", list(data.maxshape[1:]))
     fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps)
@@ -79,6 +79,13 @@ def add_imaging_to_nwbfile(
     photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
     _add(nwbfile, parent_container, photon_series)
     return nwbfile
+
+
+def _make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
+    try:
+        return ImagingExtractorDataChunkIterator(imaging, **options)
+    except TypeError as error:
+        raise ConfigurationError(f"The iterator options {dict(options)!r} are wrong: {error}.") from error
 
 
 def _make_series(

@@ -100,7 +100,8 @@ def test_the_scheduled_dag_converts_and_stages_every_session(platform, server):
     assert [result["size_bytes"] for result in staged] == [
         (platform / "nwb" / f"{name}.nwb").stat().st_size for name in ("m1", "m2")
     ]
-    assert [extra["source"] for _, extra in events_of("ophys_scheduled")] == [
+    # A session without ROIs may be finished first.
+    assert sorted(extra["source"] for _, extra in events_of("ophys_scheduled")) == [
         str(platform / "nwb" / f"{name}.nwb") for name in ("m1", "m2")
     ]
     with NWBHDF5IO(platform / "nwb" / "m1.nwb", "r") as io:

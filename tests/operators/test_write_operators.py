@@ -197,6 +197,7 @@ BAD_INPUT = {
     "missing metadata file": ({"metadata": "/nowhere.yaml"}, "metadata file /nowhere.yaml cannot be read"),
     "missing output folder": ({"nwbfile_path": "/nowhere/a.nwb"}, "output folder /nowhere does not exist"),
     "wrong options": ({"backend": "hdf", "memory_limit": "a lot"}, r"2 option\(s\).*backend.*memory_limit"),
+    "wrong iterator option": ({"iterator_options": {"chunks": 3}}, "iterator options .* are wrong.*'chunks'"),
     "wrong series type": ({"photon_series_type": "ThreePhotonSeries"}, "photon_series_type"),
 }
 
