@@ -25,7 +25,7 @@ from airflow_provider_ophys.models.backend import (
     ZarrBackendConfiguration,
     ZarrDatasetConfiguration,
 )
-from airflow_provider_ophys.writing.codecs import hdf5_codec, zarr_codecs
+from airflow_provider_ophys.writing.codecs import ZarrCodec, hdf5_codec, zarr_codec
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import Resources, fill
@@ -223,16 +223,14 @@ class ZarrStorage:
         """Set shape, chunks, shards and compressors of an array."""
         from hdmf_zarr import ZarrDataIO
 
-        given = self.configuration.dataset_configurations.get(dataset.location, ZarrDatasetConfiguration())
+        given = self._given(dataset)
         chunk_shape = given.chunk_shape or dataset.source.chunk_shape
         dataset.set_data_io(
             ZarrDataIO,
             {
                 "chunks": chunk_shape,
                 "shards": given.shard_shape or _default_shard_shape(dataset.source, chunk_shape),
-                "compressors": zarr_codecs(
-                    given.compression_method or self._compression, given.compression_options.get("level")
-                ),
+                "compressors": self._codec(dataset).declared,
             },
         )
 
@@ -242,16 +240,26 @@ class ZarrStorage:
 
         from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
-        settings = {"array.write_empty_chunks": True, "async.concurrency": resources.threads}
-        with zarr.config.set(settings):
-            root = zarr.open_group(path, mode="r+", use_consolidated=False)
-            for dataset in datasets:
-                target = root.get_array(dataset.path)
-                fill(dataset.source, ZarrSink(target), resources, name=dataset.location)
-                stored = target.shards or target.chunks
-                # zarr counts a shard that is there as all of its chunks, those beyond the edge too.
-                chunks_per_stored = math.prod(stored) // math.prod(target.chunks)
-                _check_stored(dataset, target.nchunks_initialized // chunks_per_stored, target.shape, stored)
+        root = zarr.open_group(path, mode="r+", use_consolidated=False)
+        for dataset in datasets:
+            target = root.get_array(dataset.path)
+            sink = ZarrSink(target, path / dataset.path, self._codec(dataset))
+            fill(dataset.source, sink, resources, name=dataset.location)
+            stored = target.shards or target.chunks
+            # zarr counts a shard that is there as all of its chunks, those beyond the edge too.
+            chunks_per_stored = math.prod(stored) // math.prod(target.chunks)
+            _check_stored(dataset, target.nchunks_initialized // chunks_per_stored, target.shape, stored)
+
+    def _codec(self, dataset: BulkDataset) -> ZarrCodec:
+        given = self._given(dataset)
+        return zarr_codec(
+            given.compression_method or self._compression,
+            given.compression_options.get("level"),
+            int(dataset.source.dtype.itemsize),
+        )
+
+    def _given(self, dataset: BulkDataset) -> ZarrDatasetConfiguration:
+        return self.configuration.dataset_configurations.get(dataset.location, ZarrDatasetConfiguration())
 
     @contextmanager
     def open_groups(self, path: Path, mode: str) -> Iterator[Any]:

@@ -106,25 +106,53 @@ def _deflate_filters(level: int, *, shuffle: bool) -> dict[str, Any]:
     return {"compression": "gzip", "compression_opts": level, "shuffle": shuffle}
 
 
-def zarr_codecs(method: str, level: int | None) -> list[Any]:
+@dataclass(frozen=True)
+class ZarrCodec:
     """
-    Return the Zarr (format 3) compressors of a compression method.
+    How the inner chunks of one Zarr (format 3) array are compressed.
+
+    :param declared: The codecs that say so in the array's metadata.
+    :param encode: Compresses one whole, C-contiguous, little-endian chunk.
+    """
+
+    declared: list[Any]
+    encode: Callable[[NDArray[Any]], bytes]
+
+
+def zarr_codec(method: str, level: int | None, itemsize: int) -> ZarrCodec:
+    """
+    Return the codec of a compression method.
 
     :param method: ``"fast"``, ``"small"``, ``"none"``, ``"zstd"``, ``"gzip"`` or ``"blosc"``.
     :param level: For the last three; their own default if not given.
+    :param itemsize: Bytes per element.
     """
-    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+    from numcodecs import GZip, Zstd
+    from zarr.codecs import GzipCodec, ZstdCodec
 
     match method:
         case "fast":
-            return [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")]
+            return _blosc(5, itemsize)
         case "small":
-            return [BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle")]
-        case "zstd":
-            return [ZstdCodec() if level is None else ZstdCodec(level=level)]
-        case "gzip":
-            return [GzipCodec() if level is None else GzipCodec(level=level)]
+            return _blosc(9, itemsize)
         case "blosc":
-            return [BloscCodec() if level is None else BloscCodec(clevel=level)]
+            return _blosc(5 if level is None else level, itemsize)
+        case "zstd":
+            level = 0 if level is None else level
+            return ZarrCodec([ZstdCodec(level=level)], Zstd(level).encode)
+        case "gzip":
+            level = 5 if level is None else level
+            return ZarrCodec([GzipCodec(level=level)], GZip(level).encode)
         case _:
-            return []
+            return ZarrCodec([], lambda chunk: chunk.tobytes())
+
+
+def _blosc(level: int, itemsize: int) -> ZarrCodec:
+    """Zstandard after gathering bits of equal significance: on photon noise smaller and faster than without."""
+    from numcodecs import Blosc
+    from zarr.codecs import BloscCodec
+
+    return ZarrCodec(
+        [BloscCodec(cname="zstd", clevel=level, shuffle="bitshuffle", typesize=itemsize)],
+        Blosc("zstd", level, Blosc.BITSHUFFLE, typesize=itemsize).encode,
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from airflow_provider_ophys.writing.chunks import copy_rows
+
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from airflow_provider_ophys.writing.codecs import HDF5Codec
 
 Chunks = list[tuple[tuple[int, ...], bytes]]
-
-# Image stacks are transposed frame by frame, which keeps a frame in the CPU's cache; a flat array is not.
-IMAGE_STACK_AXES = 3
 
 
 class HDF5Sink:
@@ -38,6 +37,7 @@ class HDF5Sink:
         self.rows_per_task = self._chunks[0]
         # The chunk in the file's order, and the same with its bytes shuffled.
         self.scratch_tasks = 2
+        self.result_tasks = 1
 
     def encode(self, block: NDArray[Any], start: int) -> Chunks:
         """Encode the chunks that hold these rows; those at an edge are padded with zeros, as HDF5 does."""
@@ -50,15 +50,7 @@ class HDF5Sink:
                 *(slice(offset, offset + step) for offset, step in zip(offsets, self._chunks[1:], strict=True)),
             ]
             chunk, scratch = self._thread_scratch()
-            if part.shape != self._chunks:
-                chunk[...] = 0
-            filled = chunk[tuple(slice(0, length) for length in part.shape)]
-            if block.ndim >= IMAGE_STACK_AXES:
-                for target, frame in zip(filled, part, strict=True):
-                    np.copyto(target, frame)
-            else:
-                np.copyto(filled, part)
-            encoded.append(((start, *offsets), self._codec.encode(chunk, scratch)))
+            encoded.append(((start, *offsets), self._codec.encode(copy_rows(part, chunk), scratch)))
         return encoded
 
     def write(self, encoded: Chunks) -> None:
@@ -85,6 +77,7 @@ class HDF5FilterSink:
         self.rows_per_task = dataset.chunks[0]
         # What HDF5's own filters need is about a chunk.
         self.scratch_tasks = 1
+        self.result_tasks = 1
 
     def encode(self, block: NDArray[Any], start: int) -> tuple[int, NDArray[Any]]:
         """Bring the rows into the order in memory that HDF5 wants."""

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 RAW_BLOCKS, ENCODED_BLOCKS = 3, 2
 
 # Reading more at once makes nothing faster but extractors that search their place at each read.
-MOST_BLOCK_BYTES = 16 * 2**20
+MOST_BLOCK_BYTES = 24 * 2**20
 PROGRESS_SECONDS = 10.0
 
 
@@ -40,6 +40,9 @@ class Sink(Protocol):
 
     scratch_tasks: int
     """How much memory encoding needs beside its input and its result, in units of its input."""
+
+    result_tasks: int
+    """How much its result holds until it is written, at most, in units of its input."""
 
     def encode(self, block: NDArray[Any], start: int) -> Any:
         """Encode one task's rows, of which the first is ``start``; called from several threads."""
@@ -88,6 +91,7 @@ def plan_fill(
     row_bytes: int,
     rows_per_task: int,
     scratch_tasks: int,
+    result_tasks: int,
     num_rows: int,
     most_rows: int,
     resources: Resources,
@@ -100,20 +104,22 @@ def plan_fill(
     :param row_bytes: Uncompressed bytes of one row of the first axis.
     :param rows_per_task: Rows of a chunk or shard.
     :param scratch_tasks: What an encoder needs beside its input and its result, in units of its input.
+    :param result_tasks: What its result holds until it is written, in units of its input.
     :param num_rows: Rows of the whole array.
     :param most_rows: Rows that the user allows to be read at once.
     :raises MemoryBudgetError: If not even one task fits; says how much is needed.
     """
     rows_per_task = min(rows_per_task, num_rows)
     task_bytes = max(rows_per_task * row_bytes, 1)
-    wanted = max(resources.threads, MOST_BLOCK_BYTES // task_bytes)
+    # Two blocks are being encoded at a time, so half as many tasks as threads keep all of them busy.
+    wanted = max(-(-resources.threads // 2), MOST_BLOCK_BYTES // task_bytes)
     allowed = max(1, min(most_rows, num_rows) // rows_per_task)
     for threads in range(resources.threads, 0, -1):
         left = resources.budget_bytes // task_bytes - scratch_tasks * threads
-        tasks = min(left // (RAW_BLOCKS + ENCODED_BLOCKS), wanted, allowed)
+        tasks = min(left // (RAW_BLOCKS + ENCODED_BLOCKS * result_tasks), wanted, allowed)
         if tasks >= 1:
             return FillPlan(tasks * rows_per_task, threads, read_ahead=True)
-    serial_tasks = 1 + scratch_tasks + 1
+    serial_tasks = 1 + scratch_tasks + result_tasks
     if serial_tasks * task_bytes <= resources.budget_bytes:
         return FillPlan(rows_per_task, threads=1, read_ahead=False)
     raise MemoryBudgetError(
@@ -144,6 +150,7 @@ def fill(source: BulkDataChunkIterator, sink: Sink, resources: Resources, *, nam
         row_bytes=row_bytes,
         rows_per_task=sink.rows_per_task,
         scratch_tasks=sink.scratch_tasks,
+        result_tasks=sink.result_tasks,
         num_rows=num_rows,
         most_rows=source.buffer_shape[0],
         resources=resources,

@@ -7,9 +7,11 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import zarr
 
-from airflow_provider_ophys.writing.codecs import deflate_fast, deflate_small, hdf5_codec
+from airflow_provider_ophys.writing.codecs import deflate_fast, deflate_small, hdf5_codec, zarr_codec
 from airflow_provider_ophys.writing.hdf5_sink import HDF5Sink
+from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
 RNG = np.random.default_rng(0)
 MOVIES = {
@@ -57,3 +59,41 @@ def test_traces_and_timestamps_are_filled_too(tmp_path, shape):
 
 def test_a_filter_that_is_not_ours_has_no_codec():
     assert hdf5_codec("lzf", None, 2) is None
+
+
+@pytest.mark.parametrize("method", ["fast", "small", "none", "zstd", "gzip", "blosc"])
+@pytest.mark.parametrize("dtype", ["?", "u1", "<u2", ">u2", "i4", "u8", "f4", "f8"])
+def test_zarr_reads_every_type(tmp_path, method, dtype):
+    data = RNG.integers(0, 100, (11, 6, 5)).astype(dtype)
+    codec = zarr_codec(method, None, data.dtype.itemsize)
+    array = zarr.create_array(
+        tmp_path / "a.zarr",
+        shape=data.shape,
+        dtype=data.dtype.newbyteorder("="),
+        chunks=(2, 3, 2),
+        shards=(4, 6, 4),
+        compressors=codec.declared,
+    )
+    sink = ZarrSink(array, tmp_path / "a.zarr", codec)
+    for start in range(0, 11, 4):
+        sink.encode(data[start : start + 4], start)
+    read = zarr.open_array(tmp_path / "a.zarr", mode="r")
+    np.testing.assert_array_equal(read[:], data)
+    assert read.nchunks_initialized == 3 * 1 * 2 * 8, "every shard is there"
+    files = {
+        str(file.relative_to(tmp_path / "a.zarr")) for file in (tmp_path / "a.zarr").rglob("*") if file.is_file()
+    }
+    assert files == {"zarr.json", *(f"c/{row}/0/{plane}" for row in range(3) for plane in range(2))}
+
+
+def test_a_shard_says_which_chunks_it_has(tmp_path):
+    """What lies beyond the edge of the array is not stored, and the index says so."""
+    codec = zarr_codec("none", None, 1)
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(3, 2), dtype="u1", chunks=(2, 2), shards=(6, 2), compressors=[]
+    )
+    ZarrSink(array, tmp_path / "a.zarr", codec).encode(np.arange(6, dtype="u1").reshape(3, 2), 0)
+    stored = (tmp_path / "a.zarr" / "c" / "0" / "0").read_bytes()
+    assert stored[:8] == bytes([0, 1, 2, 3, 4, 5, 0, 0])
+    index = np.frombuffer(stored[8:-4], dtype="<u8").reshape(3, 2)
+    assert index.tolist() == [[0, 4], [4, 4], [2**64 - 1, 2**64 - 1]]

@@ -21,6 +21,7 @@ class ArraySink:
         self.array = np.full(shape, 255, dtype=dtype)
         self.rows_per_task = rows_per_task
         self.scratch_tasks = 2
+        self.result_tasks = 1
         self.threads = set()
         self.writers = set()
 
@@ -56,6 +57,7 @@ def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
         row_bytes=MIB // 2,
         rows_per_task=2,
         scratch_tasks=2,
+        result_tasks=1,
         num_rows=10_000,
         most_rows=10_000,
         resources=Resources(budget, threads),
@@ -72,6 +74,7 @@ def test_a_small_budget_costs_threads_before_it_is_an_error():
             row_bytes=MIB,
             rows_per_task=1,
             scratch_tasks=2,
+            result_tasks=1,
             num_rows=100,
             most_rows=100,
             resources=Resources(budget * MIB, 4),
@@ -89,6 +92,7 @@ def test_the_users_buffer_bounds_what_is_read_at_once():
         row_bytes=MIB,
         rows_per_task=2,
         scratch_tasks=2,
+        result_tasks=1,
         num_rows=100,
         most_rows=4,
         resources=Resources(4096 * MIB, 2),
