@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -127,6 +128,7 @@ class ImagingConversion(Conversion):
     kind: ClassVar[str] = "imaging"
 
     photon_series_type: Literal["TwoPhotonSeries", "OnePhotonSeries"] = "TwoPhotonSeries"
+    photon_series_index: NonNegativeInt = 0
     metadata_key: str | None = None
     parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"
     always_write_timestamps: bool = False

@@ -1,5 +1,5 @@
 """
-NWB metadata in its dict form: devices, planes, series and segmentations addressed by key.
+NWB metadata: devices, planes, series and segmentations addressed by key.
 
 Field names and meanings are those of the NWB schema (core 2.11); a key such as ``"two_photon"`` only links the
 entries of the metadata to each other and is not written to the file.
@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.models.legacy_metadata import translate
 
 DEFAULT_METADATA_KEY = "default_metadata_key"
 
@@ -284,13 +285,13 @@ def _read_metadata_file(path: Path) -> dict[str, Any]:
 
 def validate_metadata(metadata: Mapping[str, Any]) -> Metadata:
     """
-    Check metadata in its dict form.
+    Check metadata, in its dict form or translated from its list form.
 
-    :param metadata: Mapping with the sections ``NWBFile``, ``Subject``, ``Devices`` and ``Ophys``.
+    :param metadata: Mapping with the sections ``NWBFile``, ``Subject``, ``DeviceModels``, ``Devices``, ``Ophys``.
     :raises MetadataError: One error that names every problem, where it is, and what to write instead.
     """
     try:
-        return Metadata.model_validate(dict(metadata))
+        return Metadata.model_validate(translate(metadata))
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(dict(problem))}" for problem in error.errors())
         raise MetadataError(f"The metadata has {error.error_count()} problem(s):\n{problems}") from error

@@ -86,6 +86,7 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
             nwbfile,
             metadata,
             photon_series_type=conversion.photon_series_type,
+            photon_series_index=conversion.photon_series_index,
             metadata_key=conversion.metadata_key,
             parent_container=conversion.parent_container,
             always_write_timestamps=conversion.always_write_timestamps,
@@ -149,10 +150,10 @@ def _convert(
     if path.exists():
         existing = _existing_record(conversion, path, record["digest"])
         if existing is not None:
-            log.info("%s holds this very conversion already; it is reused.", path)
             return _result(path, existing, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
 
     extractor = open_extractor(conversion.extractor, conversion.extractor_kwargs)
+    log.info("Converting with %s into %s.", type(extractor).__name__, path)
     metadata = with_own_metadata(extractor, given)
     location = ""
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
-from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError
+from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
+from airflow_provider_ophys.models.legacy_metadata import is_list_form, series_key
 from airflow_provider_ophys.models.metadata import (
+    Metadata,
     MicroscopySeriesMetadata,
     load_metadata,
     validate_metadata,
@@ -37,6 +39,7 @@ def add_imaging_to_nwbfile(
     metadata: Mapping[str, Any] | None = None,
     *,
     photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
     always_write_timestamps: bool = False,
@@ -49,9 +52,11 @@ def add_imaging_to_nwbfile(
 
     :param imaging: The movie, of at least one sample.
     :param nwbfile: Changed and returned.
-    :param metadata: Dict form; never changed. Without it, placeholders are written.
-    :param photon_series_type: Type of the series in NWB.
-    :param metadata_key: Key in ``Ophys.MicroscopySeries``; may be left out if there is at most one.
+    :param metadata: Dict form or list form; never changed. Without it, placeholders are written.
+    :param photon_series_type: Type of the series in NWB; in the list form, also where it is described.
+    :param photon_series_index: Which of the descriptions of that type, in the list form.
+    :param metadata_key: Key in ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at most
+        one.
     :param parent_container: Raw movies belong to the acquisition, motion-corrected ones to processing/ophys.
     :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
     :param iterator_options: Those of :class:`ImagingExtractorDataChunkIterator`.
@@ -61,7 +66,12 @@ def add_imaging_to_nwbfile(
     """
     if int(imaging.get_num_samples()) == 0:
         raise EmptyRecordingError(f"{type(imaging).__name__} has no samples; there is nothing to convert.")
-    checked = validate_metadata(with_own_metadata(imaging, metadata or {}))
+    full = with_own_metadata(imaging, metadata or {})
+    checked = validate_metadata(full)
+    if is_list_form(full):
+        metadata_key = _key_in_list_form(checked, photon_series_type, photon_series_index, metadata_key)
+    elif photon_series_index != 0:
+        raise ConfigurationError("photon_series_index is for the list form of metadata; say metadata_key instead.")
     series = find_entry("Ophys.MicroscopySeries", checked.Ophys.MicroscopySeries, metadata_key)
     if series is None:
         series = MicroscopySeriesMetadata(name=photon_series_type, unit="n.a.")
@@ -79,6 +89,21 @@ def add_imaging_to_nwbfile(
     photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
     _add(nwbfile, parent_container, photon_series)
     return nwbfile
+
+
+def _key_in_list_form(
+    metadata: Metadata, photon_series_type: str, photon_series_index: int, metadata_key: str | None
+) -> str:
+    if metadata_key is not None:
+        raise ConfigurationError("metadata_key is for the dict form of metadata; say photon_series_index instead.")
+    key = series_key(photon_series_type, photon_series_index)
+    if key not in metadata.Ophys.MicroscopySeries:
+        count = sum(known.startswith(f"{photon_series_type}/") for known in metadata.Ophys.MicroscopySeries)
+        raise MetadataError(
+            f"photon_series_index is {photon_series_index}, but Ophys.{photon_series_type} describes {count} "
+            "series. Count from 0, and describe the series if it is not there."
+        )
+    return key
 
 
 def _make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
@@ -128,6 +153,7 @@ def write_imaging_to_nwbfile(
     overwrite: bool = False,
     append_on_disk_nwbfile: bool = False,
     photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
     always_write_timestamps: bool = False,
@@ -148,7 +174,8 @@ def write_imaging_to_nwbfile(
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
     :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
-    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next four.
+    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next five.
+    :param photon_series_index: See there.
     :param metadata_key: See there.
     :param parent_container: See there.
     :param always_write_timestamps: See there.
@@ -171,6 +198,7 @@ def write_imaging_to_nwbfile(
             target,
             given,
             photon_series_type=photon_series_type,
+            photon_series_index=photon_series_index,
             metadata_key=metadata_key,
             parent_container=parent_container,
             always_write_timestamps=always_write_timestamps,

@@ -73,9 +73,9 @@ def add_segmentation_to_nwbfile(
 
     :param segmentation_extractor: With at least one ROI.
     :param nwbfile: Changed and returned.
-    :param metadata: Dict form; never changed. Without it, placeholders are written.
-    :param metadata_key: Key in ``Ophys.PlaneSegmentations``, and in ``RoiResponses`` and ``SegmentationImages``;
-        may be left out if there is at most one segmentation.
+    :param metadata: Dict form or list form; never changed. Without it, placeholders are written.
+    :param metadata_key: Key in ``Ophys.PlaneSegmentations`` (in the list form: the table's name), and in
+        ``RoiResponses`` and ``SegmentationImages``; may be left out if there is at most one segmentation.
     :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels.
     :param include_roi_centroids: Write the column ``ROICentroids``, in pixels.
     :param include_roi_acceptance: Write the boolean columns ``Accepted`` and ``Rejected`` where the extractor

@@ -113,9 +113,24 @@ class ConversionOperator(BaseOperator):
                 {option: getattr(self, option) for option in self.template_fields}
             )
             result = self._convert(conversion, self._circumstances()).to_json()
-        self.log.info("%s: %s", "Reused" if result["reused"] else "Wrote", result)
+        self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         return result
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        if result["reused"]:
+            self.log.info("Reused %s, which this very conversion wrote before.", result["nwbfile_path"])
+            return
+        self.log.info(
+            "Wrote %s (%s, %.1f MB, %s) in %.1f s: %.0f MB/s, peak memory %.0f MB.",
+            result["nwbfile_path"],
+            result["backend"],
+            result["size_bytes"] / 1e6,
+            result["validation"],
+            result["elapsed_seconds"],
+            result["throughput_mb_per_s"],
+            result["peak_memory_bytes"] / 1e6,
+        )
 
     def on_kill(self) -> None:
         """Tell the writing threads to stop: Airflow lets ``execute`` run on for five seconds, then kills."""

@@ -22,7 +22,9 @@ class WriteImagingOperator(ConversionOperator):
     ``validation``; the same is on the event of the outlet asset.
 
     :param photon_series_type: ``"TwoPhotonSeries"`` or ``"OnePhotonSeries"``.
-    :param metadata_key: Which of ``Ophys.MicroscopySeries``; may be left out if there is at most one.
+    :param photon_series_index: Which of the series of that type, in the list form of metadata.
+    :param metadata_key: Which of ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at
+        most one.
     :param parent_container: ``"acquisition"``, or ``"processing/ophys"`` for a motion-corrected movie.
     :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
     :param iterator_options: ``chunk_mb``, ``chunk_shape``, ``buffer_gb``, ``buffer_shape``,
@@ -32,6 +34,7 @@ class WriteImagingOperator(ConversionOperator):
     template_fields: Sequence[str] = (
         *ConversionOperator.template_fields,
         "photon_series_type",
+        "photon_series_index",
         "metadata_key",
         "parent_container",
         "always_write_timestamps",
@@ -43,6 +46,7 @@ class WriteImagingOperator(ConversionOperator):
         self,
         *,
         photon_series_type: str = "TwoPhotonSeries",
+        photon_series_index: int | str = 0,
         metadata_key: str | None = None,
         parent_container: str = "acquisition",
         always_write_timestamps: bool | str = False,
@@ -51,6 +55,7 @@ class WriteImagingOperator(ConversionOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.photon_series_type = photon_series_type
+        self.photon_series_index = photon_series_index
         self.metadata_key = metadata_key
         self.parent_container = parent_container
         self.always_write_timestamps = always_write_timestamps
