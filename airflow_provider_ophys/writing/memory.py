@@ -14,6 +14,8 @@ import psutil
 DEFAULT_LIMIT_BYTES = 256 * 2**20
 DEFAULT_FRACTION = 0.25
 
+PROC = Path("/proc/self")
+
 # cgroup v1 reports "no limit" as a page-rounded 2^63; anything near that is no limit.
 NO_LIMIT = 2**60
 
@@ -46,50 +48,59 @@ def available_memory() -> int:
     return min([int(psutil.virtual_memory().available), *_left_in_cgroups()])
 
 
-def available_cpus() -> int:
-    """Return the number of CPUs that this process may run on, which is not the machine's number."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cpus(proc: Path = PROC) -> int:
+    """Return how many CPUs this process may keep busy: those it may run on, within every cgroup's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for version, folder in _cgroups(proc, "cpu"):
+        if version == "v2":
+            quota, _, period = "".join(_read_lines(folder / "cpu.max")).partition(" ")
+        else:
+            quota, period = (
+                "".join(_read_lines(folder / name)) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            )
+        if quota.isdigit() and period.isdigit():
+            # A share of a CPU is one thread's work.
+            cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    return cpus
 
 
-def _left_in_cgroups(proc: Path = Path("/proc/self")) -> Iterator[int]:
-    for folder, limit_names, usage_name in _cgroup_folders(proc):
+def _left_in_cgroups(proc: Path = PROC) -> Iterator[int]:
+    for version, folder in _cgroups(proc, "memory"):
+        if version == "v2":
+            limit_names, usage_name = ("memory.max", "memory.high"), "memory.current"
+        else:
+            limit_names, usage_name = ("memory.limit_in_bytes",), "memory.usage_in_bytes"
         limits = [limit for name in limit_names if (limit := _read_number(folder / name)) is not None]
         usage = _read_number(folder / usage_name)
         if limits and usage is not None and min(limits) < NO_LIMIT:
             yield max(min(limits) - (usage - _reclaimable(folder)), 0)
 
 
-def _cgroup_folders(proc: Path) -> Iterator[tuple[Path, tuple[str, ...], str]]:
-    """Yield the memory cgroup of this process and those above it, with the names of their files."""
-    mounts = dict(_cgroup_mounts(proc))
+def _cgroups(proc: Path, controller: str) -> Iterator[tuple[str, Path]]:
+    """Yield version and folder of this process's cgroup for a controller, and of all those above it."""
+    mounts = dict(_cgroup_mounts(proc, controller))
     for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
-        limits: tuple[str, ...]
-        if controllers == "" and "v2" in mounts:
-            version, limits, usage = "v2", ("memory.max", "memory.high"), "memory.current"
-        elif "memory" in controllers.split(",") and "v1" in mounts:
-            version, limits, usage = "v1", ("memory.limit_in_bytes",), "memory.usage_in_bytes"
-        else:
+        version = "v2" if controllers == "" else "v1" if controller in controllers.split(",") else None
+        if version is None or version not in mounts:
             continue
         root, mount = mounts[version]
         # In a container the path may be the host's: what the mount shows starts at the mount's root.
         relative = path.removeprefix(root) if root != "/" else path
         folder = mount / relative.strip("/")
         while folder.is_relative_to(mount):
-            yield folder, limits, usage
+            yield version, folder
             folder = folder.parent
 
 
-def _cgroup_mounts(proc: Path) -> Iterator[tuple[str, tuple[str, Path]]]:
+def _cgroup_mounts(proc: Path, controller: str) -> Iterator[tuple[str, tuple[str, Path]]]:
     for line in _read_lines(proc / "mountinfo"):
         fields, _, rest = line.partition(" - ")
         root, mount = fields.split()[3:5]
         kind, _, options = rest.split(" ", 2)
         if kind == "cgroup2":
             yield "v2", (root, Path(mount))
-        elif kind == "cgroup" and "memory" in options.split(","):
+        elif kind == "cgroup" and controller in options.split(","):
             yield "v1", (root, Path(mount))
 
 

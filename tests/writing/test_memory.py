@@ -60,6 +60,26 @@ def test_a_full_cgroup_leaves_nothing_rather_than_less(tmp_path):
     assert list(_left_in_cgroups(proc)) == [0]
 
 
+def test_a_quota_bounds_the_cpus(tmp_path):
+    root = tmp_path / "cgroup"
+    proc = make_proc(tmp_path, "0::/pod/task\n", f"30 1 0:26 / {root} rw - cgroup2 cgroup2 rw\n")
+    everywhere = available_cpus()
+    write(root / "pod", cpu__max="max 100000")
+    write(root / "pod/task", cpu__max="50000 100000")
+    assert available_cpus(proc) == 1
+    write(root / "pod/task", cpu__max="6400000 100000")
+    assert available_cpus(proc) == everywhere
+
+
+def test_a_quota_of_version_1_bounds_the_cpus_too(tmp_path):
+    root = tmp_path / "cpu"
+    proc = make_proc(tmp_path, "4:cpu,cpuacct:/\n", f"31 1 0:27 / {root} rw - cgroup cgroup rw,cpu,cpuacct\n")
+    write(root, cpu__cfs_quota_us=100000, cpu__cfs_period_us=100000)
+    assert available_cpus(proc) == 1
+    write(root, cpu__cfs_quota_us=-1)
+    assert available_cpus(proc) == available_cpus()
+
+
 def test_without_proc_the_machine_alone_counts(tmp_path):
     assert list(_left_in_cgroups(tmp_path)) == []
 
