@@ -66,6 +66,7 @@ def available_cpus(proc: Path = PROC) -> int:
 
 def _left_in_cgroups(proc: Path = PROC) -> Iterator[int]:
     for version, folder in _cgroups(proc, "memory"):
+        limit_names: tuple[str, ...]
         if version == "v2":
             limit_names, usage_name = ("memory.max", "memory.high"), "memory.current"
         else:
