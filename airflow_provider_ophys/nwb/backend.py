@@ -33,8 +33,8 @@ from airflow_provider_ophys.writing.pipeline import Resources, fill
 if TYPE_CHECKING:
     from hdmf.backends.io import HDMFIO
 
-# A shard is a file: few enough of them, small enough for the default memory budget.
-SHARD_BYTES = 32 * 2**20
+# A shard is a file: few enough of them for any file system and bucket, small enough to be sent again.
+SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,8 @@ class ZarrStorage:
         root = zarr.open_group(path, mode="r+", use_consolidated=False)
         for dataset in datasets:
             target = root.get_array(dataset.path)
-            sink = ZarrSink(target, path / dataset.path, self._codec(dataset))
-            fill(dataset.source, sink, resources, name=dataset.location)
+            with ZarrSink(target, path / dataset.path, self._codec(dataset)) as sink:
+                fill(dataset.source, sink, resources, name=dataset.location)
             stored = target.shards or target.chunks
             # zarr counts a shard that is there as all of its chunks, those beyond the edge too.
             chunks_per_stored = math.prod(stored) // math.prod(target.chunks)
@@ -296,7 +296,7 @@ def _check_stored(dataset: BulkDataset, found: int, shape: tuple[int, ...], stor
 
 
 def _default_shard_shape(source: BulkDataChunkIterator, chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Whole samples, about 32 MiB of them: shards are encoded whole, so they bound the memory that it takes."""
+    """Whole samples, about 64 MiB of them, uncompressed."""
     shape = source.maxshape
     row_bytes = math.prod(shape[1:]) * int(source.dtype.itemsize)
     rows = max(1, SHARD_BYTES // (chunk_shape[0] * row_bytes)) * chunk_shape[0]

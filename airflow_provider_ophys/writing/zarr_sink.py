@@ -1,18 +1,18 @@
 """
-Whole shards into a Zarr (format 3) array, encoded by our own threads.
+Chunks into the shards of a Zarr (format 3) array, encoded by our own threads.
 
 A shard is one file: its compressed chunks one after the other, then where each of them begins and how long it is,
-then a checksum of that (codec ``sharding_indexed`` of the Zarr specification). zarr-python can write them too, at
-twice the time and several times the memory, because it makes a task of every step of every chunk.
+then a checksum of that (codec ``sharding_indexed`` of the Zarr specification). zarr-python holds a whole shard and
+all that it makes of it; here a shard grows chunk by chunk, so its size costs no memory.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import google_crc32c
 import numpy as np
@@ -25,75 +25,103 @@ if TYPE_CHECKING:
 
     from airflow_provider_ophys.writing.codecs import ZarrCodec
 
+    Place = tuple[int, ...]
+
 # Stands in the index for a chunk that is not there.
 ABSENT = 2**64 - 1
 
 
 class ZarrSink:
     """
-    Writes whole shards, each of which is a file of its own and appears when it is whole.
+    Writes shards, each of which is a file of its own and appears when it is whole; a context manager.
 
-    :param array: Allocated with shards and the codec.
+    :param array: Allocated, with shards and the codec.
     :param folder: The array's folder.
-    :param codec: What compresses its inner chunks.
+    :param codec: What compresses its chunks.
     """
+
+    scratch_tasks = 1
+    result_tasks = 1
 
     def __init__(self, array: zarr.Array[Any], folder: Path, codec: ZarrCodec) -> None:
         shards = array.shards or array.chunks
         self._folder = folder
         self._codec = codec
         self._shape = array.shape
-        self._shards = shards
         self._chunks = array.chunks
         self._dtype = np.dtype(array.dtype).newbyteorder("<")
         self._chunks_per_shard = tuple(shard // chunk for shard, chunk in zip(shards, array.chunks, strict=True))
         self._file_of = array.metadata.encode_chunk_key
         self._scratch = threading.local()
-        self.rows_per_task = shards[0]
-        # One chunk in the order of the store, and the compressed ones, which together may be a shard.
-        self.scratch_tasks = 2 if math.prod(self._chunks_per_shard) == 1 else 1
-        self.result_tasks = 0
+        self._growing: dict[Place, _Shard] = {}
+        self.rows_per_task = self._chunks[0]
 
-    def encode(self, block: NDArray[Any], start: int) -> None:
-        """Encode and store the shards that hold these rows: different shards do not share a file."""
-        for offsets in itertools.product(
-            *(range(0, length, step) for length, step in zip(self._shape[1:], self._shards[1:], strict=True))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for shard in self._growing.values():
+            shard.abandon()
+
+    def encode(self, block: NDArray[Any], start: int) -> list[tuple[Place, bytes]]:
+        """Encode the chunks that hold these rows; those at an edge are padded with zeros."""
+        row = start // self._chunks[0]
+        encoded = []
+        for others in itertools.product(
+            *(range(-(-length // step)) for length, step in zip(self._shape[1:], self._chunks[1:], strict=True))
         ):
             part = block[
-                :, *(slice(offset, offset + step) for offset, step in zip(offsets, self._shards[1:], strict=True))
+                :, *(slice(at * step, (at + 1) * step) for at, step in zip(others, self._chunks[1:], strict=True))
             ]
-            position = zip((start, *offsets), self._shards, strict=True)
-            self._store(tuple(offset // step for offset, step in position), self._encode_shard(part))
+            encoded.append(((row, *others), self._codec.encode(copy_rows(part, self._thread_scratch()))))
+        return encoded
 
-    def write(self, encoded: None) -> None:
-        """Do nothing: what is encoded is stored already."""
-
-    def _encode_shard(self, part: NDArray[Any]) -> list[bytes]:
-        index = np.full((*self._chunks_per_shard, 2), ABSENT, dtype="<u8")
-        pieces: list[bytes] = []
-        end = 0
-        for place in np.ndindex(self._chunks_per_shard):
-            chunk = part[
-                tuple(slice(at * step, (at + 1) * step) for at, step in zip(place, self._chunks, strict=True))
-            ]
-            if 0 in chunk.shape:  # beyond the array's edge
-                continue
-            pieces.append(self._codec.encode(copy_rows(chunk, self._thread_scratch())))
-            index[place] = end, len(pieces[-1])
-            end += len(pieces[-1])
-        footer = index.tobytes()
-        return [*pieces, footer, google_crc32c.value(footer).to_bytes(4, "little")]
-
-    def _store(self, place: tuple[int, ...], pieces: list[bytes]) -> None:
-        file = self._folder / self._file_of(place)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f".{file.name}.part")
-        with unfinished.open("wb") as stream:
-            stream.writelines(pieces)
-        unfinished.replace(file)
+    def write(self, encoded: list[tuple[Place, bytes]]) -> None:
+        """Add encoded chunks to their shards; rows come in order, so the shards of a band end together."""
+        for place, data in encoded:
+            of_shard = tuple(at // per for at, per in zip(place, self._chunks_per_shard, strict=True))
+            in_shard = tuple(at % per for at, per in zip(place, self._chunks_per_shard, strict=True))
+            if of_shard not in self._growing:
+                file = self._folder / self._file_of(of_shard)
+                self._growing[of_shard] = _Shard(file, self._chunks_per_shard)
+            self._growing[of_shard].add(in_shard, data)
+        rows_done = encoded[0][0][0] + 1
+        if rows_done % self._chunks_per_shard[0] == 0 or rows_done * self._chunks[0] >= self._shape[0]:
+            for shard in self._growing.values():
+                shard.finish()
+            self._growing.clear()
 
     def _thread_scratch(self) -> NDArray[Any]:
         if not hasattr(self._scratch, "chunk"):
             self._scratch.chunk = np.zeros(self._chunks, dtype=self._dtype)
         chunk: NDArray[Any] = self._scratch.chunk
         return chunk
+
+
+class _Shard:
+    """A shard that grows in a hidden file and gets its name when it is whole."""
+
+    def __init__(self, file: Path, chunks_per_shard: tuple[int, ...]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file
+        self._unfinished = file.with_name(f".{file.name}.part")
+        self._stream = self._unfinished.open("wb")
+        self._index = np.full((*chunks_per_shard, 2), ABSENT, dtype="<u8")
+        self._end = 0
+
+    def add(self, place: Place, data: bytes) -> None:
+        self._stream.write(data)
+        self._index[place] = self._end, len(data)
+        self._end += len(data)
+
+    def finish(self) -> None:
+        index = self._index.tobytes()
+        self._stream.write(index + google_crc32c.value(index).to_bytes(4, "little"))
+        self._stream.close()
+        self._unfinished.replace(self._file)
+
+    def abandon(self) -> None:
+        self._stream.close()
+        self._unfinished.unlink(missing_ok=True)

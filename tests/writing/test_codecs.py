@@ -74,9 +74,9 @@ def test_zarr_reads_every_type(tmp_path, method, dtype):
         shards=(4, 6, 4),
         compressors=codec.declared,
     )
-    sink = ZarrSink(array, tmp_path / "a.zarr", codec)
-    for start in range(0, 11, 4):
-        sink.encode(data[start : start + 4], start)
+    with ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
+        for start in range(0, 11, 2):
+            sink.write(sink.encode(data[start : start + 2], start))
     read = zarr.open_array(tmp_path / "a.zarr", mode="r")
     np.testing.assert_array_equal(read[:], data)
     assert read.nchunks_initialized == 3 * 1 * 2 * 8, "every shard is there"
@@ -92,8 +92,25 @@ def test_a_shard_says_which_chunks_it_has(tmp_path):
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=(3, 2), dtype="u1", chunks=(2, 2), shards=(6, 2), compressors=[]
     )
-    ZarrSink(array, tmp_path / "a.zarr", codec).encode(np.arange(6, dtype="u1").reshape(3, 2), 0)
+    data = np.arange(6, dtype="u1").reshape(3, 2)
+    with ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
+        sink.write(sink.encode(data[:2], 0))
+        assert [file.name for file in (tmp_path / "a.zarr" / "c" / "0").iterdir()] == [".0.part"]
+        sink.write(sink.encode(data[2:], 2))
     stored = (tmp_path / "a.zarr" / "c" / "0" / "0").read_bytes()
     assert stored[:8] == bytes([0, 1, 2, 3, 4, 5, 0, 0])
     index = np.frombuffer(stored[8:-4], dtype="<u8").reshape(3, 2)
     assert index.tolist() == [[0, 4], [4, 4], [2**64 - 1, 2**64 - 1]]
+
+
+def test_a_shard_that_is_not_whole_is_not_there(tmp_path):
+    codec = zarr_codec("none", None, 1)
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(4, 2), dtype="u1", chunks=(1, 2), shards=(2, 2), compressors=[]
+    )
+    with pytest.raises(OSError, match="disk"), ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
+        for row in range(3):
+            sink.write(sink.encode(np.ones((1, 2), dtype="u1"), row))
+        raise OSError("the disk is gone")
+    files = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert files == {"a.zarr/zarr.json", "a.zarr/c/0/0"}
