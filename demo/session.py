@@ -53,6 +53,7 @@ def simulated_session(seed: int) -> dict[str, str]:
             "species": "Mus musculus",
             "sex": "F",
             "age": "P90D",
+            "description": "A mouse that never was.",
         },
         **_ophys_metadata(
             device={
@@ -61,7 +62,7 @@ def simulated_session(seed: int) -> dict[str, str]:
                 "manufacturer": "simulated",
             },
             indicator="GCaMP6f",
-            location="V1",
+            location="VISp",
             excitation_lambda=920.0,
             emission_lambda=510.0,
         ),

@@ -181,8 +181,11 @@ def pixel_mask(mask: NDArray[Any]) -> NDArray[Any]:
 
 
 def _centroids(extractor: Any) -> list[VectorData]:
-    # Rows before columns, as in all of roiextractors; here it becomes x before y.
-    centroids = [np.asarray(mask)[:, [1, 0]].mean(axis=0) for mask in extractor.get_roi_pixel_masks()]
+    # Rows before columns, as in all of roiextractors; here it becomes x before y. An ROI may have no pixels.
+    centroids = [
+        np.asarray(mask)[:, [1, 0]].mean(axis=0) if len(mask) else np.full(2, np.nan)
+        for mask in extractor.get_roi_pixel_masks()
+    ]
     return [
         VectorData(
             name="ROICentroids",

@@ -112,6 +112,18 @@ def test_roiextractors_reads_back_what_it_gave(tmp_path, asymmetric):
     np.testing.assert_array_equal(back.get_images_dict()["mean"], asymmetric.get_image("mean"))
 
 
+@pytest.mark.parametrize("mask_type", ["image", "pixel"])
+def test_an_roi_without_pixels_is_written_without_a_place(tmp_path, mask_type):
+    masks = np.zeros((4, 5, 2), dtype="float32")
+    masks[1, 2, 0] = 1.0
+    segmentation = NumpySegmentationExtractor(image_masks=masks, raw=np.zeros((3, 2)), sampling_frequency=1.0)
+    path = tmp_path / "cells.nwb"
+    write_segmentation_to_nwbfile(segmentation, path, metadata=METADATA, mask_type=mask_type)
+    with NWBHDF5IO(path, "r") as io:
+        table = io.read().processing["ophys"]["ImageSegmentation"]["Cells"]
+        np.testing.assert_array_equal(table["ROICentroids"].data[:], [[2.0, 1.0], [np.nan, np.nan]])
+
+
 def test_columns_that_are_not_wanted_are_not_written(tmp_path, asymmetric):
     path = tmp_path / "cells.nwb"
     write_segmentation_to_nwbfile(
