@@ -141,7 +141,7 @@ class SegmentationConversion(Conversion):
     kind: ClassVar[str] = "segmentation"
 
     metadata_key: str | None = None
-    mask_type: Literal["image", "pixel"] = "image"
+    mask_type: Literal["image", "pixel", "voxel"] = "image"
     include_roi_centroids: bool = True
     include_roi_acceptance: bool = True
     iterator_options: dict[str, Any] | None = None

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MaskType = Literal["image", "pixel"]
+MaskType = Literal["image", "pixel", "voxel"]
 
 DEFAULT_PLANE_SEGMENTATION = PlaneSegmentationMetadata(name="PlaneSegmentation", description="Segmented ROIs")
 SUMMARY_IMAGES = "SegmentationImages"
 
-PIXEL_MASK_DTYPE = np.dtype([("x", "u4"), ("y", "u4"), ("weight", "f4")])
+# Columns of NWB's sparse masks, in the order of the rows of an extractor's: row before column.
+SPARSE_AXES = {"pixel": ("y", "x", "weight"), "voxel": ("y", "x", "z", "weight")}
 
 # How extractors name what they know about the acceptance of an ROI, and whether it means the opposite.
 ACCEPTANCE_PROPERTIES = {
@@ -67,8 +68,8 @@ def add_segmentation_to_nwbfile(
     """
     Add a segmentation to an NWBFile in memory; masks and traces are read when the file is written.
 
-    In every part x is the image column and y the row: image masks are (ROIs, columns, rows), pixel masks have
-    the fields x, y and weight, centroids are (x, y), summary images are (columns, rows). Traces are
+    In every part x is the image column and y the row: image masks are (ROIs, columns, rows), pixel and voxel masks
+    have the fields x, y[, z] and weight, centroids are (x, y[, z]), summary images are (columns, rows). Traces are
     (time, ROIs): dF/F in the container ``DfOverF``, all others in ``Fluorescence``.
 
     :param segmentation_extractor: With at least one ROI.
@@ -76,7 +77,8 @@ def add_segmentation_to_nwbfile(
     :param metadata: Dict form or list form; never changed. Without it, placeholders are written.
     :param metadata_key: Key in ``Ophys.PlaneSegmentations`` (in the list form: the table's name), and in
         ``RoiResponses`` and ``SegmentationImages``; may be left out if there is at most one segmentation.
-    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels.
+    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
+        volume.
     :param include_roi_centroids: Write the column ``ROICentroids``, in pixels.
     :param include_roi_acceptance: Write the boolean columns ``Accepted`` and ``Rejected`` where the extractor
         knows them.
@@ -161,35 +163,49 @@ def _masks(extractor: Any, mask_type: MaskType, iterator_options: Mapping[str, A
                 data=ImageMaskDataChunkIterator(extractor, **iterator_options),
             )
         ]
-    if mask_type == "pixel":
-        masks = [pixel_mask(mask) for mask in extractor.get_roi_pixel_masks()]
-        pixels = VectorData(
-            name="pixel_mask",
-            description="Pixels of each ROI: x (image column), y (image row) and weight.",
-            data=np.concatenate(masks),
+    if mask_type not in SPARSE_AXES:
+        raise ConfigurationError(f"mask_type is {mask_type!r}; write 'image', 'pixel' or 'voxel'.")
+    masks = [sparse_mask(mask, mask_type) for mask in extractor.get_roi_pixel_masks()]
+    column = VectorData(
+        name=f"{mask_type}_mask",
+        description=f"Members of each ROI ({', '.join(masks[0].dtype.names or ())}); x is the image column.",
+        data=np.concatenate(masks),
+    )
+    ends = np.cumsum([len(mask) for mask in masks])
+    return [column, VectorIndex(name=f"{mask_type}_mask_index", data=ends, target=column)]
+
+
+def sparse_mask(mask: NDArray[Any], mask_type: MaskType) -> NDArray[Any]:
+    """
+    Turn an extractor's rows (row, column[, plane], weight) into NWB's records (x, y[, z], weight).
+
+    :raises ConfigurationError: If the mask is of a plane but voxels are wanted, or the other way round.
+    """
+    axes = SPARSE_AXES[mask_type]
+    rows = np.asarray(mask)
+    if rows.size and rows.shape[1] != len(axes):
+        other = "voxel" if mask_type == "pixel" else "pixel"
+        raise ConfigurationError(
+            f"mask_type is {mask_type!r}, but the ROIs have {rows.shape[1] - 1} coordinates. Write {other!r}."
         )
-        ends = np.cumsum([len(mask) for mask in masks])
-        return [pixels, VectorIndex(name="pixel_mask_index", data=ends, target=pixels)]
-    raise ConfigurationError(f"mask_type is {mask_type!r}; write 'image' or 'pixel'.")
-
-
-def pixel_mask(mask: NDArray[Any]) -> NDArray[Any]:
-    """Turn an extractor's rows (row, column, weight) into NWB's pixels (x, y, weight)."""
-    pixels = np.empty(len(mask), dtype=PIXEL_MASK_DTYPE)
-    pixels["y"], pixels["x"], pixels["weight"] = np.asarray(mask).T
-    return pixels
+    coordinates = sorted(axes[:-1])
+    records = np.empty(len(rows), dtype=[*((axis, "u4") for axis in coordinates), ("weight", "f4")])
+    for axis, values in zip(axes, rows.reshape(len(rows), len(axes)).T, strict=True):
+        records[axis] = values
+    return records
 
 
 def _centroids(extractor: Any) -> list[VectorData]:
     # Rows before columns, as in all of roiextractors; here it becomes x before y. An ROI may have no pixels.
-    centroids = [
-        np.asarray(mask)[:, [1, 0]].mean(axis=0) if len(mask) else np.full(2, np.nan)
-        for mask in extractor.get_roi_pixel_masks()
-    ]
+    masks = [np.asarray(mask) for mask in extractor.get_roi_pixel_masks()]
+    order = (
+        [1, 0, 2] if any(mask.size and mask.shape[1] == len(SPARSE_AXES["voxel"]) for mask in masks) else [1, 0]
+    )
+    centroids = [mask[:, order].mean(axis=0) if mask.size else np.full(len(order), np.nan) for mask in masks]
     return [
         VectorData(
             name="ROICentroids",
-            description="Mean position of the pixels of each ROI: x (image column), y (image row), in pixels.",
+            description="Mean position of each ROI's pixels: x (image column), y (image row)[, z (plane)].",
             data=np.array(centroids, dtype=np.float64),
         )
     ]

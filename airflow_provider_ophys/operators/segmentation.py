@@ -22,7 +22,8 @@ class WriteSegmentationOperator(ConversionOperator):
     on the event of the outlet asset.
 
     :param metadata_key: Which of ``Ophys.PlaneSegmentations``; may be left out if there is at most one.
-    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels.
+    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
+        volume.
     :param include_roi_centroids: Write the centroid of each ROI, (x, y) in pixels.
     :param include_roi_acceptance: Write which ROIs were accepted and rejected, where the segmentation knows it.
     :param iterator_options: ``chunk_mb``, ``chunk_shape`` ... of the image masks.

@@ -10,6 +10,7 @@ from pynwb import NWBHDF5IO
 from roiextractors import NumpySegmentationExtractor, NwbSegmentationExtractor
 from roiextractors.testing import generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile
 
 METADATA = {
@@ -110,6 +111,35 @@ def test_roiextractors_reads_back_what_it_gave(tmp_path, asymmetric):
     np.testing.assert_array_equal(back.get_traces(name="raw"), asymmetric.get_traces(name="raw"))
     assert back.get_property("accepted", ids=back.get_roi_ids()).tolist() == [True, False]
     np.testing.assert_array_equal(back.get_images_dict()["mean"], asymmetric.get_image("mean"))
+
+
+class VolumeSegmentation(NumpySegmentationExtractor):
+    """Two ROIs in a volume; roiextractors has no reader of one that tests could run."""
+
+    def get_roi_pixel_masks(self):
+        return [np.array([[3, 20, 1, 0.5], [3, 22, 2, 1.0]]), np.array([[11, 2, 0, 0.25]])]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_voxel_masks_have_x_before_y(tmp_path, backend, asymmetric):
+    volume = VolumeSegmentation(
+        image_masks=asymmetric.get_roi_image_masks(), raw=np.zeros((10, 2)), sampling_frequency=1.0
+    )
+    path = tmp_path / "cells.nwb"
+    write_segmentation_to_nwbfile(volume, path, metadata=METADATA, backend=backend, mask_type="voxel")
+    with open_nwb(path, backend) as io:
+        table = io.read().processing["ophys"]["ImageSegmentation"]["Cells"].to_dataframe()
+        assert [tuple(voxel) for voxel in table["voxel_mask"][0]] == [(20, 3, 1, 0.5), (22, 3, 2, 1.0)]
+        np.testing.assert_allclose(table["ROICentroids"][0], (21.0, 3.0, 1.5))
+        assert pynwb.validate(io=io) == []
+
+
+def test_a_mask_type_that_does_not_fit_the_rois_is_refused(tmp_path, asymmetric):
+    with pytest.raises(ConfigurationError, match="the ROIs have 2 coordinates. Write 'pixel'"):
+        write_segmentation_to_nwbfile(asymmetric, tmp_path / "a.nwb", metadata=METADATA, mask_type="voxel")
+    with pytest.raises(ConfigurationError, match="write 'image', 'pixel' or 'voxel'"):
+        write_segmentation_to_nwbfile(asymmetric, tmp_path / "a.nwb", metadata=METADATA, mask_type="dots")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mask_type", ["image", "pixel"])
