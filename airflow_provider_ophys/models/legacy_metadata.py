@@ -21,6 +21,9 @@ LIST_SECTIONS = frozenset(
     {"Device", "ImagingPlane", *SERIES_TYPES, "ImageSegmentation", "Fluorescence", "DfOverF"}
 )
 
+# The fields by which entries of the list form are known, and refer to each other.
+NAMES = ("name", "device", "imaging_plane")
+
 DEVICE = {"name": "Microscope"}
 CHANNEL = {
     "name": "OpticalChannel",
@@ -144,7 +147,7 @@ def _responses(ophys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _images(ophys: Mapping[str, Any]) -> dict[str, Any]:
-    images = ophys.get("SegmentationImages") or {}
+    images = _mapping(ophys.get("SegmentationImages") or {}, "Ophys.SegmentationImages")
     return {table: roles for table, roles in images.items() if isinstance(roles, Mapping)}
 
 
@@ -165,6 +168,10 @@ def _entries(section: Mapping[str, Any], name: str, where: str = "Ophys") -> lis
     entries = section.get(name) or []
     if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in entries):
         raise MetadataError(f"{where}.{name} must be a list of mappings, as the list form has it.")
+    for index, entry in enumerate(entries):
+        for field in NAMES:
+            if field in entry and not isinstance(entry[field], str):
+                raise MetadataError(f"{where}.{name}.{index}.{field} must be a text (given: {entry[field]!r}).")
     return list(entries)
 
 
