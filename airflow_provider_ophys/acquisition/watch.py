@@ -22,14 +22,14 @@ from airflow_provider_ophys.acquisition.readiness import (
     Reason,
     name_matches,
     readable_size,
-    summarise,
     why_incomplete,
 )
-from airflow_provider_ophys.acquisition.tree import list_names, walk_files
+from airflow_provider_ophys.acquisition.scan import Scan
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.acquisition.options import AcquisitionOptions
+    from airflow_provider_ophys.acquisition.scan import Pass
 
 _LINES_PER_LOOK = 20
 # One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
@@ -65,15 +65,21 @@ class AcquisitionWatch:
     :param ledger: Is asked once about each folder, and again when one is about to be handed over.
     :param clock: Seconds, by which quiet is measured from one look to the next; the file server's times are
         only compared with each other. A watch that goes on in another process needs ``time.time``.
+    :param scan: Shared with other watches of the folder, and by the same clock. Default: one of its own.
     """
 
     def __init__(
-        self, options: AcquisitionOptions, ledger: Ledger, clock: Callable[[], float] = time.monotonic
+        self,
+        options: AcquisitionOptions,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.monotonic,
+        scan: Scan | None = None,
     ) -> None:
         self.options = options
         self.root = options.root
         self.root_seen = False
-        self._real_root = str(options.root)
+        self._scan = scan or Scan(options.root, options.pattern, clock)
+        self._pass: Pass | None = None
         self._ledger = ledger
         self._clock = clock
         self._stopped = False
@@ -91,16 +97,21 @@ class AcquisitionWatch:
         """Make a look that is under way in a thread end soon."""
         self._stopped = True
 
-    def refresh(self) -> None:
+    def refresh(self, since: float | None = None) -> None:
         """
         List the acquisition folders, complete or not.
 
+        :param since: Take over what others who share the scan have seen since then, by the clock. Default: look
+            for oneself.
         :raises SourceNotFoundError: If the watched folder does not exist.
         :raises AcquisitionAccessError: If it may not be read.
         :raises OSError: If it cannot be read at the moment.
         """
         self._folders, self._listed = [], False
-        names = self._list_names()
+        self._pass = self._look_round(since)
+        names = self._pass.names
+        for name, error in self._pass.trouble:
+            self._tell_trouble(name, error)
         self.root_seen = True
         if self._root_told:
             self._root_told = ""
@@ -108,10 +119,9 @@ class AcquisitionWatch:
         self._forget_all_but(set(names))
         self._folders, self._listed = [Folder.below(self.root, name) for name in names], True
 
-    def _list_names(self) -> list[str]:
+    def _look_round(self, since: float | None) -> Pass:
         try:
-            self._real_root = os.path.realpath(self.root)
-            return list_names(self._real_root, self.options.pattern, self._tell_trouble)
+            return self._scan.look_round(since)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SourceNotFoundError(
                 f"The watched folder {self.root} does not exist, or is not a folder, on this machine. "
@@ -147,8 +157,8 @@ class AcquisitionWatch:
         if self._ledger.get(first_start_key(self.root)) is None:
             todo = [folder for folder in self._folders if not self._is_handed_over(folder)]
             for folder in todo:
-                look = self._glance(folder)
-                if look is not None and (acquisition := Acquisition.of(folder, look)) is not None:
+                glance = self._glance(folder)
+                if glance is not None and (acquisition := Acquisition.of(folder, glance[1])) is not None:
                     self.record(acquisition, "nobody: it was there before the first start")
             self._ledger.set(first_start_key(self.root), True)
         self._past_first_start = True
@@ -208,17 +218,17 @@ class AcquisitionWatch:
 
     def _judge(self, folder: Folder) -> Acquisition | None:
         self._check_stopped()
-        started = self._clock()
-        look = self._glance(folder)
+        glance = self._glance(folder)
         seen = self._remember(folder.name)
-        if look is None:
+        if glance is None:
             # What could not be seen cannot count as quiet.
             seen.since = self._clock()
             return None
+        began, look = glance
         grew = bool(seen.signature) and seen.signature != look.signature
         if seen.signature != look.signature:
             seen.signature, seen.since = look.signature, self._clock()
-        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, started - seen.since), grew=grew)
+        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, began - seen.since), grew=grew)
         if name_matches(folder.name.rpartition("/")[2], self.options.incomplete):
             reason = Reason("name", "its name says that it is still being written")
         if reason is not None:
@@ -226,14 +236,14 @@ class AcquisitionWatch:
             return None
         return Acquisition.of(folder, look)
 
-    def _glance(self, folder: Folder) -> Look | None:
-        """One look at a folder, or None if that is not possible now."""
+    def _glance(self, folder: Folder) -> tuple[float, Look] | None:
+        """One look at a folder and when it began, or None if that is not possible now."""
         if not _is_unicode(folder.name):
             reason = Reason("name", "its name is not valid UTF-8, which Airflow cannot store; rename it")
             self._tell(folder.name, reason)
             return None
         try:
-            return summarise(walk_files(folder.path, self._real_root, self.options), self.options)
+            return self._pass.look(folder.path, self.options) if self._pass else None
         except FileNotFoundError:
             # Gone since it was listed; if it comes back, it is listed again.
             return None

@@ -10,7 +10,7 @@ import pytest
 from folder_states import SETTLE, STATES, DictStore, State, put, unprivileged_folder
 
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch
-from airflow_provider_ophys.acquisition.readiness import FileSeen, path_matches, readable_size, summarise
+from airflow_provider_ophys.acquisition.readiness import FileSeen, Look, Summary, path_matches, readable_size
 from airflow_provider_ophys.exceptions import (
     AcquisitionAccessError,
     ConfigurationError,
@@ -151,10 +151,17 @@ def test_a_long_list_of_waiting_folders_is_cut_short(tmp_path):
     assert watched.log[-1] == "... and 30 more."
 
 
+def look_at(files, options) -> Look:
+    summary = Summary(options)
+    for file in files:
+        summary.add(file)
+    return summary.look()
+
+
 def test_the_order_in_which_files_are_listed_does_not_matter():
     options = AcquisitionOptions.create(path="/data")
     seen = [FileSeen(f"{number}.tif", number % 7, number) for number in range(100)]
-    assert summarise(seen, options) == summarise(reversed(seen), options)
+    assert look_at(seen, options) == look_at(reversed(seen), options)
 
 
 @pytest.mark.parametrize(
