@@ -93,7 +93,9 @@ def arrived_folders(asset: Asset, context: Context) -> list[dict[str, Any]]:
 def _folders_in(extra: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The folders in an event's extra: a trigger's payload, or what :func:`announce_folders` puts there."""
     extra = extra or {}
-    yield from extra.get("folders", [extra.get("payload", extra)])
+    folders = extra.get("folders", [extra.get("payload", extra)])
+    # Anybody may create an event by hand, about no folder at all.
+    return (folder for folder in folders if "path" in folder)
 
 
 def _claim(store: Any, run: tuple[str, str], path: str, at: str) -> bool:

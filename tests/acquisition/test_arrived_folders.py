@@ -86,6 +86,12 @@ def test_a_run_that_no_event_started_has_nothing_to_do():
     assert Platform(event(1, "one")).run("manual") == []
 
 
+@pytest.mark.parametrize("extra", [None, {}, {"note": "by hand"}])
+def test_an_event_about_no_folder_is_passed_over(extra):
+    by_hand = SimpleNamespace(timestamp=START, extra=extra)
+    assert Platform(by_hand, event(1, "one")).run("run 1", by_hand) == ["one"]
+
+
 def test_a_task_without_the_inlet_is_told_to_name_it():
     context = {"triggering_asset_events": {ASSET: [event(1, "one")]}, "inlet_events": {}}
     with pytest.raises(ConfigurationError, match=r"@task\(inlets=\["):
