@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _LINES_PER_LOOK = 20
 # One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
 _LOOKS_IN_STATE = 400
+# A triggerer gets some hundred answers a second. After a restart, a new folder should not have to wait until all
+# those are looked up that were handed over long ago.
+_ASKING_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -137,12 +141,21 @@ class AcquisitionWatch:
             if self._seen[name].signature:
                 del self._seen[name]
 
-    def _consult_ledger(self) -> None:
-        for folder in self._folders:
-            if folder.name not in self._asked:
-                self._ask(folder)
+    def _consult_ledger(self, seconds: float = math.inf) -> None:
         if not self._past_first_start and self._listed:
             self._set_existing_aside()
+        self._ask_about_unknown(seconds)
+
+    def _ask_about_unknown(self, seconds: float) -> None:
+        """Ask about the folders that were not asked about, the newest first, for so long at most."""
+        until = self._clock() + seconds
+        unknown = [folder for folder in self._folders if folder.name not in self._asked]
+        for number, folder in enumerate(sorted(unknown, key=_changed_ns, reverse=True)):
+            if self._clock() > until:
+                more = f"{len(unknown) - number} older folders are looked up in the ledger later."
+                self._news.append((logging.INFO, more))
+                break
+            self._ask(folder)
 
     def _ask(self, folder: Folder) -> None:
         self._check_stopped()
@@ -155,6 +168,7 @@ class AcquisitionWatch:
 
     def _set_existing_aside(self) -> None:
         if self._ledger.get(first_start_key(self.root)) is None:
+            self._ask_about_unknown(math.inf)
             todo = [folder for folder in self._folders if not self._is_handed_over(folder)]
             for folder in todo:
                 glance = self._glance(folder)
@@ -174,8 +188,9 @@ class AcquisitionWatch:
 
     def ready(self) -> list[Acquisition]:
         """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
-        self._consult_ledger()
-        found = [self._judge(folder) for folder in self._folders if not self._is_handed_over(folder)]
+        self._consult_ledger(_ASKING_SECONDS)
+        known = [folder for folder in self._folders if folder.name in self._asked]
+        found = [self._judge(folder) for folder in known if not self._is_handed_over(folder)]
         complete = [acquisition for acquisition in found if acquisition is not None]
         complete.sort(key=_age)
         ready: list[Acquisition] = []
@@ -312,6 +327,13 @@ class AcquisitionWatch:
 def _facts(seen: Look | Acquisition) -> str:
     files = "1 file" if seen.num_files == 1 else f"{seen.num_files} files"
     return f"{files}, {readable_size(seen.size_bytes)}"
+
+
+def _changed_ns(folder: Folder) -> int:
+    try:
+        return os.stat(folder.path).st_mtime_ns  # noqa: PTH116  thousands of these: no Path for each
+    except OSError:
+        return 0
 
 
 def _age(acquisition: Acquisition) -> tuple[int, str]:
