@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_ophys.acquisition.tree import list_names, look_into
 
@@ -79,6 +79,14 @@ class Scan:
             return self._latest
 
 
+class Glance(NamedTuple):
+    """What a look saw, and when it began and ended by the scan's clock."""
+
+    began: float
+    ended: float
+    look: Look
+
+
 class Pass:
     """
     One pass over a watched folder: its folders as they were listed, and what was seen in them since.
@@ -91,25 +99,26 @@ class Pass:
         self._scan = scan
         self._real_root = os.path.realpath(scan.root)
         self._lock = threading.Lock()
-        self._looks: dict[tuple[str, AcquisitionOptions], tuple[float, Look]] = {}
+        self._looks: dict[tuple[str, AcquisitionOptions], Glance] = {}
         self.trouble: list[tuple[str, OSError]] = []
         self.names = list_names(
             self._real_root, scan.pattern, lambda name, error: self.trouble.append((name, error))
         )
 
-    def look(self, folder: str, options: AcquisitionOptions) -> tuple[float, Look]:
+    def look(self, folder: str, options: AcquisitionOptions) -> Glance:
         """
         Look at an acquisition folder, for everybody who shares the scan, unless that was done in this pass.
 
         :param folder: Its path.
         :param options: Those of whoever asks.
-        :returns: When the look began, by the scan's clock, and what it saw.
         :raises OSError: If the folder has vanished, or something in it cannot be read.
         """
         with self._lock:
             if (folder, options) not in self._looks:
                 several = list({options, *self._scan.watchers})
                 began = self._scan.clock()
-                for each, look in zip(several, look_into(folder, self._real_root, several), strict=True):
-                    self._looks[folder, each] = (began, look)
+                looks = look_into(folder, self._real_root, several)
+                ended = self._scan.clock()
+                for each, look in zip(several, looks, strict=True):
+                    self._looks[folder, each] = Glance(began, ended, look)
             return self._looks[folder, options]

@@ -30,7 +30,7 @@ from airflow_provider_ophys.exceptions import AcquisitionAccessError, SourceNotF
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.acquisition.options import AcquisitionOptions
-    from airflow_provider_ophys.acquisition.scan import Pass
+    from airflow_provider_ophys.acquisition.scan import Glance, Pass
 
 _LINES_PER_LOOK = 20
 # One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
@@ -82,6 +82,8 @@ class AcquisitionWatch:
         self.options = options
         self.root = options.root
         self.root_seen = False
+        # When the first of the folders that only have to stay quiet will have been so for long enough.
+        self.due = math.inf
         self._scan = scan or Scan(options.root, options.pattern, clock)
         self._pass: Pass | None = None
         self._ledger = ledger
@@ -111,7 +113,7 @@ class AcquisitionWatch:
         :raises AcquisitionAccessError: If it may not be read.
         :raises OSError: If it cannot be read at the moment.
         """
-        self._folders, self._listed = [], False
+        self._folders, self._listed, self.due = [], False, math.inf
         self._pass = self._look_round(since)
         names = self._pass.names
         for name, error in self._pass.trouble:
@@ -172,7 +174,7 @@ class AcquisitionWatch:
             todo = [folder for folder in self._folders if not self._is_handed_over(folder)]
             for folder in todo:
                 glance = self._glance(folder)
-                if glance is not None and (acquisition := Acquisition.of(folder, glance[1])) is not None:
+                if glance is not None and (acquisition := Acquisition.of(folder, glance.look)) is not None:
                     self.record(acquisition, "nobody: it was there before the first start")
             self._ledger.set(first_start_key(self.root), True)
         self._past_first_start = True
@@ -239,20 +241,22 @@ class AcquisitionWatch:
             # What could not be seen cannot count as quiet.
             seen.since = self._clock()
             return None
-        began, look = glance
+        look = glance.look
         grew = bool(seen.signature) and seen.signature != look.signature
         if seen.signature != look.signature:
-            seen.signature, seen.since = look.signature, self._clock()
-        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, began - seen.since), grew=grew)
+            seen.signature, seen.since = look.signature, glance.ended
+        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, glance.began - seen.since), grew=grew)
         if name_matches(folder.name.rpartition("/")[2], self.options.incomplete):
             reason = Reason("name", "its name says that it is still being written")
         if reason is not None:
+            if reason.kind == "settling":
+                self.due = min(self.due, seen.since + self.options.settle_seconds)
             self._tell(folder.name, reason, look)
             return None
         return Acquisition.of(folder, look)
 
-    def _glance(self, folder: Folder) -> tuple[float, Look] | None:
-        """One look at a folder and when it began, or None if that is not possible now."""
+    def _glance(self, folder: Folder) -> Glance | None:
+        """One look at a folder, or None if that is not possible now."""
         if not _is_unicode(folder.name):
             reason = Reason("name", "its name is not valid UTF-8, which Airflow cannot store; rename it")
             self._tell(folder.name, reason)

@@ -84,6 +84,11 @@ def _look(
     return ready
 
 
+def _next_look(scan: Scan, watch: AcquisitionWatch, interval: float) -> float:
+    """When to look again: at the next tick, which others share, or sooner if a folder has settled before."""
+    return min(scan.tick(interval, following=True), watch.due)
+
+
 @dataclass(slots=True)
 class _Sent:
     acquisition: Acquisition
@@ -223,7 +228,7 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
                         yield TriggerEvent(acquisition.as_dict())  # type: ignore[no-untyped-call]
                         # Airflow has taken the event when it comes back for the next.
                         outbox.add(acquisition)
-                    since = await self._pause(scan, outbox)
+                    since = await self._pause(_next_look(scan, watch, self.poke_interval), outbox)
             finally:
                 watch.stop()
 
@@ -239,10 +244,9 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         self._trouble = ""
         return result
 
-    async def _pause(self, scan: Scan, outbox: _Outbox) -> float:
-        """Wait for the next tick and return it; meanwhile, bring the ledger up to date."""
-        until = scan.tick(self.poke_interval, following=True)
-        while (rest := until - scan.clock()) > 0:
+    async def _pause(self, until: float, outbox: _Outbox) -> float:
+        """Wait, and bring the ledger up to date meanwhile; return until when."""
+        while (rest := until - time.monotonic()) > 0:
             await asyncio.sleep(min(rest, outbox.PATIENCE_SECONDS) if len(outbox) else rest)
             if len(outbox):
                 await self._attempt(outbox.settle)
@@ -306,8 +310,8 @@ class AcquisitionReadyTrigger(BaseTrigger):
         since = scan.tick(self.poke_interval)
         try:
             while not (ready := await asyncio.to_thread(_look, watch, since, self.log.log, patient=self.patient)):
-                since = scan.tick(self.poke_interval, following=True)
-                await asyncio.sleep(max(0.0, since - scan.clock()))
+                since = _next_look(scan, watch, self.poke_interval)
+                await asyncio.sleep(max(0.0, since - time.monotonic()))
         except AcquisitionAccessError as error:
             return {"error": str(error)}
         return {"folders": [[found.folder.key, found.ledger_entry(None)] for found in ready]}

@@ -93,6 +93,25 @@ def test_quiet_is_counted_up_to_when_the_look_was_taken_not_to_when_it_was_taken
     assert watchers.look(0, since=1015) == ["rec"]
 
 
+def test_who_took_over_a_look_is_due_at_the_same_time(tmp_path):
+    put(tmp_path / "rec", "movie.tif")
+    watchers = Watchers(tmp_path, {"settle_seconds": 10}, {"settle_seconds": 10, "min_files": 1})
+    watchers.look(0, since=1000)
+    watchers.clock.now = 1003
+    watchers.look(1, since=1000)
+    assert [watch.due for watch in watchers.watches] == [1010, 1010]
+    watchers.clock.now = 1010
+    assert watchers.look(1, since=1010) == ["rec"]
+
+
+def test_nothing_is_due_that_waits_for_more_than_quiet(tmp_path):
+    put(tmp_path / "rec", "movie.tif")
+    put(tmp_path / "other", "movie.tif.part")
+    watchers = Watchers(tmp_path, {"settle_seconds": 10, "required_files": "*.xml"})
+    watchers.look(0, since=1000)
+    assert watchers.watches[0].due == float("inf")
+
+
 def test_what_cannot_be_seen_is_looked_at_again_by_each(tmp_path):
     put(tmp_path / "root" / "rec", "movie.tif")
     watchers = Watchers(tmp_path / "root", {"settle_seconds": 0}, {"settle_seconds": 0, "min_files": 1})
