@@ -42,7 +42,7 @@ fix: setup  ## Mend what lint and format can mend by themselves
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: setup  ## Time, memory and size of the conversions, side by side
+bench: setup  ## What watching costs; time, memory and size of the conversions, side by side
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick)
 
 constraints:  ## Pin the newest versions that work together into constraints.txt

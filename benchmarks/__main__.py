@@ -1,5 +1,6 @@
 """
-Side by side with neuroconv 0.10.2: time, memory and size of converting one movie, A B A B in one run.
+What watching costs, then side by side with neuroconv 0.10.2: time, memory and size of converting one movie,
+A B A B in one run.
 
     make bench            # a movie of 1 GB, three rounds
     make bench QUICK=1    # a movie of 0.1 GB, one round: for correctness, not for figures
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import acquisition
 from demo.recording import simulate_acquisition
 
 HOME = Path(__file__).parents[1] / ".bench"
@@ -91,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small movie, one round")
     quick = parser.parse_args().quick
+    acquisition.run(quick=quick)
     num_samples, rounds = (200, 1) if quick else (2048, 3)
     HOME.mkdir(exist_ok=True)
     neuroconv = make_environment()

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetWatcher, Variable, dag, task
 
+from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 from ophys_conversion import convert
 
@@ -34,10 +35,10 @@ ACQUISITIONS = Asset(
 def ophys_on_arrival() -> None:
     """Convert what has just arrived."""
 
-    @task
-    def arrivals(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+    @task(inlets=[ACQUISITIONS])
+    def arrivals(**context: Any) -> list[dict[str, Any]]:
         """List the folders that this run is for: events that come close together start one run."""
-        return [event.extra["payload"] for events in triggering_asset_events.values() for event in events]
+        return arrived_folders(ACQUISITIONS, context)
 
     convert.expand(folder=arrivals())
 

@@ -92,9 +92,8 @@ class AirflowStack:
         try:
             self._progress("creating the metadata database")
             self._migrate()
-            for name, arguments in COMPONENTS.items():
-                self._processes[name] = self._launch(name, arguments)
-            remember(self.home / PROCESSES_FILE, self._processes.values())
+            for name in COMPONENTS:
+                self.launch(name)
             self._wait_until_healthy()
         except BaseException:
             self.stop()
@@ -106,6 +105,26 @@ class AirflowStack:
         stop_all(self._processes.values())
         self._processes.clear()
         (self.home / PROCESSES_FILE).unlink(missing_ok=True)
+
+    def launch(self, name: str) -> None:
+        """
+        Start one component, again after :meth:`kill`, and do not wait for it.
+
+        :param name: One of ``COMPONENTS``.
+        """
+        if name in self._processes:
+            raise AirflowStackError(f"Airflow's {name} runs already; kill it first.")
+        self._processes[name] = self._run(name, COMPONENTS[name])
+        remember(self.home / PROCESSES_FILE, self._processes.values())
+
+    def kill(self, name: str) -> None:
+        """
+        End one component and all that it started at once, as a crash of the machine would.
+
+        :param name: One of ``COMPONENTS``.
+        """
+        self._processes.pop(name).kill()
+        remember(self.home / PROCESSES_FILE, self._processes.values())
 
     def check_alive(self) -> None:
         """
@@ -127,13 +146,13 @@ class AirflowStack:
     ) -> None:
         self.stop()
 
-    def _launch(self, name: str, arguments: list[str]) -> SessionProcess:
+    def _run(self, name: str, arguments: list[str]) -> SessionProcess:
         log = self.home / f"{name}.log"
         return SessionProcess([self.command, *arguments], environment=self.environment, log=log)
 
     def _migrate(self) -> None:
         """Create the database, which also writes ``airflow.cfg`` before four processes would do so at once."""
-        self._processes["migration"] = migration = self._launch("migration", ["db", "migrate"])
+        self._processes["migration"] = migration = self._run("migration", ["db", "migrate"])
         if migration.wait(self.start_timeout) != 0:
             raise AirflowStackError(
                 f"'airflow db migrate' did not succeed within {self.start_timeout:g} s "

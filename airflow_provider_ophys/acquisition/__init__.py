@@ -8,6 +8,7 @@ ask here whether the folder may be handed over. Nothing here knows Airflow, and 
 - ``readiness``: judges what one look at a folder saw (pure)
 - ``ledger``: tells a recording that was handed over from a new one of the same name
 - ``tree``: reads folders from disk
+- ``scan``: does so once for all who watch the same folder
 - ``watch``: joins these over many looks
 """
 
@@ -20,6 +21,7 @@ from airflow_provider_ophys.acquisition.options import (
     DEFAULT_SETTLE_SECONDS,
     AcquisitionOptions,
 )
+from airflow_provider_ophys.acquisition.scan import Scan, shared_scan
 from airflow_provider_ophys.acquisition.watch import AcquisitionWatch, Ledger
 
 __all__ = [
@@ -30,4 +32,6 @@ __all__ = [
     "AcquisitionOptions",
     "AcquisitionWatch",
     "Ledger",
+    "Scan",
+    "shared_scan",
 ]

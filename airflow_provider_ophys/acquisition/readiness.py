@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
@@ -85,39 +85,55 @@ def _parts_match(parts: list[str], globs: list[str]) -> bool:
     return fnmatchcase(parts[0], globs[0]) and _parts_match(parts[1:], globs[1:])
 
 
-def summarise(files: Iterable[FileSeen], options: AcquisitionOptions) -> Look:
-    """Boil what was seen in a folder down to what the rule needs, whatever the order of the files."""
-    missing = [*options.required_files, *([options.marker_file] if options.marker_file else [])]
-    num_files = size_bytes = newest_ns = signature = 0
-    anchor: FileSeen | None = None
-    unfinished = outside = None
-    for file in files:
+class Summary:
+    """
+    Boils what is seen in a folder down to what the rule needs, whatever the order of the files.
+
+    :param options: When a folder is complete.
+    """
+
+    def __init__(self, options: AcquisitionOptions) -> None:
+        self.options = options
+        self._missing = [*options.required_files, *([options.marker_file] if options.marker_file else [])]
+        self._num_files = self._size_bytes = self._newest_ns = self._signature = 0
+        self._anchor: FileSeen | None = None
+        self._unfinished: str | None = None
+        self._outside: str | None = None
+
+    def add(self, file: FileSeen) -> None:
+        """Take in one file."""
         name = file.path.rpartition("/")[2]
         if file.kind == "outside":
-            outside = file.path
-        elif file.kind == "unfinished" or name_matches(name, options.incomplete):
-            unfinished = file.path
+            self._outside = file.path
+        elif file.kind == "unfinished" or name_matches(name, self.options.incomplete):
+            self._unfinished = file.path
         else:
             # A marker may well be a hidden file, so what is ignored is matched too.
-            missing = [glob for glob in missing if not path_matches(file.path, glob)]
-            if name_matches(name, options.ignore):
-                continue
-            num_files += 1
-            size_bytes += file.size
-            newest_ns = max(newest_ns, file.mtime_ns)
-            signature = (signature + _digest(file)) % 2**64
-            if anchor is None or (-file.size, file.path) < (-anchor.size, anchor.path):
-                anchor = file
-    return Look(
-        num_files=num_files,
-        size_bytes=size_bytes,
-        signature=f"{signature:016x}",
-        newest_ns=newest_ns,
-        anchor=anchor,
-        missing=tuple(missing),
-        unfinished=unfinished,
-        outside=outside,
-    )
+            self._missing = [glob for glob in self._missing if not path_matches(file.path, glob)]
+            if not name_matches(name, self.options.ignore):
+                self._count(file)
+
+    def _count(self, file: FileSeen) -> None:
+        self._num_files += 1
+        self._size_bytes += file.size
+        self._newest_ns = max(self._newest_ns, file.mtime_ns)
+        self._signature = (self._signature + _digest(file)) % 2**64
+        anchor = self._anchor
+        if anchor is None or (-file.size, file.path) < (-anchor.size, anchor.path):
+            self._anchor = file
+
+    def look(self) -> Look:
+        """What was seen, all in all."""
+        return Look(
+            num_files=self._num_files,
+            size_bytes=self._size_bytes,
+            signature=f"{self._signature:016x}",
+            newest_ns=self._newest_ns,
+            anchor=self._anchor,
+            missing=tuple(self._missing),
+            unfinished=self._unfinished,
+            outside=self._outside,
+        )
 
 
 def _digest(file: FileSeen) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_ophys.acquisition.readiness import FileSeen, name_matches, path_matches
+from airflow_provider_ophys.acquisition.readiness import FileSeen, Look, Summary, name_matches, path_matches
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.acquisition.options import AcquisitionOptions
@@ -55,22 +55,22 @@ def _folders(root: str, name: str, glob: str) -> Iterator[tuple[str, str]]:
                 yield entry.name, target or ""
 
 
-def walk_files(folder: str, root: str, options: AcquisitionOptions) -> Iterator[FileSeen]:
+def look_into(folder: str, root: str, several: Sequence[AcquisitionOptions]) -> list[Look]:
     """
-    Go through everything below an acquisition folder, in no particular order.
+    Look once at everything below an acquisition folder, for all who want to know.
 
     Links are followed as long as they stay inside ``root`` and lead to something that is not looked at anyway.
     What vanishes meanwhile is passed over.
 
     :param folder: The acquisition folder.
     :param root: The watched folder, free of links.
-    :param options: For the names of folders that are not entered.
+    :param several: Each says by its own options which folders are not entered, and gets a look of its own.
     :raises OSError: If ``folder`` has vanished, or something below it cannot be read.
     """
-    entered = [os.path.realpath(folder)]
-    todo = [(folder, "")]
+    beholders = [_Beholder(options, os.path.realpath(folder)) for options in several]
+    todo = [(folder, "", beholders)]
     while todo:
-        path, prefix = todo.pop()
+        path, prefix, interested = todo.pop()
         try:
             entries = os.scandir(path)
         except FileNotFoundError:
@@ -82,14 +82,42 @@ def walk_files(folder: str, root: str, options: AcquisitionOptions) -> Iterator[
                 relative = prefix + entry.name
                 target = _target(entry)
                 if target is not None and not is_inside(target, root):
-                    yield FileSeen(relative, kind="outside")
+                    _add(FileSeen(relative, kind="outside"), interested)
                 elif _is_folder(entry, target):
-                    if name_matches(entry.name, options.incomplete):
-                        yield FileSeen(relative, kind="unfinished")
-                    elif not name_matches(entry.name, options.ignore) and _enter(target, entered):
-                        todo.append((entry.path, relative + "/"))
-                else:
-                    yield from _file(entry, relative)
+                    entering = [beholder for beholder in interested if beholder.enters(relative, target)]
+                    if entering:
+                        todo.append((entry.path, relative + "/", entering))
+                elif (file := _file(entry, relative)) is not None:
+                    _add(file, interested)
+    return [beholder.summary.look() for beholder in beholders]
+
+
+class _Beholder:
+    """One set of options in a look, and which folders it has been led into."""
+
+    def __init__(self, options: AcquisitionOptions, folder: str) -> None:
+        self.summary = Summary(options)
+        self._entered = [folder]
+
+    def enters(self, relative: str, target: str | None) -> bool:
+        """Whether to enter a folder; a link that leads to what is entered already would go round in circles."""
+        name = relative.rpartition("/")[2]
+        if name_matches(name, self.summary.options.incomplete):
+            self.summary.add(FileSeen(relative, kind="unfinished"))
+            return False
+        if name_matches(name, self.summary.options.ignore):
+            return False
+        if target is None:
+            return True
+        if any(is_inside(target, known) or is_inside(known, target) for known in self._entered):
+            return False
+        self._entered.append(target)
+        return True
+
+
+def _add(file: FileSeen, interested: Sequence[_Beholder]) -> None:
+    for beholder in interested:
+        beholder.summary.add(file)
 
 
 def _target(entry: os.DirEntry[str]) -> str | None:
@@ -101,24 +129,15 @@ def _is_folder(entry: os.DirEntry[str], target: str | None) -> bool:
     return entry.is_dir() if target is None else Path(target).is_dir()
 
 
-def _file(entry: os.DirEntry[str], relative: str) -> Iterator[FileSeen]:
+def _file(entry: os.DirEntry[str], relative: str) -> FileSeen | None:
     """The facts of a file, unless it is gone or is no regular file."""
     try:
         if Path(entry.path).is_file() if entry.is_symlink() else entry.is_file():
             facts = entry.stat()
-            yield FileSeen(relative, facts.st_size, facts.st_mtime_ns)
+            return FileSeen(relative, facts.st_size, facts.st_mtime_ns)
     except FileNotFoundError:
-        return
-
-
-def _enter(target: str | None, entered: list[str]) -> bool:
-    """Whether to enter a folder; a link that leads to what is entered already would go round in circles."""
-    if target is None:
-        return True
-    if any(is_inside(target, known) or is_inside(known, target) for known in entered):
-        return False
-    entered.append(target)
-    return True
+        pass
+    return None
 
 
 def is_inside(path: str, folder: str) -> bool:

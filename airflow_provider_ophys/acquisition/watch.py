@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -22,18 +23,21 @@ from airflow_provider_ophys.acquisition.readiness import (
     Reason,
     name_matches,
     readable_size,
-    summarise,
     why_incomplete,
 )
-from airflow_provider_ophys.acquisition.tree import list_names, walk_files
+from airflow_provider_ophys.acquisition.scan import Scan
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, SourceNotFoundError
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.acquisition.options import AcquisitionOptions
+    from airflow_provider_ophys.acquisition.scan import Glance, Pass
 
 _LINES_PER_LOOK = 20
 # One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
 _LOOKS_IN_STATE = 400
+# A triggerer gets some hundred answers a second. After a restart, a new folder should not have to wait until all
+# those are looked up that were handed over long ago.
+_ASKING_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -65,15 +69,23 @@ class AcquisitionWatch:
     :param ledger: Is asked once about each folder, and again when one is about to be handed over.
     :param clock: Seconds, by which quiet is measured from one look to the next; the file server's times are
         only compared with each other. A watch that goes on in another process needs ``time.time``.
+    :param scan: Shared with other watches of the folder, and by the same clock. Default: one of its own.
     """
 
     def __init__(
-        self, options: AcquisitionOptions, ledger: Ledger, clock: Callable[[], float] = time.monotonic
+        self,
+        options: AcquisitionOptions,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.monotonic,
+        scan: Scan | None = None,
     ) -> None:
         self.options = options
         self.root = options.root
         self.root_seen = False
-        self._real_root = str(options.root)
+        # When the first of the folders that only have to stay quiet will have been so for long enough.
+        self.due = math.inf
+        self._scan = scan or Scan(options.root, options.pattern, clock)
+        self._pass: Pass | None = None
         self._ledger = ledger
         self._clock = clock
         self._stopped = False
@@ -91,16 +103,21 @@ class AcquisitionWatch:
         """Make a look that is under way in a thread end soon."""
         self._stopped = True
 
-    def refresh(self) -> None:
+    def refresh(self, since: float | None = None) -> None:
         """
         List the acquisition folders, complete or not.
 
+        :param since: Take over what others who share the scan have seen since then, by the clock. Default: look
+            for oneself.
         :raises SourceNotFoundError: If the watched folder does not exist.
         :raises AcquisitionAccessError: If it may not be read.
         :raises OSError: If it cannot be read at the moment.
         """
-        self._folders, self._listed = [], False
-        names = self._list_names()
+        self._folders, self._listed, self.due = [], False, math.inf
+        self._pass = self._look_round(since)
+        names = self._pass.names
+        for name, error in self._pass.trouble:
+            self._tell_trouble(name, error)
         self.root_seen = True
         if self._root_told:
             self._root_told = ""
@@ -108,10 +125,9 @@ class AcquisitionWatch:
         self._forget_all_but(set(names))
         self._folders, self._listed = [Folder.below(self.root, name) for name in names], True
 
-    def _list_names(self) -> list[str]:
+    def _look_round(self, since: float | None) -> Pass:
         try:
-            self._real_root = os.path.realpath(self.root)
-            return list_names(self._real_root, self.options.pattern, self._tell_trouble)
+            return self._scan.look_round(since)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SourceNotFoundError(
                 f"The watched folder {self.root} does not exist, or is not a folder, on this machine. "
@@ -127,12 +143,21 @@ class AcquisitionWatch:
             if self._seen[name].signature:
                 del self._seen[name]
 
-    def _consult_ledger(self) -> None:
-        for folder in self._folders:
-            if folder.name not in self._asked:
-                self._ask(folder)
+    def _consult_ledger(self, seconds: float = math.inf) -> None:
         if not self._past_first_start and self._listed:
             self._set_existing_aside()
+        self._ask_about_unknown(seconds)
+
+    def _ask_about_unknown(self, seconds: float) -> None:
+        """Ask about the folders that were not asked about, the newest first, for so long at most."""
+        until = self._clock() + seconds
+        unknown = [folder for folder in self._folders if folder.name not in self._asked]
+        for number, folder in enumerate(sorted(unknown, key=_changed_ns, reverse=True)):
+            if self._clock() > until:
+                more = f"{len(unknown) - number} older folders are looked up in the ledger later."
+                self._news.append((logging.INFO, more))
+                break
+            self._ask(folder)
 
     def _ask(self, folder: Folder) -> None:
         self._check_stopped()
@@ -145,10 +170,11 @@ class AcquisitionWatch:
 
     def _set_existing_aside(self) -> None:
         if self._ledger.get(first_start_key(self.root)) is None:
+            self._ask_about_unknown(math.inf)
             todo = [folder for folder in self._folders if not self._is_handed_over(folder)]
             for folder in todo:
-                look = self._glance(folder)
-                if look is not None and (acquisition := Acquisition.of(folder, look)) is not None:
+                glance = self._glance(folder)
+                if glance is not None and (acquisition := Acquisition.of(folder, glance.look)) is not None:
                     self.record(acquisition, "nobody: it was there before the first start")
             self._ledger.set(first_start_key(self.root), True)
         self._past_first_start = True
@@ -164,8 +190,9 @@ class AcquisitionWatch:
 
     def ready(self) -> list[Acquisition]:
         """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
-        self._consult_ledger()
-        found = [self._judge(folder) for folder in self._folders if not self._is_handed_over(folder)]
+        self._consult_ledger(_ASKING_SECONDS)
+        known = [folder for folder in self._folders if folder.name in self._asked]
+        found = [self._judge(folder) for folder in known if not self._is_handed_over(folder)]
         complete = [acquisition for acquisition in found if acquisition is not None]
         complete.sort(key=_age)
         ready: list[Acquisition] = []
@@ -208,32 +235,34 @@ class AcquisitionWatch:
 
     def _judge(self, folder: Folder) -> Acquisition | None:
         self._check_stopped()
-        started = self._clock()
-        look = self._glance(folder)
+        glance = self._glance(folder)
         seen = self._remember(folder.name)
-        if look is None:
+        if glance is None:
             # What could not be seen cannot count as quiet.
             seen.since = self._clock()
             return None
+        look = glance.look
         grew = bool(seen.signature) and seen.signature != look.signature
         if seen.signature != look.signature:
-            seen.signature, seen.since = look.signature, self._clock()
-        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, started - seen.since), grew=grew)
+            seen.signature, seen.since = look.signature, glance.ended
+        reason = why_incomplete(look, self.options, quiet_seconds=max(0.0, glance.began - seen.since), grew=grew)
         if name_matches(folder.name.rpartition("/")[2], self.options.incomplete):
             reason = Reason("name", "its name says that it is still being written")
         if reason is not None:
+            if reason.kind == "settling":
+                self.due = min(self.due, seen.since + self.options.settle_seconds)
             self._tell(folder.name, reason, look)
             return None
         return Acquisition.of(folder, look)
 
-    def _glance(self, folder: Folder) -> Look | None:
+    def _glance(self, folder: Folder) -> Glance | None:
         """One look at a folder, or None if that is not possible now."""
         if not _is_unicode(folder.name):
             reason = Reason("name", "its name is not valid UTF-8, which Airflow cannot store; rename it")
             self._tell(folder.name, reason)
             return None
         try:
-            return summarise(walk_files(folder.path, self._real_root, self.options), self.options)
+            return self._pass.look(folder.path, self.options) if self._pass else None
         except FileNotFoundError:
             # Gone since it was listed; if it comes back, it is listed again.
             return None
@@ -302,6 +331,13 @@ class AcquisitionWatch:
 def _facts(seen: Look | Acquisition) -> str:
     files = "1 file" if seen.num_files == 1 else f"{seen.num_files} files"
     return f"{files}, {readable_size(seen.size_bytes)}"
+
+
+def _changed_ns(folder: Folder) -> int:
+    try:
+        return os.stat(folder.path).st_mtime_ns  # noqa: PTH116  thousands of these: no Path for each
+    except OSError:
+        return 0
 
 
 def _age(acquisition: Acquisition) -> tuple[int, str]:

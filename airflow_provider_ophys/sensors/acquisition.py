@@ -19,6 +19,7 @@ from airflow_provider_ophys.acquisition import (
     AcquisitionWatch,
     Ledger,
 )
+from airflow_provider_ophys.assets import announce_folders
 from airflow_provider_ophys.exceptions import (
     AcquisitionAccessError,
     ConfigurationError,
@@ -50,6 +51,11 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     largest file, is new. Two runs that wait at the same time for the same folder may both get it: set
     ``max_active_runs=1`` where that matters. A mapped sensor needs ``partial(inlets=[Asset(...)])``, because
     Airflow only knows the assets that the DAG file names.
+
+    **Each folder is an asset event.** An :class:`~airflow.sdk.AssetAlias` in ``outlets`` gets one event per
+    folder, whose extra is the folder's dict. An :class:`~airflow.sdk.Asset` there has one event per run of the
+    sensor, because Airflow gives it no more, with all the dicts under ``folders``. A retry or a clear repeats the
+    events.
 
     Poke, reschedule and deferrable mode give the same folders. A folder is looked at every ``poke_interval``,
     so keep that well below ``settle_seconds``.
@@ -139,7 +145,9 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         """Look once; in deferrable mode, a look in vain goes on in the triggerer."""
         with fail_without_retry():
             folders = self._look(context)
-        if not folders and self.deferrable:
+        if folders:
+            announce_folders(self, context, folders)
+        elif self.deferrable:
             self._wait_in_triggerer(time.time() + self.timeout)
         return PokeReturnValue(is_done=bool(folders), xcom_value=folders or None)
 
@@ -161,6 +169,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             folders = self._claim(context, event["folders"])
         if not folders:
             self._wait_in_triggerer(time.time() + self.timeout if deadline is None else deadline)
+        announce_folders(self, context, folders)
         return folders
 
     def _wait_in_triggerer(self, deadline: float) -> NoReturn:

@@ -24,6 +24,8 @@ from airflow_provider_ophys.acquisition import (
     AcquisitionOptions,
     AcquisitionWatch,
     Ledger,
+    Scan,
+    shared_scan,
 )
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, ConfigurationError
 
@@ -60,15 +62,18 @@ def _ledger_of(injected: Any) -> Ledger:
     return _SeveralLedgers(list(by_name.values())) if by_name else injected
 
 
-def _look(watch: AcquisitionWatch, tell: Callable[[int, str], object], *, patient: bool) -> list[Acquisition]:
+def _look(
+    watch: AcquisitionWatch, since: float, tell: Callable[[int, str], object], *, patient: bool
+) -> list[Acquisition]:
     """
     Look once. Blocking, hence for a thread, where the state store's blocking methods are safe too.
 
+    :param since: What another watcher of the folder has seen since then will do.
     :param patient: Whether to go on waiting for a watched folder that may not be read.
     :raises AcquisitionAccessError: If it may not be read, unless patient.
     """
     try:
-        watch.refresh()
+        watch.refresh(since)
     except OSError as error:
         if isinstance(error, AcquisitionAccessError) and not patient:
             raise
@@ -77,6 +82,11 @@ def _look(watch: AcquisitionWatch, tell: Callable[[int, str], object], *, patien
     for level, line in watch.news():
         tell(level, line)
     return ready
+
+
+def _next_look(scan: Scan, watch: AcquisitionWatch, interval: float) -> float:
+    """When to look again: at the next tick, which others share, or sooner if a folder has settled before."""
+    return min(scan.tick(interval, following=True), watch.due)
 
 
 @dataclass(slots=True)
@@ -135,6 +145,9 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
     restarts of the triggerer. Delivery is at least once: a crash right after an event may repeat it, and none
     is lost. A watched folder that is missing or cannot be read is waited for. A folder that was deleted and
     recorded again, which shows in its largest file, is new.
+
+    All watchers of the same ``path`` and ``pattern`` in a triggerer, whatever their other options, share one scan:
+    those that look at the same time walk each tree once.
 
     :param path: The folder that is watched. It must be visible to the triggerer.
     :param pattern: Glob for the acquisition folders in it, one part per level of folders, such as ``"*/*"``.
@@ -200,22 +213,24 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire an event per folder, forever."""
         ledger = self._ledger()
-        watch = AcquisitionWatch(self.options, ledger)
-        outbox = _Outbox(watch, ledger)
-        # The first question that a triggerer asks takes seconds, in which Airflow builds what answers it. Better
-        # now than when a folder waits.
-        await self._attempt(partial(ledger.get, "acquisition-first-question"))
-        try:
-            while True:
-                look = partial(_look, watch, self.log.log, patient=True)
-                for acquisition in await self._attempt(look) or ():
-                    watch.hand_over(acquisition, _HANDED_TO)
-                    yield TriggerEvent(acquisition.as_dict())  # type: ignore[no-untyped-call]
-                    # Airflow has taken the event when it comes back for the next.
-                    outbox.add(acquisition)
-                await self._pause(outbox)
-        finally:
-            watch.stop()
+        with shared_scan(self.options) as scan:
+            watch = AcquisitionWatch(self.options, ledger, scan=scan)
+            outbox = _Outbox(watch, ledger)
+            # The first question that a triggerer asks takes seconds, in which Airflow builds what answers it.
+            # Better now than when a folder waits.
+            await self._attempt(partial(ledger.get, "acquisition-first-question"))
+            since = scan.tick(self.poke_interval)
+            try:
+                while True:
+                    look = partial(_look, watch, since, self.log.log, patient=True)
+                    for acquisition in await self._attempt(look) or ():
+                        watch.hand_over(acquisition, _HANDED_TO)
+                        yield TriggerEvent(acquisition.as_dict())  # type: ignore[no-untyped-call]
+                        # Airflow has taken the event when it comes back for the next.
+                        outbox.add(acquisition)
+                    since = await self._pause(_next_look(scan, watch, self.poke_interval), outbox)
+            finally:
+                watch.stop()
 
     async def _attempt[T](self, work: Callable[[], T]) -> T | None:
         """Work in a thread; on failure log once and give None: a watcher that raises is not started again."""
@@ -229,13 +244,13 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         self._trouble = ""
         return result
 
-    async def _pause(self, outbox: _Outbox) -> None:
-        """Wait for the next look; meanwhile, bring the ledger up to date without looking more often."""
-        until = time.monotonic() + self.poke_interval
+    async def _pause(self, until: float, outbox: _Outbox) -> float:
+        """Wait, and bring the ledger up to date meanwhile; return until when."""
         while (rest := until - time.monotonic()) > 0:
             await asyncio.sleep(min(rest, outbox.PATIENCE_SECONDS) if len(outbox) else rest)
             if len(outbox):
                 await self._attempt(outbox.settle)
+        return until
 
     def _ledger(self) -> Ledger:
         if self.asset_state_store is not None:
@@ -283,15 +298,20 @@ class AcquisitionReadyTrigger(BaseTrigger):
         """Fire the one event: the folders as pairs of key and ledger entry, or an error."""
         from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 
-        watch = AcquisitionWatch(self.options, AssetStateStoreAccessor(name=self.ledger_asset))
-        look = partial(_look, watch, self.log.log, patient=self.patient)
+        with shared_scan(self.options) as scan:
+            watch = AcquisitionWatch(self.options, AssetStateStoreAccessor(name=self.ledger_asset), scan=scan)
+            try:
+                yield TriggerEvent(await self._wait(watch, scan))  # type: ignore[no-untyped-call]
+            finally:
+                watch.stop()
+
+    async def _wait(self, watch: AcquisitionWatch, scan: Scan) -> dict[str, Any]:
+        """The payload of the event, once there is something to report."""
+        since = scan.tick(self.poke_interval)
         try:
-            while not (ready := await asyncio.to_thread(look)):  # noqa: ASYNC110  files send no event to wait for
-                await asyncio.sleep(self.poke_interval)
+            while not (ready := await asyncio.to_thread(_look, watch, since, self.log.log, patient=self.patient)):
+                since = _next_look(scan, watch, self.poke_interval)
+                await asyncio.sleep(max(0.0, since - time.monotonic()))
         except AcquisitionAccessError as error:
-            yield TriggerEvent({"error": str(error)})  # type: ignore[no-untyped-call]
-        else:
-            folders = [[found.folder.key, found.ledger_entry(None)] for found in ready]
-            yield TriggerEvent({"folders": folders})  # type: ignore[no-untyped-call]
-        finally:
-            watch.stop()
+            return {"error": str(error)}
+        return {"folders": [[found.folder.key, found.ledger_entry(None)] for found in ready]}

@@ -10,7 +10,7 @@ import pytest
 from folder_states import SETTLE, STATES, DictStore, State, put, unprivileged_folder
 
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch
-from airflow_provider_ophys.acquisition.readiness import FileSeen, path_matches, readable_size, summarise
+from airflow_provider_ophys.acquisition.readiness import FileSeen, Look, Summary, path_matches, readable_size
 from airflow_provider_ophys.exceptions import (
     AcquisitionAccessError,
     ConfigurationError,
@@ -151,10 +151,79 @@ def test_a_long_list_of_waiting_folders_is_cut_short(tmp_path):
     assert watched.log[-1] == "... and 30 more."
 
 
+# --- after a restart -----------------------------------------------------------------------------------
+
+
+class SlowLedger(DictStore):
+    """A ledger that takes a second to answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.asked: list[str] = []
+
+    def get(self, key, default=None):
+        self.asked.append(key)
+        self.clock.now += 1
+        return super().get(key, default)
+
+
+def restarted(root: Path, handed_over: int, **options) -> Watched:
+    """A watch of a folder with so many acquisitions that were handed over before, one a minute."""
+    for number in range(handed_over):
+        folder = put(root / f"rec{number}", "movie.tif")
+        os.utime(folder, ns=(number * 60 * 10**9, number * 60 * 10**9))
+    ledger = SlowLedger()
+    before = Watched(root, ledger, settle_seconds=0, **options)
+    ledger.clock = before.clock
+    while before.look():
+        before.hand_over()
+    after = Watched(root, ledger, settle_seconds=0, **options)
+    ledger.clock, ledger.asked = after.clock, []
+    return after
+
+
+def test_a_new_folder_does_not_wait_until_all_old_ones_are_looked_up(tmp_path):
+    watched = restarted(tmp_path, handed_over=30)
+    put(tmp_path / "new", "movie.tif")
+    assert watched.look() == ["new"]
+    assert len(watched.ledger.asked) < 10
+    assert any("older folders are looked up in the ledger later" in line for line in watched.log)
+
+
+def test_every_old_folder_is_looked_up_once_and_one_that_came_meanwhile_is_found(tmp_path):
+    watched = restarted(tmp_path, handed_over=30)
+    os.utime(put(tmp_path / "copied with its times", "movie.tif"), ns=(5, 5))
+    found = []
+    for _ in range(10):
+        found += watched.look()
+        watched.hand_over()
+    assert found == ["copied with its times"]
+    asked = [key for key in watched.ledger.asked if "copied" not in key]
+    assert len(asked) == len(set(asked)) == 30
+
+
+def test_folders_that_were_set_aside_stay_aside(tmp_path):
+    for number in range(30):
+        put(tmp_path / f"rec{number}", "movie.tif")
+    watched = restarted(tmp_path, handed_over=0, existing="ignore")
+    put(tmp_path / "new", "movie.tif")
+    assert watched.look() == ["new"]
+    watched.hand_over()
+    assert not any(watched.look() for _ in range(10))
+
+
+def look_at(files, options) -> Look:
+    summary = Summary(options)
+    for file in files:
+        summary.add(file)
+    return summary.look()
+
+
 def test_the_order_in_which_files_are_listed_does_not_matter():
     options = AcquisitionOptions.create(path="/data")
     seen = [FileSeen(f"{number}.tif", number % 7, number) for number in range(100)]
-    assert summarise(seen, options) == summarise(reversed(seen), options)
+    assert look_at(seen, options) == look_at(reversed(seen), options)
 
 
 @pytest.mark.parametrize(

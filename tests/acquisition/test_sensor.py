@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     TaskDeferred,
 )
+from airflow_runs import events_of
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 
 from airflow_provider_ophys.exceptions import AcquisitionAccessError
@@ -355,6 +356,34 @@ def test_all_modes_hand_each_folder_to_one_run(tmp_path, run_dag, mode):
     assert sorted(file.name for file in got.iterdir()) == sorted(
         [f"one {first.run_id}", f"two {first.run_id}", f"two {second.run_id}"]
     )
+
+
+@pytest.mark.parametrize(
+    "mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "defer"]
+)
+def test_all_modes_emit_an_event_per_folder(tmp_path, run_dag, mode):
+    for name in ("one", "zwei µm"):
+        put(tmp_path / name, "movie.tif", size=1000)
+    with DAG(f"acquisition_events_{'_'.join(map(str, mode.values()))}") as dag:
+        outlets = [AssetAlias(f"{dag.dag_id}_alias"), Asset(f"{dag.dag_id}_asset")]
+        waiting = sensor(tmp_path, settle_seconds=0.5, outlets=outlets, **mode)
+    run = run_dag(dag)
+    folders = run.get_task_instance("wait").xcom_pull(task_ids="wait")
+    events = events_of(dag.dag_id)
+
+    assert sorted(folder["name"] for folder in folders) == ["one", "zwei µm"]
+    assert [extra for uri, extra in events if uri == outlets[1].uri] == [{"folders": folders}]
+    per_folder = [(uri, extra) for uri, extra in events if uri != outlets[1].uri]
+    assert sorted(per_folder) == [(Path(folder["path"]).as_uri(), folder) for folder in sorted(folders, key=str)]
+    assert waiting.outlets == outlets
+
+
+def test_a_run_that_gets_nothing_emits_no_event(tmp_path, run_dag):
+    with DAG("acquisition_no_events") as dag:
+        outlets = [AssetAlias("acquisition_no_events_alias"), Asset("acquisition_no_events_asset")]
+        sensor(tmp_path, outlets=outlets, timeout=0.3, soft_fail=True)
+    assert states(run_dag(dag)) == {"wait": "skipped"}
+    assert events_of(dag.dag_id) == []
 
 
 def test_a_run_that_gets_nothing_is_skipped_in_its_time_and_a_clear_gets_the_same_again(tmp_path, run_dag):

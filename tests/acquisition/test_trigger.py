@@ -92,6 +92,11 @@ def test_folders_that_come_while_it_runs(tmp_path):
     assert [payload["name"] for payload in asyncio.run(scenario())] == ["one", "two"]
 
 
+def test_a_folder_is_handed_over_when_it_has_settled_and_not_an_interval_later(tmp_path):
+    put(tmp_path / "rec", "movie.tif")
+    assert names(watcher(tmp_path, settle_seconds=0.5, poke_interval=3600), seconds=20, enough=1) == ["rec"]
+
+
 # --- never lost ----------------------------------------------------------------------------------------
 
 

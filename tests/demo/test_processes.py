@@ -71,6 +71,15 @@ def test_stop_ends_deaf_parents_and_children_of_other_groups(
     assert bystander.poll() is None
 
 
+def test_kill_asks_nobody_and_spares_no_child(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
+    process = launch(tmp_path, FAMILY)
+    children = [int(pid) for pid in wait_for_output(process)]
+    process.kill()
+    assert not any(is_running(pid) for pid in [process.pid, *children])
+    assert process.exit_code == -signal.SIGKILL
+    assert bystander.poll() is None
+
+
 def test_stop_lets_a_polite_process_end_by_itself(tmp_path: Path) -> None:
     code = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print(1, flush=True)"
     process = launch(tmp_path, f"{code}; signal.pause()")
