@@ -155,3 +155,19 @@ def test_acquisition_without_segmentation_is_converted_too(
     assert pynwb.validate(path=workspace.nwb / "mouse_2.nwb") == []
     # The first folder was not handed over again.
     assert len(stack.client.dag_runs(ON_ARRIVAL)) == 2
+
+
+def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
+    arrival: DagRun, follower: Follower, stack: AirflowStack, workspace: Workspace
+) -> None:
+    """Its sensor has a ledger of its own, so all folders are new to it; all that it does was done before."""
+    before = {file.name: sha256(file.read_bytes()) for file in workspace.nwb.iterdir()}
+    stack.client.api("PATCH", "/dags/ophys_scheduled", body={"is_paused": False})
+    run = follower.follow("ophys_scheduled")
+    (folders,) = results(stack.client, run, "wait_for_acquisitions")
+    assert {folder["name"] for folder in folders} == {"mouse_1", "mouse_2"}
+    assert [movie["reused"] for movie in results(stack.client, run, "convert.write_imaging")] == [True, True]
+    assert [rois["reused"] for rois in results(stack.client, run, "convert.write_segmentation")] == [True]
+    staged = results(stack.client, run, "convert.stage_to_s3")
+    assert [(result["uploaded"], result["skipped"]) for result in staged] == [(0, 1), (0, 1)]
+    assert {file.name: sha256(file.read_bytes()) for file in workspace.nwb.iterdir()} == before
