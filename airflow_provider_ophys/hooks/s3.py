@@ -31,10 +31,12 @@ from botocore.exceptions import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
 from airflow_provider_ophys.staging.bucket import Bucket
+from airflow_provider_ophys.staging.options import StagingOptions
 from airflow_provider_ophys.staging.parallel import Workers
 from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
-from airflow_provider_ophys.staging.publication import Publication, StagingResult
+from airflow_provider_ophys.staging.publication import publish
 from airflow_provider_ophys.staging.responses import error_code, error_status
+from airflow_provider_ophys.staging.result import StagingResult
 
 
 class _Advice(NamedTuple):
@@ -130,8 +132,9 @@ class OphysS3Hook(AwsBaseHook):
         source: str | os.PathLike[str] | Mapping[str, Any],
         destination: str,
         *,
-        overwrite: bool = False,
         stopped: Event | None = None,
+        owner: str | None = None,
+        **options: Any,
     ) -> StagingResult:
         """
         Upload a finished NWB file or Zarr tree and verify every object against the server's listing.
@@ -140,22 +143,25 @@ class OphysS3Hook(AwsBaseHook):
 
         :param source: Path of the file or tree, or the result of a write operator.
         :param destination: ``s3://bucket/prefix/``; the name of the source is added.
-        :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
-            lacks are then deleted.
         :param stopped: When it is set, the upload ends with an error after the requests under way.
+        :param owner: Who stages, the same for all tries of one task instance: a later try need not wait until
+            the lease of a killed one has expired.
+        :param options: Those of :class:`~airflow_provider_ophys.staging.options.StagingOptions`.
         :raises SourceNotFoundError: If there is no source.
         :raises SourceDataError: If the source is no file or Zarr tree, or holds a link, a device, an odd name.
         :raises ConfigurationError: If destination, connection, credentials, rights or bucket are wrong.
         :raises StagingConflictError: If other content is at the destination and must not be replaced.
+        :raises OutputBusyError: If another writer took over. A later try may succeed.
         :raises StagingError: If the server fails, the source changes meanwhile, or what arrived is not what was
             sent. A later try may succeed, and takes up what is there.
         """
         if self.max_concurrency < 1:
             raise ConfigurationError(f"max_concurrency is {self.max_concurrency}. Give at least 1.")
+        how = StagingOptions.parse(options)
         plan = plan_staging(local_source(source), Destination.parse(destination))
         with self._explained(plan.bucket):
             bucket = Bucket(self.conn, plan.bucket, Workers(self.max_concurrency, stopped or Event()))
-            return Publication(bucket, plan, overwrite=overwrite).run()
+            return publish(bucket, plan, how, owner=owner)
 
     @cached_property
     def conn(self) -> Any:

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperator
 
 from airflow_provider_ophys.assets import announce_output
-from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.retries import fail_without_retry
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ class StageToS3Operator(BaseOperator):
     opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
 
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
-    ``s3_uri``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content)
-    and ``elapsed_seconds``.
+    ``s3_uri``, ``manifest_uri`` (of a tree), ``digest``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``,
+    ``deleted`` (objects of earlier content) and ``elapsed_seconds``.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -93,8 +92,13 @@ class StageToS3Operator(BaseOperator):
                 max_concurrency=self.max_concurrency,
                 allow_insecure_http=self.allow_insecure_http,
             )
-            overwrite = _flag("overwrite", self.overwrite)
-            staged = hook.publish(self.source, self.destination, overwrite=overwrite, stopped=self._stopped)
+            staged = hook.publish(
+                self.source,
+                self.destination,
+                stopped=self._stopped,
+                owner=_task_instance(context),
+                overwrite=self.overwrite,
+            )
             result = staged.to_json()
         # Asset URIs have the syntax of URLs, which keys need not have.
         announce_output(self, context, quote(result["s3_uri"], safe="/:!$&'()*+,;=@"), result)
@@ -106,10 +110,9 @@ class StageToS3Operator(BaseOperator):
             self._stopped.set()
 
 
-def _flag(name: str, value: object) -> bool:
-    """Read a yes or no that a template may have turned into text: any text would count as yes."""
-    if isinstance(value, bool):
-        return value
-    if str(value) in ("True", "true", "False", "false"):
-        return str(value) in ("True", "true")
-    raise ConfigurationError(f"{name} is {value!r}. Give True or False.")
+def _task_instance(context: Context) -> str | None:
+    """Name what Airflow runs once at a time, whichever try it is."""
+    instance = context.get("ti")
+    if instance is None:
+        return None
+    return "/".join(map(str, (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)))

@@ -38,8 +38,8 @@ class Bucket:
 
     def list_object(self, key: str) -> dict[str, RemoteObject]:
         """List the object of one key, if it is there, by its key."""
-        # Listings are sorted: the object of exactly this key comes first.
-        page = self.client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+        # Listings are sorted, but some servers put what is below "key/" first: the delimiter leaves that out.
+        page = self.client.list_objects_v2(Bucket=self.name, Prefix=key, Delimiter="/", MaxKeys=10)
         return {found.key: found for found in _objects([page]) if found.key == key}
 
     def list_tree(self, key: str) -> dict[str, RemoteObject]:

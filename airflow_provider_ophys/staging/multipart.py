@@ -105,8 +105,11 @@ def _left_upload(client: Any, bucket: str, file: SourceFile) -> OpenUpload | Non
         raise
     if not left:
         return None
-    newest = max(left, key=lambda upload: upload["Initiated"])["UploadId"]
-    target = {"Bucket": bucket, "Key": file.key, "UploadId": newest}
+    left.sort(key=lambda upload: upload["Initiated"])
+    *older, target = [{"Bucket": bucket, "Key": file.key, "UploadId": upload["UploadId"]} for upload in left]
+    for forgotten in older:
+        # The lease is ours, so nobody is at work on them; and what is stored in them costs money.
+        _abort(client, OpenUpload(forgotten, {}))
     there = {
         (entry["PartNumber"], entry["Size"]): etag_of(entry)
         for page in client.get_paginator("list_parts").paginate(**target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from threading import Event
 
@@ -25,6 +26,16 @@ class Workers:
     def __init__(self, threads: int, stopped: Event) -> None:
         self.threads = threads
         self.stopped = stopped
+        self._watched: list[Callable[[], None]] = []
+
+    @contextmanager
+    def watched(self, check: Callable[[], None]) -> Iterator[None]:
+        """Call ``check`` too before each part or file; it raises if none must be begun."""
+        self._watched.append(check)
+        try:
+            yield
+        finally:
+            self._watched.remove(check)
 
     def check_stopped(self) -> None:
         """
@@ -32,6 +43,8 @@ class Workers:
 
         :raises StagingError: If somebody did.
         """
+        for check in self._watched:
+            check()
         if self.stopped.is_set():
             raise StagingError(
                 "Staging was stopped before it was complete. Run it again: objects that are already there are not "

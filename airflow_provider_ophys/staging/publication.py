@@ -2,177 +2,195 @@
 The publishing of a plan: upload what its destination lacks, then verify all of it.
 
 What a reader sees is whole or absent. A file appears when its last request completes it; a tree cannot be opened
-before its root metadata, which is sent last. No object is replaced that is not the one that was looked at before.
+before its root metadata, which is sent last, and counts as published when its manifest says so. What takes more
+than one request is done under a lease, by one writer at a time. No object is replaced that is not the one that was
+looked at before.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from airflow_provider_ophys.exceptions import StagingConflictError, StagingError
+from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.bucket import Bucket
-from airflow_provider_ophys.staging.checksums import Digest
-from airflow_provider_ophys.staging.comparison import Comparison, RemoteObject, compare, digests_needed
-from airflow_provider_ophys.staging.files import SourceFile
-from airflow_provider_ophys.staging.plan import StagingPlan, is_current
+from airflow_provider_ophys.staging.comparison import Comparison
+from airflow_provider_ophys.staging.documents import Document, Documents
+from airflow_provider_ophys.staging.files import PART_SIZE
+from airflow_provider_ophys.staging.lease import Lease
+from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest
+from airflow_provider_ophys.staging.options import StagingOptions
+from airflow_provider_ophys.staging.plan import StagingPlan
+from airflow_provider_ophys.staging.result import StagingResult
+from airflow_provider_ophys.staging.transfer import Transfer, named
 
-log = logging.getLogger(__name__)
 
-NAMED_IN_MESSAGES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class StagingResult:
+def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner: str | None) -> StagingResult:
     """
-    What staging reports.
-
-    ``source`` is the local path; ``objects`` and ``size_bytes`` count all that it became; ``uploaded`` of these
-    objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier content were removed.
-    """
-
-    source: str
-    s3_uri: str
-    objects: int
-    size_bytes: int
-    uploaded: int
-    skipped: int
-    deleted: int
-    elapsed_seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as what XCom and asset events carry."""
-        return asdict(self)
-
-
-class Publication:
-    """
-    One plan on its way to its bucket.
+    Upload what is missing, replace and delete what may be, and verify.
 
     :param bucket: Where the objects go.
     :param plan: What they are.
-    :param overwrite: Whether other content at the destination may be replaced.
+    :param options: How.
+    :param owner: Who does it, for the lease: the same for all tries of one task instance.
+    :raises StagingConflictError: If other content is at the destination and must not be replaced.
+    :raises OutputBusyError: If the lease is lost to another writer.
+    :raises StagingError: If the source changes meanwhile, the verification fails, or the upload is stopped.
+    :raises botocore.exceptions.ClientError: If the server refuses a request.
+    """
+    started = time.monotonic()
+    lease = Lease(Documents(bucket.client, bucket.name), plan.key, owner=owner)
+    kind = TreePublication if plan.is_tree else FilePublication
+    publication: TreePublication | FilePublication = kind(bucket, plan, options, lease)
+    uploaded, deleted = publication.run()
+    return StagingResult(
+        source=str(plan.source),
+        s3_uri=plan.s3_uri,
+        manifest_uri=publication.manifest_uri,
+        digest=publication.digest,
+        objects=len(plan.files),
+        size_bytes=plan.size_bytes,
+        uploaded=uploaded,
+        skipped=len(plan.files) - uploaded,
+        deleted=deleted,
+        elapsed_seconds=round(time.monotonic() - started, 3),
+    )
+
+
+class _Publication:
+    """
+    A plan on its way to its bucket.
+
+    :param bucket: Where the objects go.
+    :param plan: What they are.
+    :param options: How.
+    :param lease: The right to write there.
     """
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan, *, overwrite: bool) -> None:
+    def __init__(self, bucket: Bucket, plan: StagingPlan, options: StagingOptions, lease: Lease) -> None:
         self.bucket = bucket
         self.plan = plan
-        self.overwrite = overwrite
-        # By key, the checksum of our content and the ETag of the object that was seen to hold it.
-        self._confirmed: dict[str, Digest] = {}
+        self.options = options
+        self.lease = lease
+        self.transfer = Transfer(bucket, plan)
 
-    def run(self) -> StagingResult:
-        """
-        Upload what is missing, replace and delete what may be, and verify.
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lease; work under way ends soon after it is lost."""
+        workers = self.bucket.workers
+        with self.lease.held(workers.check_stopped), workers.watched(self.lease.check):
+            yield
 
-        :raises StagingConflictError: If other content is at the destination and must not be replaced.
-        :raises StagingError: If the source changes meanwhile, the verification fails, or the upload is stopped.
-        :raises botocore.exceptions.ClientError: If the server refuses a request.
-        """
-        started = time.monotonic()
-        remote = self._list()
-        found = self._compare(remote)
-        wanted = [*found.missing, *found.different]
-        if found.different or found.extra:
-            self._refuse_other_content(found)
-            # No reader may open a tree in which old and new objects are mixed.
-            withdrawn = self._withdraw_root_metadata(remote)
-            wanted += [file for file in found.same if file.key in withdrawn]
-        uploaded = self._replace(wanted, found.extra, remote)
-        if wanted or found.extra:
-            self._verify()
-        return self._result(uploaded, deleted=len(found.extra), seconds=time.monotonic() - started)
-
-    def _list(self) -> dict[str, RemoteObject]:
-        return (self.bucket.list_tree if self.plan.is_tree else self.bucket.list_object)(self.plan.key)
-
-    def _compare(self, remote: Mapping[str, RemoteObject]) -> Comparison:
-        each_file = self.bucket.workers.each_file
-        needed = digests_needed(self.plan, remote)
-        digests = {
-            file.key: digest for file, digest in zip(needed, each_file(self.bucket.digest, needed), strict=True)
-        }
-        found = compare(self.plan, remote, digests)
-        answers = each_file(lambda file: self.bucket.confirm(file, digests[file.key]), found.unclear)
-        asked = dict(zip(found.unclear, answers, strict=True))
-        for file in found.same:
-            self._confirmed[file.key] = Digest(digests[file.key].crc64nvme, remote[file.key].etag)
-        self._confirmed |= {file.key: confirmed for file, confirmed in asked.items() if confirmed}
-        return found.settled(
-            same=[file for file, confirmed in asked.items() if confirmed],
-            different=[file for file, confirmed in asked.items() if not confirmed],
-        )
-
-    def _refuse_other_content(self, found: Comparison) -> None:
-        if not self.overwrite:
-            others = [*(file.key for file in found.different), *(there.key for there in found.extra)]
-            raise StagingConflictError(
-                f"Other content is already at {self.plan.s3_uri}: {_named(others)}. Nothing was uploaded. Choose "
-                "another destination, or set overwrite=True to replace it."
-            )
-
-    def _withdraw_root_metadata(self, remote: dict[str, RemoteObject]) -> list[str]:
-        withdrawn = sorted(self.plan.root_keys & remote.keys())
-        self.bucket.delete(withdrawn)
-        for key in withdrawn:
-            del remote[key]
-        return withdrawn
-
-    def _replace(
-        self, wanted: Sequence[SourceFile], extra: Sequence[RemoteObject], remote: Mapping[str, RemoteObject]
-    ) -> int:
-        """Send the files and delete what is left of other content; return how many objects were sent."""
-
-        def send(file: SourceFile) -> bool:
-            self._confirmed[file.key], was_sent = self.bucket.send(file, replaced=remote.get(file.key))
-            return was_sent
-
-        log.info("Staging %s: %d of %d objects to send.", self.plan.s3_uri, len(wanted), len(self.plan.files))
-        root_keys = self.plan.root_keys
-        uploaded = sum(self.bucket.workers.each_file(send, [file for file in wanted if file.key not in root_keys]))
-        self.bucket.delete([there.key for there in extra if there.key in remote])
-        root = [file for file in wanted if file.key in root_keys]
-        if root and not is_current(self.plan):
-            raise StagingError(
-                f"{self.plan.source} changed while it was being staged, so its root metadata was not uploaded and "
-                "no reader can open it. Stage an output when it is finished; try again when nothing writes to it."
-            )
-        return uploaded + sum(send(file) for file in root)
-
-    def _verify(self) -> None:
-        """Compare every object with the server's own listing, and find what does not belong there."""
-        remote = self._list()
-        wrong = [file.key for file in self.plan.files if not self._is_verified(file, remote.get(file.key))]
-        wrong += sorted(remote.keys() - self.plan.keys)
-        if wrong:
-            raise StagingError(
-                f"What is at {self.plan.s3_uri} after the upload is not what was sent; missing, altered or "
-                f"unknown: {_named(wrong)}. Another writer may be at work there; try again when it is done."
-            )
-        log.info("Staged %s: %d objects verified.", self.plan.s3_uri, len(self.plan.files))
-
-    def _is_verified(self, file: SourceFile, there: RemoteObject | None) -> bool:
-        if there is None or there.size != file.size:
-            return False
-        confirmed = self._confirmed[file.key]
-        return there.etag == confirmed.etag or self.bucket.confirm(file, confirmed) is not None
-
-    def _result(self, uploaded: int, *, deleted: int, seconds: float) -> StagingResult:
-        return StagingResult(
-            source=str(self.plan.source),
-            s3_uri=self.plan.s3_uri,
-            objects=len(self.plan.files),
-            size_bytes=self.plan.size_bytes,
-            uploaded=uploaded,
-            skipped=len(self.plan.files) - uploaded,
-            deleted=deleted,
-            elapsed_seconds=round(seconds, 3),
+    def _refuse(self, found: Comparison) -> None:
+        others = [*(file.key for file in found.different), *(there.key for there in found.extra)]
+        others += [file.key for file in found.missing]
+        raise StagingConflictError(
+            f"Other content is already at {self.plan.s3_uri}: {named(others)}. Nothing was uploaded. Choose "
+            "another destination, or set overwrite=True to replace it."
         )
 
 
-def _named(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - NAMED_IN_MESSAGES} more" if len(keys) > NAMED_IN_MESSAGES else ""
-    return ", ".join(keys[:NAMED_IN_MESSAGES]) + more
+class FilePublication(_Publication):
+    """A file on its way; nobody sees it before its last request."""
+
+    manifest_uri = None
+
+    @property
+    def digest(self) -> str:
+        """What stands for the content, once it was compared or sent."""
+        return f"crc64nvme:{self.transfer.crc64nvme(self.plan.files[0])}"
+
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
+        found = self._look()
+        if found.is_complete:
+            return 0, 0
+        if self.plan.size_bytes <= PART_SIZE:
+            return self.transfer.replace(found, lambda: None), 0
+        before = self.transfer.remote
+        with self._alone():
+            found = self._look()
+            if found.different and self.transfer.remote != before:
+                raise _overtaken(self.plan)
+            return self.transfer.replace(found, self.lease.check), 0
+
+    def _look(self) -> Comparison:
+        found = self.transfer.look()
+        if found.different and not self.options.overwrite:
+            self._refuse(found)
+        return found
+
+
+class TreePublication(_Publication):
+    """A Zarr tree on its way; it is published when its manifest says so."""
+
+    def __init__(self, bucket: Bucket, plan: StagingPlan, options: StagingOptions, lease: Lease) -> None:
+        super().__init__(bucket, plan, options, lease)
+        self.documents = lease.documents
+        self.manifest_key = f"{plan.key}{SUFFIX}"
+        self.manifest_uri = self.documents.uri(self.manifest_key)
+        self.manifest = Manifest.of(plan, self.transfer.digests(plan.files))
+
+    @property
+    def digest(self) -> str:
+        """What stands for the content."""
+        return self.manifest.digest
+
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
+        before = self._marker()
+        if self._look(before).is_complete and self._says_published(before):
+            return 0, 0
+        with self._alone():
+            # Whoever had the lease before us may have published since we looked.
+            marker = self._marker()
+            if marker != before and not self._is_ours(marker):
+                raise _overtaken(self.plan)
+            found = self._look(marker)
+            if not found.is_complete:
+                marker = self._announce(marker)
+            uploaded = self.transfer.replace(found, self.lease.check)
+            self.lease.check()
+            if not self._says_published(marker):
+                self._write(self.manifest, marker)
+        return uploaded, len(found.extra)
+
+    def _look(self, marker: Document | None) -> Comparison:
+        found = self.transfer.look()
+        # Of our own tree, what was spoilt or is half done may always be replaced.
+        is_other = bool(found.different or found.extra) if marker is None else not self._is_ours(marker)
+        if is_other and not self.options.overwrite:
+            self._refuse(found)
+        return found
+
+    def _marker(self) -> Document | None:
+        there = self.documents.read(self.manifest_key)
+        # Its age is of no interest here, and would make two looks at the same marker differ.
+        return Document(there.content, there.etag) if there else None
+
+    def _is_ours(self, marker: Document | None) -> bool:
+        return marker is not None and Manifest.from_bytes(marker.content, self.manifest_uri).digest == self.digest
+
+    def _says_published(self, marker: Document | None) -> bool:
+        return marker is not None and marker.content == self.manifest.to_bytes()
+
+    def _announce(self, marker: Document | None) -> Document | None:
+        """Replace a marker that says of a whole tree what will soon not be true any more."""
+        announced = self.manifest.in_progress()
+        if marker is None or marker.content == announced.to_bytes():
+            return marker
+        return self._write(announced, marker)
+
+    def _write(self, manifest: Manifest, replaced: Document | None) -> Document:
+        written = self.documents.write(self.manifest_key, manifest.to_bytes(), replaced=replaced)
+        if written is None:
+            raise _overtaken(self.plan)
+        return written
+
+
+def _overtaken(plan: StagingPlan) -> StagingConflictError:
+    return StagingConflictError(
+        f"Another writer put other content at {plan.s3_uri} while it was being staged; that was left as it is. "
+        "Have only one task stage to this destination, or choose another one."
+    )

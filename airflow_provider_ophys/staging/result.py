@@ -1,0 +1,34 @@
+"""What staging reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class StagingResult:
+    """
+    What staging reports.
+
+    ``source`` is the local path. ``manifest_uri`` is the list of a tree's objects; a file needs none. ``digest``
+    stands for the content: ``crc64nvme:`` and the checksum that S3 itself shows of a file, ``sha256:`` and that of
+    the list of all objects and their checksums of a tree. ``objects`` and ``size_bytes`` count all that it became;
+    ``uploaded`` of these objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier
+    content were removed.
+    """
+
+    source: str
+    s3_uri: str
+    manifest_uri: str | None
+    digest: str
+    objects: int
+    size_bytes: int
+    uploaded: int
+    skipped: int
+    deleted: int
+    elapsed_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as what XCom and asset events carry."""
+        return asdict(self)
