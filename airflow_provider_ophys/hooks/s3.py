@@ -31,6 +31,7 @@ from botocore.exceptions import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
 from airflow_provider_ophys.staging.bucket import Bucket
+from airflow_provider_ophys.staging.extra_args import carried
 from airflow_provider_ophys.staging.options import StagingOptions
 from airflow_provider_ophys.staging.parallel import Workers
 from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
@@ -110,7 +111,7 @@ class OphysS3Hook(AwsBaseHook):
         profile, the machine's role.
     :param region_name: Region of the bucket; by default the connection's.
     :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
-    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param max_concurrency: Most requests at the same time.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
     """
 
@@ -160,8 +161,10 @@ class OphysS3Hook(AwsBaseHook):
         how = StagingOptions.parse(options)
         plan = plan_staging(local_source(source), Destination.parse(destination))
         with self._explained(plan.bucket):
-            bucket = Bucket(self.conn, plan.bucket, Workers(self.max_concurrency, stopped or Event()))
-            return publish(bucket, plan, how, owner=owner)
+            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
+            bucket = Bucket(self.conn, plan.bucket, workers, conditional=not how.unsafe_no_conditional)
+            with carried(self.conn, how.extra_args):
+                return publish(bucket, plan, how, owner=owner)
 
     @cached_property
     def conn(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperator
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+# What the hook's publish() takes under the same name; a template may have turned any of it into text.
+_OPTIONS = ("overwrite", "layout", "unsafe_no_conditional", "memory_limit", "extra_args")
+
+
 class StageToS3Operator(BaseOperator):
     """
     Upload a finished NWB file or Zarr tree to S3 and verify every object against the server's listing.
@@ -25,8 +29,8 @@ class StageToS3Operator(BaseOperator):
     opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
 
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
-    ``s3_uri``, ``manifest_uri`` (of a tree), ``digest``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``,
-    ``deleted`` (objects of earlier content) and ``elapsed_seconds``.
+    ``s3_uri``, ``manifest_uri`` (of a tree), ``latest_uri`` (of the versioned layout), ``digest``, ``objects``,
+    ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content) and ``elapsed_seconds``.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -37,7 +41,15 @@ class StageToS3Operator(BaseOperator):
     :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
     :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
         lacks are then deleted. Without it the task fails when it finds other content, and leaves that as it is.
-    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param layout: ``"in_place"`` is ``<name>``, where a tree that is replaced is absent for a while.
+        ``"versioned"`` is ``<name>/<digest>/<name>`` for each content, all of which stay, and
+        ``<name>/latest.json``, which is switched to the newest at once.
+    :param unsafe_no_conditional: Stage to a store that keeps no conditions of writes, which is refused otherwise.
+        It is then up to you that never more than one task writes to a destination.
+    :param memory_limit: Most that the parts in flight hold together: bytes, or ``"512MiB"``.
+    :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
+        ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
+    :param max_concurrency: Most requests at the same time.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
 
     A missing or unsuitable source, a wrong destination, connection, bucket or right, and other content at the
@@ -50,7 +62,7 @@ class StageToS3Operator(BaseOperator):
         "aws_conn_id",
         "region_name",
         "verify",
-        "overwrite",
+        *_OPTIONS,
     )
     ui_color = "#d9e8c9"
 
@@ -63,6 +75,10 @@ class StageToS3Operator(BaseOperator):
         region_name: str | None = None,
         verify: bool | str | None = None,
         overwrite: bool = False,
+        layout: Literal["in_place", "versioned"] = "in_place",
+        unsafe_no_conditional: bool = False,
+        memory_limit: int | str = "256MiB",
+        extra_args: Mapping[str, str] | None = None,
         max_concurrency: int = 16,
         allow_insecure_http: bool = False,
         **kwargs: Any,
@@ -74,6 +90,10 @@ class StageToS3Operator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.overwrite = overwrite
+        self.layout = layout
+        self.unsafe_no_conditional = unsafe_no_conditional
+        self.memory_limit = memory_limit
+        self.extra_args = extra_args or {}
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
         # Made in execute(): operators are copied while a DAG is built, which an event does not survive.
@@ -97,7 +117,7 @@ class StageToS3Operator(BaseOperator):
                 self.destination,
                 stopped=self._stopped,
                 owner=_task_instance(context),
-                overwrite=self.overwrite,
+                **{name: getattr(self, name) for name in _OPTIONS},
             )
             result = staged.to_json()
         # Asset URIs have the syntax of URLs, which keys need not have.

@@ -4,8 +4,8 @@ Publishing a finished NWB file or Zarr tree in an S3 bucket: whole or not at all
 - ``plan``: which objects a source becomes, and what is refused (pure)
 - ``files``, ``checksums``, ``comparison``: local files, their checksums, and what a listing lacks of them (pure)
 - ``parallel``: many requests at a time, within a memory limit, until somebody stops them
-- ``options``, ``result``, ``manifest``: how to stage, what came of it, and what a tree consists of (pure)
-- ``bucket``, ``multipart``, ``documents``, ``lease``: the requests, through a boto3 client
+- ``options``, ``extra_args``, ``result``, ``manifest``: how to stage, what came of it, what a tree consists of
+- ``bucket``, ``multipart``, ``documents``, ``lease``, ``conditional``, ``versions``: the requests
 - ``transfer``, ``publication``: the order in which they are made
 
 ``OphysS3Hook`` brings the client; nothing here knows Airflow, and only the last two lines know boto3.

@@ -29,12 +29,14 @@ class Bucket:
     :param client: A boto3 S3 client whose connection pool holds as many connections as there are workers.
     :param name: Name of the bucket.
     :param workers: Who reads and sends the files.
+    :param conditional: Whether the store keeps the conditions of a write.
     """
 
-    def __init__(self, client: Any, name: str, workers: Workers) -> None:
+    def __init__(self, client: Any, name: str, workers: Workers, *, conditional: bool = True) -> None:
         self.client = client
         self.name = name
         self.workers = workers
+        self.conditional = conditional
 
     def list_object(self, key: str) -> dict[str, RemoteObject]:
         """List the object of one key, if it is there, by its key."""
@@ -87,6 +89,8 @@ class Bucket:
         """
         self.workers.check_stopped()
         condition = {"IfMatch": f'"{replaced.etag}"'} if replaced else {"IfNoneMatch": "*"}
+        if not self.conditional:
+            condition = {}
         try:
             if file.size <= PART_SIZE:
                 return self._put(file, condition), True

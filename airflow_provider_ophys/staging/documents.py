@@ -35,11 +35,13 @@ class Documents:
 
     :param client: A boto3 S3 client.
     :param bucket: Name of the bucket.
+    :param conditional: Whether the store keeps the conditions of a write.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, *, conditional: bool = True) -> None:
         self.client = client
         self.bucket = bucket
+        self.conditional = conditional
 
     def uri(self, key: str) -> str:
         """Name a document for people."""
@@ -65,6 +67,8 @@ class Documents:
         :return: What is there now; None if somebody else was faster.
         """
         condition = {"IfMatch": f'"{replaced.etag}"'} if replaced else {"IfNoneMatch": "*"}
+        if not self.conditional:
+            condition = {}
         try:
             answer = self.client.put_object(
                 Bucket=self.bucket,

@@ -9,13 +9,16 @@ looked at before.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.bucket import Bucket
 from airflow_provider_ophys.staging.comparison import Comparison
+from airflow_provider_ophys.staging.conditional import require_conditional_writes
 from airflow_provider_ophys.staging.documents import Document, Documents
 from airflow_provider_ophys.staging.files import PART_SIZE
 from airflow_provider_ophys.staging.lease import Lease
@@ -24,6 +27,9 @@ from airflow_provider_ophys.staging.options import StagingOptions
 from airflow_provider_ophys.staging.plan import StagingPlan
 from airflow_provider_ophys.staging.result import StagingResult
 from airflow_provider_ophys.staging.transfer import Transfer, named
+from airflow_provider_ophys.staging.versions import Pointer, holds_versions, version_of
+
+log = logging.getLogger(__name__)
 
 
 def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner: str | None) -> StagingResult:
@@ -40,14 +46,24 @@ def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner
     :raises botocore.exceptions.ClientError: If the server refuses a request.
     """
     started = time.monotonic()
-    lease = Lease(Documents(bucket.client, bucket.name), plan.key, owner=owner)
-    kind = TreePublication if plan.is_tree else FilePublication
-    publication: TreePublication | FilePublication = kind(bucket, plan, options, lease)
+    if options.unsafe_no_conditional:
+        log.warning("Conditions and the lease are left out: nothing else may write to %s now.", plan.s3_uri)
+    transfer = Transfer(bucket, plan)
+    documents = Documents(bucket.client, bucket.name, conditional=bucket.conditional)
+    pointer = Pointer(documents, plan) if options.layout == "versioned" else None
+    if pointer:
+        pointer.look()
+        transfer.plan = version_of(plan, _digest_by_reading(transfer))
+    lease = Lease(documents, transfer.plan.key, owner=owner)
+    publication = (TreePublication if plan.is_tree else FilePublication)(transfer, options, lease)
     uploaded, deleted = publication.run()
+    if pointer:
+        pointer.switch(transfer.plan, publication.digest)
     return StagingResult(
         source=str(plan.source),
-        s3_uri=plan.s3_uri,
+        s3_uri=transfer.plan.s3_uri,
         manifest_uri=publication.manifest_uri,
+        latest_uri=pointer.uri if pointer else None,
         digest=publication.digest,
         objects=len(plan.files),
         size_bytes=plan.size_bytes,
@@ -58,29 +74,53 @@ def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner
     )
 
 
-class _Publication:
+class _Publication(ABC):
     """
     A plan on its way to its bucket.
 
-    :param bucket: Where the objects go.
-    :param plan: What they are.
+    :param transfer: Its objects.
     :param options: How.
     :param lease: The right to write there.
     """
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan, options: StagingOptions, lease: Lease) -> None:
-        self.bucket = bucket
-        self.plan = plan
+    manifest_uri: str | None = None
+
+    def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
+        self.transfer = transfer
+        self.bucket = transfer.bucket
+        self.plan = transfer.plan
         self.options = options
         self.lease = lease
-        self.transfer = Transfer(bucket, plan)
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What stands for the content."""
+
+    @abstractmethod
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lease; work under way ends soon after it is lost."""
+    def _writing(self, *, in_parts: bool, alone: bool) -> Iterator[Callable[[], None]]:
+        """
+        Write only where conditions of writes are kept, and nobody else does.
+
+        :param in_parts: Whether anything is sent in parts.
+        :param alone: Whether to hold the lease; work under way ends soon after it is lost.
+        :return: What raises when no more must be written.
+        """
         workers = self.bucket.workers
+        if self.options.unsafe_no_conditional:
+            yield workers.check_stopped
+            return
+        workers.check_stopped()
+        require_conditional_writes(self.bucket.client, self.bucket.name, self.plan.key, in_parts=in_parts)
+        if not alone:
+            yield workers.check_stopped
+            return
         with self.lease.held(workers.check_stopped), workers.watched(self.lease.check):
-            yield
+            yield workers.check_stopped
 
     def _refuse(self, found: Comparison) -> None:
         others = [*(file.key for file in found.different), *(there.key for there in found.extra)]
@@ -94,26 +134,24 @@ class _Publication:
 class FilePublication(_Publication):
     """A file on its way; nobody sees it before its last request."""
 
-    manifest_uri = None
-
     @property
     def digest(self) -> str:
         """What stands for the content, once it was compared or sent."""
-        return f"crc64nvme:{self.transfer.crc64nvme(self.plan.files[0])}"
+        return _file_digest(self.transfer)
 
     def run(self) -> tuple[int, int]:
         """Publish; return how many objects were sent and deleted."""
         found = self._look()
         if found.is_complete:
             return 0, 0
-        if self.plan.size_bytes <= PART_SIZE:
-            return self.transfer.replace(found, lambda: None), 0
+        # What one request puts there needs no lease.
+        in_parts = self.plan.size_bytes > PART_SIZE
         before = self.transfer.remote
-        with self._alone():
+        with self._writing(in_parts=in_parts, alone=in_parts) as check:
             found = self._look()
             if found.different and self.transfer.remote != before:
                 raise _overtaken(self.plan)
-            return self.transfer.replace(found, self.lease.check), 0
+            return self.transfer.replace(found, check), 0
 
     def _look(self) -> Comparison:
         found = self.transfer.look()
@@ -125,12 +163,12 @@ class FilePublication(_Publication):
 class TreePublication(_Publication):
     """A Zarr tree on its way; it is published when its manifest says so."""
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan, options: StagingOptions, lease: Lease) -> None:
-        super().__init__(bucket, plan, options, lease)
+    def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
+        super().__init__(transfer, options, lease)
         self.documents = lease.documents
-        self.manifest_key = f"{plan.key}{SUFFIX}"
+        self.manifest = _manifest(transfer)
+        self.manifest_key = f"{self.plan.key}{SUFFIX}"
         self.manifest_uri = self.documents.uri(self.manifest_key)
-        self.manifest = Manifest.of(plan, self.transfer.digests(plan.files))
 
     @property
     def digest(self) -> str:
@@ -142,7 +180,8 @@ class TreePublication(_Publication):
         before = self._marker()
         if self._look(before).is_complete and self._says_published(before):
             return 0, 0
-        with self._alone():
+        in_parts = any(file.size > PART_SIZE for file in self.plan.files)
+        with self._writing(in_parts=in_parts, alone=True) as check:
             # Whoever had the lease before us may have published since we looked.
             marker = self._marker()
             if marker != before and not self._is_ours(marker):
@@ -150,14 +189,19 @@ class TreePublication(_Publication):
             found = self._look(marker)
             if not found.is_complete:
                 marker = self._announce(marker)
-            uploaded = self.transfer.replace(found, self.lease.check)
-            self.lease.check()
+            uploaded = self.transfer.replace(found, check)
+            check()
             if not self._says_published(marker):
                 self._write(self.manifest, marker)
         return uploaded, len(found.extra)
 
     def _look(self, marker: Document | None) -> Comparison:
         found = self.transfer.look()
+        if holds_versions(self.plan, {there.key for there in found.extra}):
+            raise StagingConflictError(
+                f"{self.plan.s3_uri} holds versions of the versioned layout, which are never replaced. Choose "
+                "another destination, or set layout='versioned'."
+            )
         # Of our own tree, what was spoilt or is half done may always be replaced.
         is_other = bool(found.different or found.extra) if marker is None else not self._is_ours(marker)
         if is_other and not self.options.overwrite:
@@ -170,7 +214,10 @@ class TreePublication(_Publication):
         return Document(there.content, there.etag) if there else None
 
     def _is_ours(self, marker: Document | None) -> bool:
-        return marker is not None and Manifest.from_bytes(marker.content, self.manifest_uri).digest == self.digest
+        return (
+            marker is not None
+            and Manifest.from_bytes(marker.content, str(self.manifest_uri)).digest == self.digest
+        )
 
     def _says_published(self, marker: Document | None) -> bool:
         return marker is not None and marker.content == self.manifest.to_bytes()
@@ -194,3 +241,18 @@ def _overtaken(plan: StagingPlan) -> StagingConflictError:
         f"Another writer put other content at {plan.s3_uri} while it was being staged; that was left as it is. "
         "Have only one task stage to this destination, or choose another one."
     )
+
+
+def _manifest(transfer: Transfer) -> Manifest:
+    return Manifest.of(transfer.plan, transfer.digests(transfer.plan.files))
+
+
+def _file_digest(transfer: Transfer) -> str:
+    return f"crc64nvme:{transfer.crc64nvme(transfer.plan.files[0])}"
+
+
+def _digest_by_reading(transfer: Transfer) -> str:
+    if transfer.plan.is_tree:
+        return _manifest(transfer).digest
+    transfer.digests(transfer.plan.files)
+    return _file_digest(transfer)

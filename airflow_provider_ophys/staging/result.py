@@ -13,7 +13,8 @@ class StagingResult:
 
     ``source`` is the local path. ``manifest_uri`` is the list of a tree's objects; a file needs none. ``digest``
     stands for the content: ``crc64nvme:`` and the checksum that S3 itself shows of a file, ``sha256:`` and that of
-    the list of all objects and their checksums of a tree. ``objects`` and ``size_bytes`` count all that it became;
+    the list of all objects and their checksums of a tree. ``latest_uri`` is what names the newest version in the
+    versioned layout. ``objects`` and ``size_bytes`` count all that it became;
     ``uploaded`` of these objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier
     content were removed.
     """
@@ -21,6 +22,7 @@ class StagingResult:
     source: str
     s3_uri: str
     manifest_uri: str | None
+    latest_uri: str | None
     digest: str
     objects: int
     size_bytes: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging.bucket import Bucket
@@ -28,22 +29,24 @@ class Transfer:
     def __init__(self, bucket: Bucket, plan: StagingPlan) -> None:
         self.bucket = bucket
         self.plan = plan
-        self._digests: dict[str, Digest] = {}
+        # By the path of the file: its key may become another one.
+        self._digests: dict[Path, Digest] = {}
         # By key, the checksum of our content and the ETag of the object that was seen to hold it.
         self._confirmed: dict[str, Digest] = {}
         # By key, what was there when it was last looked at.
         self.remote: dict[str, RemoteObject] = {}
 
     def digests(self, files: Sequence[SourceFile]) -> Mapping[str, Digest]:
-        """Read those of the files that were not read yet; return what is known of all, by key."""
-        unread = [file for file in files if file.key not in self._digests]
+        """Read those of the files that were not read yet; return the digests of all of them by key."""
+        unread = [file for file in files if file.path not in self._digests]
         found = self.bucket.workers.each_file(self.bucket.digest, unread)
-        self._digests |= {file.key: digest for file, digest in zip(unread, found, strict=True)}
-        return self._digests
+        self._digests |= {file.path: digest for file, digest in zip(unread, found, strict=True)}
+        return {file.key: self._digests[file.path] for file in files}
 
     def crc64nvme(self, file: SourceFile) -> str:
-        """Give the checksum of a file that was compared or sent."""
-        return self._confirmed[file.key].crc64nvme
+        """Give the checksum of a file that was read."""
+        known = self._confirmed.get(file.key) or self._digests[file.path]
+        return known.crc64nvme
 
     def look(self) -> Comparison:
         """List the destination and compare it with the plan."""

@@ -34,6 +34,7 @@ def test_file_is_published_whole_with_its_checksum(
         "source": str(tmp_path / "a.nwb"),
         "s3_uri": f"{place.uri}a.nwb",
         "manifest_uri": None,
+        "latest_uri": None,
         "digest": f"crc64nvme:{crc64nvme(content)}",
         "objects": 1,
         "size_bytes": size,

@@ -49,6 +49,7 @@ def test_result_of_a_write_operator_is_staged_and_reported_as_plain_json(place: 
         "source": str(nwbfile),
         "s3_uri": f"{place.uri}session.nwb",
         "manifest_uri": None,
+        "latest_uri": None,
         "digest": f"crc64nvme:{crc64nvme(b'content')}",
         "objects": 1,
         "size_bytes": 7,
