@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
 from ipaddress import ip_address
+from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.lineage import get_hook_lineage_collector
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -30,6 +32,7 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
+from airflow_provider_ophys.staging.audit import AuditReport, audit
 from airflow_provider_ophys.staging.bucket import Bucket
 from airflow_provider_ophys.staging.extra_args import carried
 from airflow_provider_ophys.staging.options import StagingOptions
@@ -164,7 +167,57 @@ class OphysS3Hook(AwsBaseHook):
             workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
             bucket = Bucket(self.conn, plan.bucket, workers, conditional=not how.unsafe_no_conditional)
             with carried(self.conn, how.extra_args):
-                return publish(bucket, plan, how, owner=owner)
+                result = publish(bucket, plan, how, owner=owner)
+        if not how.dry_run:
+            self._report_lineage(plan.source, result)
+        return result
+
+    def audit(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        destination: str,
+        *,
+        extra_args: Mapping[str, str] | None = None,
+        stopped: Event | None = None,
+    ) -> AuditReport:
+        """
+        Compare what was staged earlier with its source, or with its manifest if that is not there any more.
+
+        Nothing is written or read but listings, the manifest, and checksums where an ETag is no MD5.
+
+        :param source: What was given to :meth:`publish`, or what that returned. Of a file that is not there any
+            more, only the latter tells what it was.
+        :param destination: What was given to :meth:`publish`.
+        :param extra_args: ``ExpectedBucketOwner``.
+        :param stopped: When it is set, the audit ends with an error.
+        :raises SourceNotFoundError: If nothing tells what should be there.
+        """
+        place = Destination.parse(destination)
+        how = StagingOptions.parse({"extra_args": dict(extra_args or {})})
+        staged = source if isinstance(source, Mapping) and "s3_uri" in source else None
+        if staged and not str(staged["s3_uri"]).startswith(f"s3://{place.bucket}/{place.prefix}"):
+            raise ConfigurationError(
+                f"The source was staged to {staged['s3_uri']}, which is not below {destination}. "
+                "Correct one of them."
+            )
+        path = Path(str(staged["source"])) if staged else local_source(source)
+        with self._explained(place.bucket), carried(self.conn, how.extra_args):
+            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
+            return audit(Bucket(self.conn, place.bucket, workers), path, place, staged)
+
+    def address(self, s3_uri: str) -> str:
+        """Give the address at which people find an object: in the AWS console, or at the connection's endpoint."""
+        bucket, _, key = s3_uri.removeprefix("s3://").partition("/")
+        endpoint = str(self.conn.meta.endpoint_url)
+        if (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com"):
+            return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={quote(key)}"
+        return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+    def _report_lineage(self, source: Path, result: StagingResult) -> None:
+        bucket, _, key = result.s3_uri.removeprefix("s3://").partition("/")
+        collector = get_hook_lineage_collector()
+        collector.add_input_asset(context=self, uri=source.absolute().as_uri())
+        collector.add_output_asset(context=self, scheme="s3", asset_kwargs={"bucket": bucket, "key": key})
 
     @cached_property
     def conn(self) -> Any:

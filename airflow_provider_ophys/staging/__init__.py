@@ -6,9 +6,10 @@ Publishing a finished NWB file or Zarr tree in an S3 bucket: whole or not at all
 - ``parallel``: many requests at a time, within a memory limit, until somebody stops them
 - ``options``, ``extra_args``, ``result``, ``manifest``: how to stage, what came of it, what a tree consists of
 - ``bucket``, ``multipart``, ``documents``, ``lease``, ``conditional``, ``versions``: the requests
-- ``transfer``, ``publication``: the order in which they are made
+- ``transfer``, ``publication``, ``audit``: the order in which they are made
+- ``local_deletion``, ``progress``: what becomes of the source, and what the log says meanwhile
 
-``OphysS3Hook`` brings the client; nothing here knows Airflow, and only the last two lines know boto3.
+``OphysS3Hook`` brings the client; nothing here knows Airflow, and only what makes requests knows boto3.
 """
 
 from __future__ import annotations

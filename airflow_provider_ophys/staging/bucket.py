@@ -123,6 +123,7 @@ class Bucket:
             Bucket=self.name, Key=file.key, Body=content, ChecksumCRC64NVME=crc, **condition
         )
         check_stored(file, answer, crc, lambda: md5(content).hex())
+        self.workers.progress.advance(file.size)
         return Digest(crc, etag_of(answer))
 
     def _accept_if_same(self, file: SourceFile, error: ClientError) -> Digest:

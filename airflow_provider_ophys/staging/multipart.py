@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 # Only publication imports this module, and operators import it inside execute().
@@ -55,8 +54,14 @@ def send_in_parts(
     :raises StagingError: If the file changes meanwhile or the server stores something else.
     """
     upload = _left_upload(client, bucket, file) or _new_upload(client, bucket, file)
+
+    def send(descriptor: int, part: Part) -> SentPart:
+        sent_part = _send_part(client, file, upload, descriptor, part)
+        workers.progress.advance(part.size)
+        return sent_part
+
     try:
-        sent = workers.each_part(file, partial(_send_part, client, file, upload))
+        sent = workers.each_part(file, send)
         workers.check_stopped()
         crc = combined_crc64nvme([(part.crc, part.size) for part in sent])
         answer = client.complete_multipart_upload(

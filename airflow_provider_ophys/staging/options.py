@@ -27,6 +27,8 @@ class StagingOptions(BaseModel):
     :param memory_limit: Most bytes that the parts in flight hold together: a number, or ``"512MiB"``.
     :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
         ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
+    :param dry_run: Only tell what would be done: nothing is written or deleted anywhere.
+    :param delete_local: ``after_verify`` deletes the source when a listing has just confirmed all of it.
     :raises ConfigurationError: From :meth:`parse`, with every wrong option in one message.
     """
 
@@ -37,6 +39,8 @@ class StagingOptions(BaseModel):
     unsafe_no_conditional: bool = False
     memory_limit: Annotated[int, BeforeValidator(parse_bytes)] = 256 * MIB
     extra_args: dict[str, str] = {}
+    dry_run: bool = False
+    delete_local: Literal["never", "after_verify"] = "never"
 
     @field_validator("memory_limit")
     @classmethod

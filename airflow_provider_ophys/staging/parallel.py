@@ -10,6 +10,7 @@ from threading import Event
 
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingError
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
+from airflow_provider_ophys.staging.progress import Progress
 
 
 class Workers:
@@ -25,6 +26,7 @@ class Workers:
         self.threads = threads
         self.stopped = stopped
         self.memory_limit = memory_limit
+        self.progress = Progress("", 0)
         self._watched: list[Callable[[], None]] = []
 
     @contextmanager

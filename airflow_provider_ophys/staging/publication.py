@@ -22,6 +22,7 @@ from airflow_provider_ophys.staging.conditional import require_conditional_write
 from airflow_provider_ophys.staging.documents import Document, Documents
 from airflow_provider_ophys.staging.files import PART_SIZE
 from airflow_provider_ophys.staging.lease import Lease
+from airflow_provider_ophys.staging.local_deletion import delete_source
 from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest
 from airflow_provider_ophys.staging.options import StagingOptions
 from airflow_provider_ophys.staging.plan import StagingPlan
@@ -56,9 +57,12 @@ def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner
         transfer.plan = version_of(plan, _digest_by_reading(transfer))
     lease = Lease(documents, transfer.plan.key, owner=owner)
     publication = (TreePublication if plan.is_tree else FilePublication)(transfer, options, lease)
-    uploaded, deleted = publication.run()
-    if pointer:
+    uploaded, deleted = publication.preview() if options.dry_run else publication.run()
+    if pointer and not options.dry_run:
         pointer.switch(transfer.plan, publication.digest)
+    if delete_local := options.delete_local == "after_verify" and not options.dry_run:
+        transfer.verify()
+        delete_source(transfer.plan)
     return StagingResult(
         source=str(plan.source),
         s3_uri=transfer.plan.s3_uri,
@@ -70,6 +74,8 @@ def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner
         uploaded=uploaded,
         skipped=len(plan.files) - uploaded,
         deleted=deleted,
+        deleted_local=delete_local,
+        dry_run=options.dry_run,
         elapsed_seconds=round(time.monotonic() - started, 3),
     )
 
@@ -98,8 +104,15 @@ class _Publication(ABC):
         """What stands for the content."""
 
     @abstractmethod
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects :meth:`run` would send and delete; raises what it would raise at once."""
+
+    @abstractmethod
     def run(self) -> tuple[int, int]:
         """Publish; return how many objects were sent and deleted."""
+
+    def _counts(self, found: Comparison) -> tuple[int, int]:
+        return len(self.transfer.wanted(found)), len(found.extra)
 
     @contextmanager
     def _writing(self, *, in_parts: bool, alone: bool) -> Iterator[Callable[[], None]]:
@@ -139,6 +152,11 @@ class FilePublication(_Publication):
         """What stands for the content, once it was compared or sent."""
         return _file_digest(self.transfer)
 
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects would be sent and deleted."""
+        self.transfer.digests(self.plan.files)
+        return self._counts(self._look())
+
     def run(self) -> tuple[int, int]:
         """Publish; return how many objects were sent and deleted."""
         found = self._look()
@@ -174,6 +192,10 @@ class TreePublication(_Publication):
     def digest(self) -> str:
         """What stands for the content."""
         return self.manifest.digest
+
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects would be sent and deleted."""
+        return self._counts(self._look(self._marker()))
 
     def run(self) -> tuple[int, int]:
         """Publish; return how many objects were sent and deleted."""

@@ -16,7 +16,8 @@ class StagingResult:
     the list of all objects and their checksums of a tree. ``latest_uri`` is what names the newest version in the
     versioned layout. ``objects`` and ``size_bytes`` count all that it became;
     ``uploaded`` of these objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier
-    content were removed.
+    content were removed, and ``deleted_local`` tells whether the source was. After a ``dry_run`` these say what
+    would have been done.
     """
 
     source: str
@@ -29,6 +30,8 @@ class StagingResult:
     uploaded: int
     skipped: int
     deleted: int
+    deleted_local: bool
+    dry_run: bool
     elapsed_seconds: float
 
     def to_json(self) -> dict[str, Any]:

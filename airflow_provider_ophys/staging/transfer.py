@@ -12,6 +12,7 @@ from airflow_provider_ophys.staging.checksums import Digest
 from airflow_provider_ophys.staging.comparison import Comparison, RemoteObject, compare, digests_needed
 from airflow_provider_ophys.staging.files import SourceFile
 from airflow_provider_ophys.staging.plan import StagingPlan, is_current
+from airflow_provider_ophys.staging.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,14 @@ class Transfer:
 
     :param bucket: Where the objects go.
     :param plan: What they are.
+    :param digests: Those that are known, by the path of the file; the others are computed when they are needed.
     """
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan) -> None:
+    def __init__(self, bucket: Bucket, plan: StagingPlan, digests: Mapping[Path, Digest] | None = None) -> None:
         self.bucket = bucket
         self.plan = plan
-        # By the path of the file: its key may become another one.
-        self._digests: dict[Path, Digest] = {}
+        # By path and not by key, which may become another one.
+        self._digests = dict(digests or {})
         # By key, the checksum of our content and the ETag of the object that was seen to hold it.
         self._confirmed: dict[str, Digest] = {}
         # By key, what was there when it was last looked at.
@@ -65,6 +67,12 @@ class Transfer:
             different=[file for file, confirmed in asked.items() if not confirmed],
         )
 
+    def wanted(self, found: Comparison) -> list[SourceFile]:
+        """Give the files that must be sent; if anything is replaced, the root metadata too."""
+        replaces = bool(found.different or found.extra)
+        root = [file for file in found.same if replaces and file.key in self.plan.root_keys]
+        return [*found.missing, *found.different, *root]
+
     def replace(self, found: Comparison, check: Callable[[], None]) -> int:
         """
         Send what is missing or different and delete what is left of other content, then verify all of it.
@@ -74,11 +82,11 @@ class Transfer:
         :return: How many objects were sent.
         :raises StagingError: If the source changes meanwhile or the verification fails.
         """
-        wanted = [*found.missing, *found.different]
+        wanted = self.wanted(found)
         if found.different or found.extra:
             # No reader may open a tree in which old and new objects are mixed.
-            withdrawn = self._withdraw_root_metadata(check)
-            wanted += [file for file in found.same if file.key in withdrawn]
+            self._withdraw_root_metadata(check)
+        self.bucket.workers.progress = Progress(self.plan.s3_uri, sum(file.size for file in wanted))
         log.info("Staging %s: %d of %d objects to send.", self.plan.s3_uri, len(wanted), len(self.plan.files))
         root_keys = self.plan.root_keys
         uploaded = self._send([file for file in wanted if file.key not in root_keys])
@@ -115,13 +123,12 @@ class Transfer:
     def _list(self) -> dict[str, RemoteObject]:
         return (self.bucket.list_tree if self.plan.is_tree else self.bucket.list_object)(self.plan.key)
 
-    def _withdraw_root_metadata(self, check: Callable[[], None]) -> list[str]:
+    def _withdraw_root_metadata(self, check: Callable[[], None]) -> None:
         withdrawn = sorted(self.plan.root_keys & self.remote.keys())
         check()
         self.bucket.delete(withdrawn)
         for key in withdrawn:
             del self.remote[key]
-        return withdrawn
 
     def _send(self, files: Sequence[SourceFile]) -> int:
         def send(file: SourceFile) -> bool:
