@@ -92,7 +92,8 @@ _ADVICE = (
     _Advice(
         ConfigurationError,
         "The server of bucket {bucket!r} cannot do {operation} as safe publishing needs it ({code}: {message}). "
-        "Use a store with conditional writes.",
+        "Use a store with conditional writes, or set unsafe_no_conditional=True if never more than one task "
+        "writes to this destination.",
         status=HTTPStatus.NOT_IMPLEMENTED,
     ),
 )

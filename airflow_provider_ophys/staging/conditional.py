@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.staging.responses import error_code, error_status
+from airflow_provider_ophys.staging.responses import error_code
 
 _REFUSED = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def require_conditional_writes(client: Any, bucket: str, key: str, *, in_parts: bool) -> None:
     """
-    Try it out with a small object beside what will be written, and remove that.
+    Try it out with a small object beside what will be written, and remove that; only under the lease.
 
     :param client: A boto3 S3 client.
     :param bucket: Name of the bucket.
     :param key: Key of what will be written.
     :param in_parts: Whether that will be sent in parts, which has a condition of its own.
-    :raises ConfigurationError: If the store ignores conditions or does not know them.
+    :raises ConfigurationError: If the store ignores conditions.
     """
-    target = {"Bucket": bucket, "Key": f"{key}.probe-{uuid4().hex}"}
+    target = {"Bucket": bucket, "Key": f"{key}.probe"}
+
+    def is_refused() -> bool:
+        return _is_refused(lambda: client.put_object(**target, Body=b"", IfNoneMatch="*"))
+
+    if is_refused():
+        # A writer that was killed left it.
+        _abort_uploads(client, target)
     try:
-        client.put_object(**target, Body=b"", IfNoneMatch="*")
-        try:
-            kept = _is_refused(lambda: client.put_object(**target, Body=b"", IfNoneMatch="*"))
-            kept = kept and (not in_parts or _is_refused_in_parts(client, target))
-        finally:
-            client.delete_object(**target)
-    except ClientError as error:
-        if error_status(error) != HTTPStatus.NOT_IMPLEMENTED:
-            raise
-        raise _unsafe(bucket) from error
+        kept = is_refused() and (not in_parts or _is_refused_in_parts(client, target))
+    finally:
+        client.delete_object(**target)
     if not kept:
-        raise _unsafe(bucket)
+        raise ConfigurationError(
+            f"The server of bucket {bucket!r} does not keep conditions of writes (If-None-Match), so "
+            "writers could overwrite each other unnoticed. Nothing was uploaded. Use a store with conditional "
+            "writes, or set "
+            "unsafe_no_conditional=True if never more than one task writes to this destination."
+        )
+
+
+def _abort_uploads(client: Any, target: dict[str, str]) -> None:
+    left = client.list_multipart_uploads(Bucket=target["Bucket"], Prefix=target["Key"])
+    for upload in left.get("Uploads", ()):
+        if upload["Key"] == target["Key"]:
+            client.abort_multipart_upload(**target, UploadId=upload["UploadId"])
 
 
 def _is_refused_in_parts(client: Any, target: dict[str, str]) -> bool:
@@ -61,11 +71,3 @@ def _is_refused(request: Callable[[], object]) -> bool:
             raise
         return True
     return False
-
-
-def _unsafe(bucket: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"The server of bucket {bucket!r} does not keep conditions of writes (If-None-Match), so writers could "
-        "overwrite each other unnoticed. Nothing was uploaded. Use a store with conditional writes, or set "
-        "unsafe_no_conditional=True if never more than one task writes to this destination."
-    )

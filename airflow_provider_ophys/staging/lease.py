@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_provider_ophys.exceptions import OutputBusyError, StagingConflictError
 from airflow_provider_ophys.staging.documents import Document, Documents
+from airflow_provider_ophys.staging.responses import error_code
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,17 @@ class Lease:
             done.set()
             keeper.join()
             self._release()
+
+    def clean_up(self) -> None:
+        """Remove a lease that a killed writer left where all is done, if we may."""
+        there = self.documents.read(self.key)
+        if there and self._may_take(there):
+            try:
+                self.documents.remove(self.key, there)
+            except ClientError as error:
+                log.info(
+                    "%s stays: it could not be removed (%s).", self.documents.uri(self.key), error_code(error)
+                )
 
     def check(self) -> None:
         """

@@ -2,8 +2,8 @@
 The publishing of a plan: upload what its destination lacks, then verify all of it.
 
 What a reader sees is whole or absent. A file appears when its last request completes it; a tree cannot be opened
-before its root metadata, which is sent last, and counts as published when its manifest says so. What takes more
-than one request is done under a lease, by one writer at a time. No object is replaced that is not the one that was
+before its root metadata, which is sent last, and counts as published when its manifest says so. All of it is done
+under a lease, by one writer at a time. No object is replaced that is not the one that was
 looked at before.
 """
 
@@ -115,24 +115,20 @@ class _Publication(ABC):
         return len(self.transfer.wanted(found)), len(found.extra)
 
     @contextmanager
-    def _writing(self, *, in_parts: bool, alone: bool) -> Iterator[Callable[[], None]]:
+    def _writing(self) -> Iterator[Callable[[], None]]:
         """
-        Write only where conditions of writes are kept, and nobody else does.
+        Write only while nobody else does, and where conditions of writes are kept.
 
-        :param in_parts: Whether anything is sent in parts.
-        :param alone: Whether to hold the lease; work under way ends soon after it is lost.
         :return: What raises when no more must be written.
         """
         workers = self.bucket.workers
         if self.options.unsafe_no_conditional:
             yield workers.check_stopped
             return
-        workers.check_stopped()
-        require_conditional_writes(self.bucket.client, self.bucket.name, self.plan.key, in_parts=in_parts)
-        if not alone:
-            yield workers.check_stopped
-            return
+        # Work under way ends soon after the lease is lost.
         with self.lease.held(workers.check_stopped), workers.watched(self.lease.check):
+            in_parts = any(file.size > PART_SIZE for file in self.plan.files)
+            require_conditional_writes(self.bucket.client, self.bucket.name, self.plan.key, in_parts=in_parts)
             yield workers.check_stopped
 
     def _refuse(self, found: Comparison) -> None:
@@ -159,13 +155,11 @@ class FilePublication(_Publication):
 
     def run(self) -> tuple[int, int]:
         """Publish; return how many objects were sent and deleted."""
-        found = self._look()
-        if found.is_complete:
+        if self._look().is_complete:
+            self.lease.clean_up()
             return 0, 0
-        # What one request puts there needs no lease.
-        in_parts = self.plan.size_bytes > PART_SIZE
         before = self.transfer.remote
-        with self._writing(in_parts=in_parts, alone=in_parts) as check:
+        with self._writing() as check:
             found = self._look()
             if found.different and self.transfer.remote != before:
                 raise _overtaken(self.plan)
@@ -201,9 +195,9 @@ class TreePublication(_Publication):
         """Publish; return how many objects were sent and deleted."""
         before = self._marker()
         if self._look(before).is_complete and self._says_published(before):
+            self.lease.clean_up()
             return 0, 0
-        in_parts = any(file.size > PART_SIZE for file in self.plan.files)
-        with self._writing(in_parts=in_parts, alone=True) as check:
+        with self._writing() as check:
             # Whoever had the lease before us may have published since we looked.
             marker = self._marker()
             if marker != before and not self._is_ours(marker):

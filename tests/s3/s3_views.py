@@ -92,4 +92,4 @@ class Requests:
 
 
 def _is_data(path: str) -> bool:
-    return not path.endswith((".manifest.json", ".lock", "/latest.json")) and ".probe-" not in path
+    return not path.partition("?")[0].endswith((".manifest.json", ".lock", ".probe", "/latest.json"))

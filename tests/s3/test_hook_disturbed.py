@@ -246,7 +246,7 @@ def test_of_writers_of_different_files_one_succeeds(
         path.parent.mkdir()
         path.write_bytes(os.urandom(size))
         # All have looked at the empty destination before any is the first to write there.
-        Requests(hook).before("PutObject", lambda number, _: number == 1 and together.wait(60), data=size < BIG)
+        Requests(hook).before("PutObject", lambda number, _: number == 1 and together.wait(60), data=False)
     results = _results(
         *(
             lambda path=path, hook=hook: hook.publish(path, place.uri, overwrite=overwrite)

@@ -185,7 +185,7 @@ def test_store_that_does_not_know_conditions_is_refused(
         raise ClientError(error, "PutObject")
 
     requests.before("PutObject", answer, data=False)
-    with pytest.raises(ConfigurationError, match=r"If-None-Match.*unsafe_no_conditional=True"):
+    with pytest.raises(ConfigurationError, match=r"conditional writes.*unsafe_no_conditional=True"):
         hook.publish(tree, place.uri)
     assert place.listing() == []
 

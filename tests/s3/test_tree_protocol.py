@@ -64,7 +64,7 @@ def test_published_tree_is_only_looked_at(hook: OphysS3Hook, place: Place, reque
     hook.publish(tree, place.uri)
     requests.made.clear()
     assert hook.publish(tree, place.uri).skipped == 22
-    assert [name for name, _ in requests.made] == ["GetObject", "ListObjectsV2"]
+    assert [name for name, _ in requests.made] == ["GetObject", "ListObjectsV2", "GetObject"]
 
 
 def test_manifest_tells_of_an_overwrite_under_way(
@@ -201,13 +201,13 @@ def test_writer_of_the_same_tree_is_content_with_what_another_published(
 
 
 def test_lease_that_is_renewed_is_not_taken_and_one_that_is_not_is(place: Place) -> None:
-    with _lease(place, seconds=3).held(lambda: None):
-        time.sleep(5)  # longer than it would last without renewal
-        with pytest.raises(TimeoutError), _lease(place, seconds=3).held(_give_up_after(2)):
+    with _lease(place, seconds=2).held(lambda: None):
+        time.sleep(4)  # longer than it would last without renewal
+        with pytest.raises(TimeoutError), _lease(place, seconds=2).held(_give_up_after(2)):
             pytest.fail("two hold the lease")
-    dead = _lease(place, seconds=3)
+    dead = _lease(place, seconds=2)
     dead._take(lambda: None)
-    with _lease(place, seconds=3).held(_give_up_after(20)):
+    with _lease(place, seconds=2).held(_give_up_after(20)):
         # The first writer comes to life again: it must neither go on nor remove what is not its own.
         assert not dead._write(dead._held)
         dead._release()
