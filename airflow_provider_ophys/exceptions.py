@@ -20,7 +20,8 @@ Every error that this package raises.
     ├── MemoryBudgetError (MemoryError)             the memory budget is too small       (a retry may help)
     ├── AcquisitionAccessError (OSError)            a watched folder cannot be looked at (a retry may help)
     └── StagingError (OSError)                      publishing to S3 failed              (a retry may help)
-        └── StagingConflictError (FileExistsError)  other content is already published there
+        ├── StagingConflictError (FileExistsError)  other content is already published there
+        └── StagingDamageError                      an audit found something missing, altered or extra
 
 Each takes one message that says what is wrong, where, and what to do. ``retryable`` tells whether a later try
 of the same task, with the same arguments, may succeed; Airflow fails the others at once.
@@ -113,5 +114,11 @@ class StagingError(OphysError, OSError):
 
 class StagingConflictError(StagingError, FileExistsError):
     """Other content is already published at the destination."""
+
+    retryable = False
+
+
+class StagingDamageError(StagingError):
+    """An audit found that what was staged is not there as it was any more."""
 
     retryable = False

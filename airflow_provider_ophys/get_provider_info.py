@@ -42,6 +42,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_ophys.triggers.acquisition"],
             },
         ],
+        "extra-links": ["airflow_provider_ophys.operators.staging.StagedObjectLink"],
         "config": {
             "ophys": {
                 "description": "Defaults for all conversions that do not say otherwise.",

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
 from ipaddress import ip_address
+from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.lineage import get_hook_lineage_collector
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -30,11 +32,15 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
+from airflow_provider_ophys.staging.audit import AuditReport, audit
 from airflow_provider_ophys.staging.bucket import Bucket
+from airflow_provider_ophys.staging.extra_args import carried
+from airflow_provider_ophys.staging.options import StagingOptions
 from airflow_provider_ophys.staging.parallel import Workers
 from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
-from airflow_provider_ophys.staging.publication import Publication, StagingResult
+from airflow_provider_ophys.staging.publication import publish
 from airflow_provider_ophys.staging.responses import error_code, error_status
+from airflow_provider_ophys.staging.result import StagingResult
 
 
 class _Advice(NamedTuple):
@@ -86,7 +92,8 @@ _ADVICE = (
     _Advice(
         ConfigurationError,
         "The server of bucket {bucket!r} cannot do {operation} as safe publishing needs it ({code}: {message}). "
-        "Use a store with conditional writes.",
+        "Use a store with conditional writes, or set unsafe_no_conditional=True if never more than one task "
+        "writes to this destination.",
         status=HTTPStatus.NOT_IMPLEMENTED,
     ),
 )
@@ -108,7 +115,7 @@ class OphysS3Hook(AwsBaseHook):
         profile, the machine's role.
     :param region_name: Region of the bucket; by default the connection's.
     :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
-    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param max_concurrency: Most requests at the same time.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
     """
 
@@ -130,8 +137,9 @@ class OphysS3Hook(AwsBaseHook):
         source: str | os.PathLike[str] | Mapping[str, Any],
         destination: str,
         *,
-        overwrite: bool = False,
         stopped: Event | None = None,
+        owner: str | None = None,
+        **options: Any,
     ) -> StagingResult:
         """
         Upload a finished NWB file or Zarr tree and verify every object against the server's listing.
@@ -140,22 +148,77 @@ class OphysS3Hook(AwsBaseHook):
 
         :param source: Path of the file or tree, or the result of a write operator.
         :param destination: ``s3://bucket/prefix/``; the name of the source is added.
-        :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
-            lacks are then deleted.
         :param stopped: When it is set, the upload ends with an error after the requests under way.
+        :param owner: Who stages, the same for all tries of one task instance: a later try need not wait until
+            the lease of a killed one has expired.
+        :param options: Those of :class:`~airflow_provider_ophys.staging.options.StagingOptions`.
         :raises SourceNotFoundError: If there is no source.
         :raises SourceDataError: If the source is no file or Zarr tree, or holds a link, a device, an odd name.
         :raises ConfigurationError: If destination, connection, credentials, rights or bucket are wrong.
         :raises StagingConflictError: If other content is at the destination and must not be replaced.
+        :raises OutputBusyError: If another writer took over. A later try may succeed.
         :raises StagingError: If the server fails, the source changes meanwhile, or what arrived is not what was
             sent. A later try may succeed, and takes up what is there.
         """
         if self.max_concurrency < 1:
             raise ConfigurationError(f"max_concurrency is {self.max_concurrency}. Give at least 1.")
+        how = StagingOptions.parse(options)
         plan = plan_staging(local_source(source), Destination.parse(destination))
         with self._explained(plan.bucket):
-            bucket = Bucket(self.conn, plan.bucket, Workers(self.max_concurrency, stopped or Event()))
-            return Publication(bucket, plan, overwrite=overwrite).run()
+            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
+            bucket = Bucket(self.conn, plan.bucket, workers, conditional=not how.unsafe_no_conditional)
+            with carried(self.conn, how.extra_args):
+                result = publish(bucket, plan, how, owner=owner)
+        if not how.dry_run:
+            self._report_lineage(plan.source, result)
+        return result
+
+    def audit(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        destination: str,
+        *,
+        extra_args: Mapping[str, str] | None = None,
+        stopped: Event | None = None,
+    ) -> AuditReport:
+        """
+        Compare what was staged earlier with its source, or with its manifest if that is not there any more.
+
+        Nothing is written or read but listings, the manifest, and checksums where an ETag is no MD5.
+
+        :param source: What was given to :meth:`publish`, or what that returned. Of a file that is not there any
+            more, only the latter tells what it was.
+        :param destination: What was given to :meth:`publish`.
+        :param extra_args: ``ExpectedBucketOwner``.
+        :param stopped: When it is set, the audit ends with an error.
+        :raises SourceNotFoundError: If nothing tells what should be there.
+        """
+        place = Destination.parse(destination)
+        how = StagingOptions.parse({"extra_args": dict(extra_args or {})})
+        staged = source if isinstance(source, Mapping) and "s3_uri" in source else None
+        if staged and not str(staged["s3_uri"]).startswith(f"s3://{place.bucket}/{place.prefix}"):
+            raise ConfigurationError(
+                f"The source was staged to {staged['s3_uri']}, which is not below {destination}. "
+                "Correct one of them."
+            )
+        path = Path(str(staged["source"])) if staged else local_source(source)
+        with self._explained(place.bucket), carried(self.conn, how.extra_args):
+            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
+            return audit(Bucket(self.conn, place.bucket, workers), path, place, staged)
+
+    def address(self, s3_uri: str) -> str:
+        """Give the address at which people find an object: in the AWS console, or at the connection's endpoint."""
+        bucket, _, key = s3_uri.removeprefix("s3://").partition("/")
+        endpoint = str(self.conn.meta.endpoint_url)
+        if (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com"):
+            return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={quote(key)}"
+        return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+    def _report_lineage(self, source: Path, result: StagingResult) -> None:
+        bucket, _, key = result.s3_uri.removeprefix("s3://").partition("/")
+        collector = get_hook_lineage_collector()
+        collector.add_input_asset(context=self, uri=source.absolute().as_uri())
+        collector.add_output_asset(context=self, scheme="s3", asset_kwargs={"bucket": bucket, "key": key})
 
     @cached_property
     def conn(self) -> Any:

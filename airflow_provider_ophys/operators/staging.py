@@ -5,17 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
-from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
 from airflow_provider_ophys.retries import fail_without_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
+
+    from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+
+
+# What the hook's publish() takes under the same name; a template may have turned any of it into text.
+_OPTIONS = (
+    "overwrite",
+    "layout",
+    "unsafe_no_conditional",
+    "memory_limit",
+    "extra_args",
+    "delete_local",
+)
+_NOT_FOR_AUDITS = ("overwrite", "delete_local")
+ADDRESS_KEY = "staged_address"
+AUDIT_KEY = "audit"
+
+
+class StagedObjectLink(BaseOperatorLink):
+    """A button beside the task that leads to what it staged."""
+
+    name = "Staged object"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 -- Airflow calls it so
+        """Read the address that the task left in XCom; empty if there is none."""
+        return str(XCom.get_value(ti_key=ti_key, key=ADDRESS_KEY) or "")
 
 
 class StageToS3Operator(BaseOperator):
@@ -26,8 +54,9 @@ class StageToS3Operator(BaseOperator):
     opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
 
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
-    ``s3_uri``, ``objects``, ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content)
-    and ``elapsed_seconds``.
+    ``s3_uri``, ``manifest_uri`` (of a tree), ``latest_uri`` (of the versioned layout), ``digest``, ``objects``,
+    ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content), ``deleted_local``,
+    ``dry_run`` and ``elapsed_seconds``.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -38,7 +67,20 @@ class StageToS3Operator(BaseOperator):
     :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
     :param overwrite: Whether other content of that name may be replaced. Of a tree, objects that the new one
         lacks are then deleted. Without it the task fails when it finds other content, and leaves that as it is.
-    :param max_concurrency: Number of requests at the same time. Together they hold at most 256 MiB.
+    :param layout: ``"in_place"`` is ``<name>``, where a tree that is replaced is absent for a while.
+        ``"versioned"`` is ``<name>/<digest>/<name>`` for each content, all of which stay, and
+        ``<name>/latest.json``, which is switched to the newest at once.
+    :param unsafe_no_conditional: Stage to a store that keeps no conditions of writes, which is refused otherwise.
+        It is then up to you that never more than one task writes to a destination.
+    :param memory_limit: Most that the parts in flight hold together: bytes, or ``"512MiB"``.
+    :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
+        ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
+    :param dry_run: Only tell what would be done: nothing is written, deleted or announced.
+    :param verify_only: Audit what was staged earlier: compare it with the source or, if that is not there any
+        more, with the manifest of the tree or the ``digest`` in the result of its staging, given as the source.
+        Returns ``missing``, ``altered`` and ``extra`` keys, and fails if there are any.
+    :param delete_local: ``"after_verify"`` deletes the source when a listing has just confirmed all of it.
+    :param max_concurrency: Most requests at the same time.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
 
     A missing or unsuitable source, a wrong destination, connection, bucket or right, and other content at the
@@ -51,8 +93,10 @@ class StageToS3Operator(BaseOperator):
         "aws_conn_id",
         "region_name",
         "verify",
-        "overwrite",
+        *_OPTIONS,
+        "verify_only",
     )
+    operator_extra_links = (StagedObjectLink(),)
     ui_color = "#d9e8c9"
 
     def __init__(
@@ -64,6 +108,13 @@ class StageToS3Operator(BaseOperator):
         region_name: str | None = None,
         verify: bool | str | None = None,
         overwrite: bool = False,
+        layout: Literal["in_place", "versioned"] = "in_place",
+        unsafe_no_conditional: bool = False,
+        memory_limit: int | str = "256MiB",
+        extra_args: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        verify_only: bool = False,
+        delete_local: Literal["never", "after_verify"] = "never",
         max_concurrency: int = 16,
         allow_insecure_http: bool = False,
         **kwargs: Any,
@@ -75,13 +126,21 @@ class StageToS3Operator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.overwrite = overwrite
+        self.layout = layout
+        self.unsafe_no_conditional = unsafe_no_conditional
+        self.memory_limit = memory_limit
+        self.extra_args = extra_args or {}
+        # Operators have a method of that name.
+        self._dry_run = dry_run
+        self.verify_only = verify_only
+        self.delete_local = delete_local
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
         # Made in execute(): operators are copied while a DAG is built, which an event does not survive.
         self._stopped: Event | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Publish the source; return what was done."""
+        """Publish or audit; return what was done or found."""
         from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 
         self._stopped = Event()
@@ -93,12 +152,38 @@ class StageToS3Operator(BaseOperator):
                 max_concurrency=self.max_concurrency,
                 allow_insecure_http=self.allow_insecure_http,
             )
-            overwrite = _flag("overwrite", self.overwrite)
-            staged = hook.publish(self.source, self.destination, overwrite=overwrite, stopped=self._stopped)
-            result = staged.to_json()
-        # Asset URIs have the syntax of URLs, which keys need not have.
-        announce_output(self, context, quote(result["s3_uri"], safe="/:!$&'()*+,;=@"), result)
+            if _flag("verify_only", self.verify_only):
+                return self._audit(hook, context)
+            staged = hook.publish(
+                self.source,
+                self.destination,
+                stopped=self._stopped,
+                owner=_task_instance(context),
+                dry_run=self._dry_run,
+                **{name: getattr(self, name) for name in _OPTIONS},
+            )
+        result = staged.to_json()
+        if not staged.dry_run:
+            _push(self, context, ADDRESS_KEY, hook.address(staged.s3_uri))
+            # Asset URIs have the syntax of URLs, which keys need not have.
+            announce_output(self, context, quote(staged.s3_uri, safe="/:!$&'()*+,;=@"), result)
         return result
+
+    def _audit(self, hook: OphysS3Hook, context: Context) -> dict[str, Any]:
+        given = [name for name in _NOT_FOR_AUDITS if str(getattr(self, name)) not in ("False", "false", "never")]
+        given += ["dry_run"] if self._dry_run else []
+        if given:
+            raise ConfigurationError(f"verify_only changes nothing, so it cannot be combined with {given}.")
+        report = hook.audit(self.source, self.destination, extra_args=self.extra_args, stopped=self._stopped)
+        if not report.intact:
+            _push(self, context, AUDIT_KEY, report.to_json())
+            found = {"missing": report.missing, "altered": report.altered, "extra": report.extra}
+            named = "; ".join(f"{len(keys)} {kind}, such as {keys[0]}" for kind, keys in found.items() if keys)
+            raise StagingDamageError(
+                f"What was staged to {report.s3_uri} is not there as it was: {named}. All are in the log and "
+                f"in the XCom {AUDIT_KEY!r}. Stage it again, or restore it."
+            )
+        return report.to_json()
 
     def on_kill(self) -> None:
         """End the upload after the requests under way, and remove what is unfinished."""
@@ -106,10 +191,21 @@ class StageToS3Operator(BaseOperator):
             self._stopped.set()
 
 
+def _push(operator: BaseOperator, context: Context, key: str, value: object) -> None:
+    if operator.do_xcom_push and "ti" in context:
+        context["ti"].xcom_push(key=key, value=value)
+
+
 def _flag(name: str, value: object) -> bool:
     """Read a yes or no that a template may have turned into text: any text would count as yes."""
-    if isinstance(value, bool):
-        return value
     if str(value) in ("True", "true", "False", "false"):
         return str(value) in ("True", "true")
     raise ConfigurationError(f"{name} is {value!r}. Give True or False.")
+
+
+def _task_instance(context: Context) -> str | None:
+    """Name what Airflow runs once at a time, whichever try it is."""
+    instance = context.get("ti")
+    if instance is None:
+        return None
+    return "/".join(map(str, (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)))

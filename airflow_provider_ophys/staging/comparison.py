@@ -39,6 +39,11 @@ class Comparison:
     unclear: tuple[SourceFile, ...]
     extra: tuple[RemoteObject, ...]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the destination holds exactly what it should."""
+        return not (self.missing or self.different or self.unclear or self.extra)
+
     def settled(self, *, same: Iterable[SourceFile], different: Iterable[SourceFile]) -> Self:
         """Tell the unclear files apart."""
         return replace(self, same=(*self.same, *same), different=(*self.different, *different), unclear=())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 # Only publication imports this module, and operators import it inside execute().
@@ -55,8 +54,14 @@ def send_in_parts(
     :raises StagingError: If the file changes meanwhile or the server stores something else.
     """
     upload = _left_upload(client, bucket, file) or _new_upload(client, bucket, file)
+
+    def send(descriptor: int, part: Part) -> SentPart:
+        sent_part = _send_part(client, file, upload, descriptor, part)
+        workers.progress.advance(part.size)
+        return sent_part
+
     try:
-        sent = workers.each_part(file, partial(_send_part, client, file, upload))
+        sent = workers.each_part(file, send)
         workers.check_stopped()
         crc = combined_crc64nvme([(part.crc, part.size) for part in sent])
         answer = client.complete_multipart_upload(
@@ -105,8 +110,11 @@ def _left_upload(client: Any, bucket: str, file: SourceFile) -> OpenUpload | Non
         raise
     if not left:
         return None
-    newest = max(left, key=lambda upload: upload["Initiated"])["UploadId"]
-    target = {"Bucket": bucket, "Key": file.key, "UploadId": newest}
+    left.sort(key=lambda upload: upload["Initiated"])
+    *older, target = [{"Bucket": bucket, "Key": file.key, "UploadId": upload["UploadId"]} for upload in left]
+    for forgotten in older:
+        # The lease is ours, so nobody is at work on them; and what is stored in them costs money.
+        _abort(client, OpenUpload(forgotten, {}))
     there = {
         (entry["PartNumber"], entry["Size"]): etag_of(entry)
         for page in client.get_paginator("list_parts").paginate(**target)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from threading import Event
 
-from airflow_provider_ophys.exceptions import StagingError
+from airflow_provider_ophys.exceptions import ConfigurationError, StagingError
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
-
-# Every thread holds the bytes of the request that it is sending.
-MEMORY_LIMIT = 256 * MIB
+from airflow_provider_ophys.staging.progress import Progress
 
 
 class Workers:
     """
     Threads that read and send.
 
-    :param threads: The most that work at a time; fewer where their parts would exceed 256 MiB together.
+    :param threads: The most that work at a time; fewer where their parts would exceed the limit together.
     :param stopped: When it is set, no further part or file is begun.
+    :param memory_limit: In bytes. Every thread holds the bytes of the request that it is sending.
     """
 
-    def __init__(self, threads: int, stopped: Event) -> None:
+    def __init__(self, threads: int, stopped: Event, memory_limit: int) -> None:
         self.threads = threads
         self.stopped = stopped
+        self.memory_limit = memory_limit
+        self.progress = Progress("", 0)
+        self._watched: list[Callable[[], None]] = []
+
+    @contextmanager
+    def watched(self, check: Callable[[], None]) -> Iterator[None]:
+        """Call ``check`` too before each part or file; it raises if none must be begun."""
+        self._watched.append(check)
+        try:
+            yield
+        finally:
+            self._watched.remove(check)
 
     def check_stopped(self) -> None:
         """
@@ -32,6 +44,8 @@ class Workers:
 
         :raises StagingError: If somebody did.
         """
+        for check in self._watched:
+            check()
         if self.stopped.is_set():
             raise StagingError(
                 "Staging was stopped before it was complete. Run it again: objects that are already there are not "
@@ -53,7 +67,8 @@ class Workers:
     def each_file[T](self, work: Callable[[SourceFile], T], files: Sequence[SourceFile]) -> list[T]:
         """Call ``work(file)`` for each file; those of several parts, parallel in themselves, one by one."""
         small = [file for file in files if file.size <= PART_SIZE]
-        done = dict(zip(small, self._all(work, small, part_size=PART_SIZE), strict=True))
+        largest = max((file.size for file in small), default=0)
+        done = dict(zip(small, self._all(work, small, part_size=largest), strict=True))
         return [done[file] if file in done else work(file) for file in files]
 
     def _all[S, T](self, work: Callable[[S], T], items: Sequence[S], *, part_size: int) -> list[T]:
@@ -61,7 +76,12 @@ class Workers:
             self.check_stopped()
             return work(item)
 
-        threads = max(1, min(self.threads, MEMORY_LIMIT // part_size))
+        if part_size > self.memory_limit:
+            raise ConfigurationError(
+                f"A file of this size is sent in parts of {part_size // MIB} MiB, more than memory_limit "
+                f"({self.memory_limit // MIB} MiB). Raise memory_limit."
+            )
+        threads = min(self.threads, self.memory_limit // max(part_size, 1))
         with ThreadPoolExecutor(threads, thread_name_prefix="ophys-s3") as pool:
             futures = [pool.submit(unless_stopped, item) for item in items]
             try:

@@ -7,7 +7,7 @@ import re
 import reprlib
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,6 +87,21 @@ class StagingPlan:
     def root_keys(self) -> frozenset[str]:
         """Keys without which no reader opens the tree; empty for a file."""
         return frozenset(f"{self.key}/{name}" for name in ROOT_METADATA) if self.is_tree else frozenset()
+
+    def moved(self, key: str) -> Self:
+        """
+        Give the same files other keys.
+
+        :param key: Instead of this plan's key.
+        :raises SourceDataError: If a key gets longer than S3 takes.
+        """
+        files = [replace(file, key=key + file.key.removeprefix(self.key)) for file in self.files]
+        for file in files:
+            if problem := _key_problem(file.key):
+                raise SourceDataError(
+                    f"{_printable(file.path)} cannot become an object: {problem}. Choose a shorter destination."
+                )
+        return replace(self, key=key, files=tuple(files))
 
 
 def local_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> Path:

@@ -2,177 +2,273 @@
 The publishing of a plan: upload what its destination lacks, then verify all of it.
 
 What a reader sees is whole or absent. A file appears when its last request completes it; a tree cannot be opened
-before its root metadata, which is sent last. No object is replaced that is not the one that was looked at before.
+before its root metadata, which is sent last, and counts as published when its manifest says so. All of it is done
+under a lease, by one writer at a time. No object is replaced that is not the one that was
+looked at before.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from airflow_provider_ophys.exceptions import StagingConflictError, StagingError
+from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.bucket import Bucket
-from airflow_provider_ophys.staging.checksums import Digest
-from airflow_provider_ophys.staging.comparison import Comparison, RemoteObject, compare, digests_needed
-from airflow_provider_ophys.staging.files import SourceFile
-from airflow_provider_ophys.staging.plan import StagingPlan, is_current
+from airflow_provider_ophys.staging.comparison import Comparison
+from airflow_provider_ophys.staging.conditional import require_conditional_writes
+from airflow_provider_ophys.staging.documents import Document, Documents
+from airflow_provider_ophys.staging.files import PART_SIZE
+from airflow_provider_ophys.staging.lease import Lease
+from airflow_provider_ophys.staging.local_deletion import delete_source
+from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest
+from airflow_provider_ophys.staging.options import StagingOptions
+from airflow_provider_ophys.staging.plan import StagingPlan
+from airflow_provider_ophys.staging.result import StagingResult
+from airflow_provider_ophys.staging.transfer import Transfer, named
+from airflow_provider_ophys.staging.versions import Pointer, holds_versions, version_of
 
 log = logging.getLogger(__name__)
 
-NAMED_IN_MESSAGES = 5
 
-
-@dataclass(frozen=True, slots=True)
-class StagingResult:
+def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner: str | None) -> StagingResult:
     """
-    What staging reports.
-
-    ``source`` is the local path; ``objects`` and ``size_bytes`` count all that it became; ``uploaded`` of these
-    objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier content were removed.
-    """
-
-    source: str
-    s3_uri: str
-    objects: int
-    size_bytes: int
-    uploaded: int
-    skipped: int
-    deleted: int
-    elapsed_seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as what XCom and asset events carry."""
-        return asdict(self)
-
-
-class Publication:
-    """
-    One plan on its way to its bucket.
+    Upload what is missing, replace and delete what may be, and verify.
 
     :param bucket: Where the objects go.
     :param plan: What they are.
-    :param overwrite: Whether other content at the destination may be replaced.
+    :param options: How.
+    :param owner: Who does it, for the lease: the same for all tries of one task instance.
+    :raises StagingConflictError: If other content is at the destination and must not be replaced.
+    :raises OutputBusyError: If the lease is lost to another writer.
+    :raises StagingError: If the source changes meanwhile, the verification fails, or the upload is stopped.
+    :raises botocore.exceptions.ClientError: If the server refuses a request.
+    """
+    started = time.monotonic()
+    if options.unsafe_no_conditional:
+        log.warning("Conditions and the lease are left out: nothing else may write to %s now.", plan.s3_uri)
+    transfer = Transfer(bucket, plan)
+    documents = Documents(bucket.client, bucket.name, conditional=bucket.conditional)
+    pointer = Pointer(documents, plan) if options.layout == "versioned" else None
+    if pointer:
+        pointer.look()
+        transfer.plan = version_of(plan, _digest_by_reading(transfer))
+    lease = Lease(documents, transfer.plan.key, owner=owner)
+    publication = (TreePublication if plan.is_tree else FilePublication)(transfer, options, lease)
+    uploaded, deleted = publication.preview() if options.dry_run else publication.run()
+    if pointer and not options.dry_run:
+        pointer.switch(transfer.plan, publication.digest)
+    if delete_local := options.delete_local == "after_verify" and not options.dry_run:
+        transfer.verify()
+        delete_source(transfer.plan)
+    return StagingResult(
+        source=str(plan.source),
+        s3_uri=transfer.plan.s3_uri,
+        manifest_uri=publication.manifest_uri,
+        latest_uri=pointer.uri if pointer else None,
+        digest=publication.digest,
+        objects=len(plan.files),
+        size_bytes=plan.size_bytes,
+        uploaded=uploaded,
+        skipped=len(plan.files) - uploaded,
+        deleted=deleted,
+        deleted_local=delete_local,
+        dry_run=options.dry_run,
+        elapsed_seconds=round(time.monotonic() - started, 3),
+    )
+
+
+class _Publication(ABC):
+    """
+    A plan on its way to its bucket.
+
+    :param transfer: Its objects.
+    :param options: How.
+    :param lease: The right to write there.
     """
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan, *, overwrite: bool) -> None:
-        self.bucket = bucket
-        self.plan = plan
-        self.overwrite = overwrite
-        # By key, the checksum of our content and the ETag of the object that was seen to hold it.
-        self._confirmed: dict[str, Digest] = {}
+    manifest_uri: str | None = None
 
-    def run(self) -> StagingResult:
+    def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
+        self.transfer = transfer
+        self.bucket = transfer.bucket
+        self.plan = transfer.plan
+        self.options = options
+        self.lease = lease
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What stands for the content."""
+
+    @abstractmethod
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects :meth:`run` would send and delete; raises what it would raise at once."""
+
+    @abstractmethod
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
+
+    def _counts(self, found: Comparison) -> tuple[int, int]:
+        return len(self.transfer.wanted(found)), len(found.extra)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[], None]]:
         """
-        Upload what is missing, replace and delete what may be, and verify.
+        Write only while nobody else does, and where conditions of writes are kept.
 
-        :raises StagingConflictError: If other content is at the destination and must not be replaced.
-        :raises StagingError: If the source changes meanwhile, the verification fails, or the upload is stopped.
-        :raises botocore.exceptions.ClientError: If the server refuses a request.
+        :return: What raises when no more must be written.
         """
-        started = time.monotonic()
-        remote = self._list()
-        found = self._compare(remote)
-        wanted = [*found.missing, *found.different]
-        if found.different or found.extra:
-            self._refuse_other_content(found)
-            # No reader may open a tree in which old and new objects are mixed.
-            withdrawn = self._withdraw_root_metadata(remote)
-            wanted += [file for file in found.same if file.key in withdrawn]
-        uploaded = self._replace(wanted, found.extra, remote)
-        if wanted or found.extra:
-            self._verify()
-        return self._result(uploaded, deleted=len(found.extra), seconds=time.monotonic() - started)
+        workers = self.bucket.workers
+        if self.options.unsafe_no_conditional:
+            yield workers.check_stopped
+            return
+        # Work under way ends soon after the lease is lost.
+        with self.lease.held(workers.check_stopped), workers.watched(self.lease.check):
+            in_parts = any(file.size > PART_SIZE for file in self.plan.files)
+            require_conditional_writes(self.bucket.client, self.bucket.name, self.plan.key, in_parts=in_parts)
+            yield workers.check_stopped
 
-    def _list(self) -> dict[str, RemoteObject]:
-        return (self.bucket.list_tree if self.plan.is_tree else self.bucket.list_object)(self.plan.key)
-
-    def _compare(self, remote: Mapping[str, RemoteObject]) -> Comparison:
-        each_file = self.bucket.workers.each_file
-        needed = digests_needed(self.plan, remote)
-        digests = {
-            file.key: digest for file, digest in zip(needed, each_file(self.bucket.digest, needed), strict=True)
-        }
-        found = compare(self.plan, remote, digests)
-        answers = each_file(lambda file: self.bucket.confirm(file, digests[file.key]), found.unclear)
-        asked = dict(zip(found.unclear, answers, strict=True))
-        for file in found.same:
-            self._confirmed[file.key] = Digest(digests[file.key].crc64nvme, remote[file.key].etag)
-        self._confirmed |= {file.key: confirmed for file, confirmed in asked.items() if confirmed}
-        return found.settled(
-            same=[file for file, confirmed in asked.items() if confirmed],
-            different=[file for file, confirmed in asked.items() if not confirmed],
+    def _refuse(self, found: Comparison) -> None:
+        others = [*(file.key for file in found.different), *(there.key for there in found.extra)]
+        others += [file.key for file in found.missing]
+        raise StagingConflictError(
+            f"Other content is already at {self.plan.s3_uri}: {named(others)}. Nothing was uploaded. Choose "
+            "another destination, or set overwrite=True to replace it."
         )
 
-    def _refuse_other_content(self, found: Comparison) -> None:
-        if not self.overwrite:
-            others = [*(file.key for file in found.different), *(there.key for there in found.extra)]
+
+class FilePublication(_Publication):
+    """A file on its way; nobody sees it before its last request."""
+
+    @property
+    def digest(self) -> str:
+        """What stands for the content, once it was compared or sent."""
+        return _file_digest(self.transfer)
+
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects would be sent and deleted."""
+        self.transfer.digests(self.plan.files)
+        return self._counts(self._look())
+
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
+        if self._look().is_complete:
+            self.lease.clean_up()
+            return 0, 0
+        before = self.transfer.remote
+        with self._writing() as check:
+            found = self._look()
+            if found.different and self.transfer.remote != before:
+                raise _overtaken(self.plan)
+            return self.transfer.replace(found, check), 0
+
+    def _look(self) -> Comparison:
+        found = self.transfer.look()
+        if found.different and not self.options.overwrite:
+            self._refuse(found)
+        return found
+
+
+class TreePublication(_Publication):
+    """A Zarr tree on its way; it is published when its manifest says so."""
+
+    def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
+        super().__init__(transfer, options, lease)
+        self.documents = lease.documents
+        self.manifest = _manifest(transfer)
+        self.manifest_key = f"{self.plan.key}{SUFFIX}"
+        self.manifest_uri = self.documents.uri(self.manifest_key)
+
+    @property
+    def digest(self) -> str:
+        """What stands for the content."""
+        return self.manifest.digest
+
+    def preview(self) -> tuple[int, int]:
+        """Tell how many objects would be sent and deleted."""
+        return self._counts(self._look(self._marker()))
+
+    def run(self) -> tuple[int, int]:
+        """Publish; return how many objects were sent and deleted."""
+        before = self._marker()
+        if self._look(before).is_complete and self._says_published(before):
+            self.lease.clean_up()
+            return 0, 0
+        with self._writing() as check:
+            # Whoever had the lease before us may have published since we looked.
+            marker = self._marker()
+            if marker != before and not self._is_ours(marker):
+                raise _overtaken(self.plan)
+            found = self._look(marker)
+            if not found.is_complete:
+                marker = self._announce(marker)
+            uploaded = self.transfer.replace(found, check)
+            check()
+            if not self._says_published(marker):
+                self._write(self.manifest, marker)
+        return uploaded, len(found.extra)
+
+    def _look(self, marker: Document | None) -> Comparison:
+        found = self.transfer.look()
+        if holds_versions(self.plan, {there.key for there in found.extra}):
             raise StagingConflictError(
-                f"Other content is already at {self.plan.s3_uri}: {_named(others)}. Nothing was uploaded. Choose "
-                "another destination, or set overwrite=True to replace it."
+                f"{self.plan.s3_uri} holds versions of the versioned layout, which are never replaced. Choose "
+                "another destination, or set layout='versioned'."
             )
+        # Of our own tree, what was spoilt or is half done may always be replaced.
+        is_other = bool(found.different or found.extra) if marker is None else not self._is_ours(marker)
+        if is_other and not self.options.overwrite:
+            self._refuse(found)
+        return found
 
-    def _withdraw_root_metadata(self, remote: dict[str, RemoteObject]) -> list[str]:
-        withdrawn = sorted(self.plan.root_keys & remote.keys())
-        self.bucket.delete(withdrawn)
-        for key in withdrawn:
-            del remote[key]
-        return withdrawn
+    def _marker(self) -> Document | None:
+        there = self.documents.read(self.manifest_key)
+        # Its age is of no interest here, and would make two looks at the same marker differ.
+        return Document(there.content, there.etag) if there else None
 
-    def _replace(
-        self, wanted: Sequence[SourceFile], extra: Sequence[RemoteObject], remote: Mapping[str, RemoteObject]
-    ) -> int:
-        """Send the files and delete what is left of other content; return how many objects were sent."""
-
-        def send(file: SourceFile) -> bool:
-            self._confirmed[file.key], was_sent = self.bucket.send(file, replaced=remote.get(file.key))
-            return was_sent
-
-        log.info("Staging %s: %d of %d objects to send.", self.plan.s3_uri, len(wanted), len(self.plan.files))
-        root_keys = self.plan.root_keys
-        uploaded = sum(self.bucket.workers.each_file(send, [file for file in wanted if file.key not in root_keys]))
-        self.bucket.delete([there.key for there in extra if there.key in remote])
-        root = [file for file in wanted if file.key in root_keys]
-        if root and not is_current(self.plan):
-            raise StagingError(
-                f"{self.plan.source} changed while it was being staged, so its root metadata was not uploaded and "
-                "no reader can open it. Stage an output when it is finished; try again when nothing writes to it."
-            )
-        return uploaded + sum(send(file) for file in root)
-
-    def _verify(self) -> None:
-        """Compare every object with the server's own listing, and find what does not belong there."""
-        remote = self._list()
-        wrong = [file.key for file in self.plan.files if not self._is_verified(file, remote.get(file.key))]
-        wrong += sorted(remote.keys() - self.plan.keys)
-        if wrong:
-            raise StagingError(
-                f"What is at {self.plan.s3_uri} after the upload is not what was sent; missing, altered or "
-                f"unknown: {_named(wrong)}. Another writer may be at work there; try again when it is done."
-            )
-        log.info("Staged %s: %d objects verified.", self.plan.s3_uri, len(self.plan.files))
-
-    def _is_verified(self, file: SourceFile, there: RemoteObject | None) -> bool:
-        if there is None or there.size != file.size:
-            return False
-        confirmed = self._confirmed[file.key]
-        return there.etag == confirmed.etag or self.bucket.confirm(file, confirmed) is not None
-
-    def _result(self, uploaded: int, *, deleted: int, seconds: float) -> StagingResult:
-        return StagingResult(
-            source=str(self.plan.source),
-            s3_uri=self.plan.s3_uri,
-            objects=len(self.plan.files),
-            size_bytes=self.plan.size_bytes,
-            uploaded=uploaded,
-            skipped=len(self.plan.files) - uploaded,
-            deleted=deleted,
-            elapsed_seconds=round(seconds, 3),
+    def _is_ours(self, marker: Document | None) -> bool:
+        return (
+            marker is not None
+            and Manifest.from_bytes(marker.content, str(self.manifest_uri)).digest == self.digest
         )
 
+    def _says_published(self, marker: Document | None) -> bool:
+        return marker is not None and marker.content == self.manifest.to_bytes()
 
-def _named(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - NAMED_IN_MESSAGES} more" if len(keys) > NAMED_IN_MESSAGES else ""
-    return ", ".join(keys[:NAMED_IN_MESSAGES]) + more
+    def _announce(self, marker: Document | None) -> Document | None:
+        """Replace a marker that says of a whole tree what will soon not be true any more."""
+        announced = self.manifest.in_progress()
+        if marker is None or marker.content == announced.to_bytes():
+            return marker
+        return self._write(announced, marker)
+
+    def _write(self, manifest: Manifest, replaced: Document | None) -> Document:
+        written = self.documents.write(self.manifest_key, manifest.to_bytes(), replaced=replaced)
+        if written is None:
+            raise _overtaken(self.plan)
+        return written
+
+
+def _overtaken(plan: StagingPlan) -> StagingConflictError:
+    return StagingConflictError(
+        f"Another writer put other content at {plan.s3_uri} while it was being staged; that was left as it is. "
+        "Have only one task stage to this destination, or choose another one."
+    )
+
+
+def _manifest(transfer: Transfer) -> Manifest:
+    return Manifest.of(transfer.plan, transfer.digests(transfer.plan.files))
+
+
+def _file_digest(transfer: Transfer) -> str:
+    return f"crc64nvme:{transfer.crc64nvme(transfer.plan.files[0])}"
+
+
+def _digest_by_reading(transfer: Transfer) -> str:
+    if transfer.plan.is_tree:
+        return _manifest(transfer).digest
+    transfer.digests(transfer.plan.files)
+    return _file_digest(transfer)

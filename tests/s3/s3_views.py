@@ -34,7 +34,9 @@ class Place:
         return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read()
 
     def put(self, name: str, content: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+        self.client.put_object(
+            Bucket=self.bucket, Key=self.prefix + name, Body=content, ChecksumAlgorithm="CRC64NVME"
+        )
 
     def head(self, name: str) -> dict[str, Any]:
         return self.client.head_object(Bucket=self.bucket, Key=self.prefix + name, ChecksumMode="ENABLED")
@@ -52,28 +54,42 @@ class Requests:
         self._events = hook.conn.meta.events
         self._events.register("before-call.s3", self._note)
 
-    def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+    def _note(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         self.made.append((model.name, params["url_path"]))
+        context["test_path"] = params["url_path"]
 
     def count(self, operation: str) -> int:
-        return sum(name == operation for name, _ in self.made)
+        """Count requests for the data; manifest, lease and the like are not counted."""
+        return sum(name == operation and _is_data(path) for name, path in self.made)
 
-    def before(self, operation: str, action: Callable[[int, dict[str, Any]], object]) -> None:
-        """Call ``action(number, request)`` before each request of that kind; numbers count from 1."""
+    def before(
+        self, operation: str, action: Callable[[int, dict[str, Any]], object], *, data: bool = True
+    ) -> None:
+        """
+        Call ``action(number, request)`` before each request of that kind; numbers count from 1.
+
+        :param data: Whether for the data, or for manifest, lease and the like.
+        """
 
         numbers = itertools.count(1)
 
         def act(params: dict[str, Any], **_: Any) -> None:
-            action(next(numbers), params)
+            if _is_data(params["url_path"]) == data:
+                action(next(numbers), params)
 
         self._events.register(f"before-call.s3.{operation}", act)
 
-    def after(self, operation: str, action: Callable[[int], object]) -> None:
+    def after(self, operation: str, action: Callable[[int], object], *, data: bool = True) -> None:
         """Call ``action(number)`` after each request of that kind, when the server has answered."""
 
         numbers = itertools.count(1)
 
-        def act(**_: Any) -> None:
-            action(next(numbers))
+        def act(context: dict[str, Any], **_: Any) -> None:
+            if _is_data(context["test_path"]) == data:
+                action(next(numbers))
 
         self._events.register(f"after-call.s3.{operation}", act)
+
+
+def _is_data(path: str) -> bool:
+    return not path.partition("?")[0].endswith((".manifest.json", ".lock", ".probe", "/latest.json"))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from awscrt import checksums
 from boto3.s3.transfer import TransferConfig
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBFile, TimeSeries
-from s3_trees import files_of, make_tree
+from s3_trees import crc64nvme, files_of, make_tree, published
 from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import (
@@ -21,11 +19,6 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE
-
-
-def _crc64nvme(content: bytes) -> str:
-    return base64.b64encode(checksums.crc64nvme(content).to_bytes(8, "big")).decode()
-
 
 # What readers find
 
@@ -40,16 +33,21 @@ def test_file_is_published_whole_with_its_checksum(
     assert result.to_json() == {
         "source": str(tmp_path / "a.nwb"),
         "s3_uri": f"{place.uri}a.nwb",
+        "manifest_uri": None,
+        "latest_uri": None,
+        "digest": f"crc64nvme:{crc64nvme(content)}",
         "objects": 1,
         "size_bytes": size,
         "uploaded": 1,
         "skipped": 0,
         "deleted": 0,
+        "deleted_local": False,
+        "dry_run": False,
         "elapsed_seconds": result.elapsed_seconds,
     }
     assert place.listing() == ["a.nwb"]
     assert place.content("a.nwb") == content
-    assert place.head("a.nwb")["ChecksumCRC64NVME"] == _crc64nvme(content)
+    assert place.head("a.nwb")["ChecksumCRC64NVME"] == crc64nvme(content)
     assert place.open_uploads() == []
 
 
@@ -60,12 +58,13 @@ def test_tree_is_published_whole(hook: OphysS3Hook, place: Place, tree: Path) ->
     result = hook.publish({"nwbfile_path": str(tree)}, place.uri)
     assert (result.uploaded, result.skipped, result.objects) == (len(expected), 0, len(expected))
     assert result.size_bytes == sum(map(len, expected.values()))
-    assert place.contents() == expected
+    assert {name: content for name, content in place.contents().items() if name in expected} == expected
+    assert set(place.listing()) == {*expected, "session.nwb.zarr.manifest.json"}
 
 
 def test_root_metadata_is_sent_last(hook: OphysS3Hook, place: Place, requests: Requests, tree: Path) -> None:
     hook.publish(tree, place.uri)
-    sent = [path for name, path in requests.made if name == "PutObject"]
+    sent = [path for name, path in requests.made if name == "PutObject" and "session.nwb.zarr/" in path]
     assert len(sent) == 22
     assert sent[-1].endswith("session.nwb.zarr/zarr.json")
     assert not any(path.endswith("session.nwb.zarr/zarr.json") for path in sent[:-1])
@@ -112,7 +111,7 @@ def test_published_file_is_not_sent_again(
     requests.made.clear()
     result = hook.publish(big_file, place.uri)
     assert (result.uploaded, result.skipped) == (0, 1)
-    assert {name for name, _ in requests.made} == {"ListObjectsV2"}
+    assert [name for name, _ in requests.made] == ["ListObjectsV2", "GetObject"]
 
 
 def test_of_a_tree_only_what_is_missing_is_sent(
@@ -124,7 +123,7 @@ def test_of_a_tree_only_what_is_missing_is_sent(
     result = hook.publish(tree, place.uri)
     assert (result.uploaded, result.skipped) == (1, 21)
     assert requests.count("PutObject") == 1
-    assert place.contents() == files_of(tree)
+    assert place.contents() == published(tree)
 
 
 def test_same_content_with_another_etag_is_recognised_by_its_checksum(
@@ -175,13 +174,13 @@ def test_other_tree_is_replaced_only_when_told(
     with pytest.raises(StagingConflictError, match=r"25 more.*overwrite=True"):
         hook.publish(tree, place.uri)
     assert place.contents() == {
-        **files_of(older),
+        **published(older),
         "session.nwb.zarr.txt": b"a neighbour",
     }
     result = hook.publish(tree, place.uri, overwrite=True)
     assert (result.objects, result.uploaded, result.skipped, result.deleted) == (22, 21, 1, 10)
     assert place.contents() == {
-        **files_of(tree),
+        **published(tree),
         "session.nwb.zarr.txt": b"a neighbour",
     }
 

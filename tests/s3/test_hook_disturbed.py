@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 import signal
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from awscrt import checksums
-from s3_trees import BIG, files_of
+from s3_trees import BIG, crc64nvme, published
 from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import (
@@ -26,11 +24,6 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from airflow_provider_ophys.staging.files import PART_SIZE
-
-
-def _crc64nvme(content: bytes) -> str:
-    return base64.b64encode(checksums.crc64nvme(content).to_bytes(8, "big")).decode()
-
 
 # Stops, kills and changes on the way
 
@@ -47,7 +40,7 @@ def test_stop_ends_a_tree_before_its_root_and_the_next_run_sends_the_rest(
     assert "session.nwb.zarr/zarr.json" not in there
     result = hook.publish(tree, place.uri)
     assert (result.uploaded, result.skipped) == (22 - len(there), len(there))
-    assert place.contents() == files_of(tree)
+    assert place.contents() == published(tree)
 
 
 def test_stop_leaves_nothing_of_a_file(
@@ -67,7 +60,7 @@ def test_killed_upload_is_taken_up(hook: OphysS3Hook, place: Place, requests: Re
     path.write_bytes(os.urandom(16 * PART_SIZE))
     code = (
         "import sys; from airflow_provider_ophys.hooks.s3 import OphysS3Hook;"
-        "OphysS3Hook(max_concurrency=1).publish(sys.argv[1], sys.argv[2])"
+        "OphysS3Hook(max_concurrency=1).publish(sys.argv[1], sys.argv[2], owner='a task instance')"
     )
     child = subprocess.Popen([sys.executable, "-c", code, path, place.uri], stderr=subprocess.DEVNULL)
     try:
@@ -75,11 +68,11 @@ def test_killed_upload_is_taken_up(hook: OphysS3Hook, place: Place, requests: Re
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert place.listing() == []
-    assert hook.publish(path, place.uri).uploaded == 1
+    assert place.listing() == ["big.nwb.lock"]
+    assert hook.publish(path, place.uri, owner="a task instance").uploaded == 1
     assert requests.count("UploadPart") <= 16 - stored
     assert requests.count("CreateMultipartUpload") == 0
-    assert place.head("big.nwb")["ChecksumCRC64NVME"] == _crc64nvme(path.read_bytes())
+    assert place.head("big.nwb")["ChecksumCRC64NVME"] == crc64nvme(path.read_bytes())
     assert place.open_uploads() == []
 
 
@@ -108,6 +101,18 @@ def test_part_that_another_content_left_behind_is_sent_again(
     hook.publish(big_file, place.uri)
     assert requests.count("UploadPart") == 3
     assert place.content("big.nwb") == content
+
+
+def test_older_uploads_that_were_left_open_are_removed(
+    hook: OphysS3Hook, place: Place, requests: Requests, big_file: Path
+) -> None:
+    neighbour = {"Bucket": place.bucket, "Key": f"{place.prefix}big.nwb2"}
+    for target in [{"Bucket": place.bucket, "Key": f"{place.prefix}big.nwb"}] * 3 + [neighbour]:
+        place.client.create_multipart_upload(**target, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
+    hook.publish(big_file, place.uri)
+    assert requests.count("CreateMultipartUpload") == 0
+    assert [upload["Key"] for upload in place.open_uploads()] == [neighbour["Key"]]
+    place.client.abort_multipart_upload(**neighbour, UploadId=place.open_uploads()[0]["UploadId"])
 
 
 def test_file_that_changes_while_it_is_uploaded_is_not_published(
@@ -184,7 +189,7 @@ def test_writer_who_was_overtaken_by_the_same_content_is_content(
     content = os.urandom(size)
     (tmp_path / "a.nwb").write_bytes(content)
     last = "PutObject" if size < PART_SIZE else "CompleteMultipartUpload"
-    requests.before(last, lambda *_: OphysS3Hook().publish(tmp_path / "a.nwb", place.uri))
+    requests.before(last, lambda *_: place.put("a.nwb", content))
     result = hook.publish(tmp_path / "a.nwb", place.uri)
     assert (result.uploaded, result.skipped) == (0, 1)
     assert place.open_uploads() == []
@@ -210,15 +215,45 @@ def test_two_writers_of_the_same_tree_both_succeed(place: Place, connection: Non
     hooks = [OphysS3Hook(), OphysS3Hook()]
     results: list[Any] = _results(*(lambda hook=hook: hook.publish(tree, place.uri) for hook in hooks))
     assert [result.objects for result in results] == [22, 22]
-    assert place.contents() == files_of(tree)
+    assert place.contents() == published(tree)
 
 
-def test_of_two_writers_of_different_files_one_succeeds(place: Place, connection: None, tmp_path: Path) -> None:
-    paths = [tmp_path / name / "a.nwb" for name in ("one", "two")]
-    for path in paths:
+@pytest.mark.parametrize("writers", [2, 3])
+@pytest.mark.parametrize("size", [100_000, BIG])
+def test_all_writers_of_the_same_file_succeed(
+    place: Place, connection: None, tmp_path: Path, size: int, writers: int
+) -> None:
+    (tmp_path / "a.nwb").write_bytes(os.urandom(size))
+    hooks = [OphysS3Hook() for _ in range(writers)]
+    results: list[Any] = _results(
+        *(lambda hook=hook: hook.publish(tmp_path / "a.nwb", place.uri) for hook in hooks)
+    )
+    assert sum(result.uploaded for result in results) == 1
+    assert place.contents() == {"a.nwb": (tmp_path / "a.nwb").read_bytes()}
+    assert place.open_uploads() == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("writers", [2, 3])
+@pytest.mark.parametrize("size", [100_000, BIG])
+def test_of_writers_of_different_files_one_succeeds(
+    place: Place, connection: None, tmp_path: Path, size: int, writers: int, *, overwrite: bool
+) -> None:
+    paths = [tmp_path / str(number) / "a.nwb" for number in range(writers)]
+    together = threading.Barrier(writers)
+    hooks = [OphysS3Hook() for _ in paths]
+    for path, hook in zip(paths, hooks, strict=True):
         path.parent.mkdir()
-        path.write_bytes(os.urandom(100_000))
-    results = _results(*(lambda path=path: OphysS3Hook().publish(path, place.uri) for path in paths))
-    [loser] = [number for number, result in enumerate(results) if isinstance(result, StagingError)]
-    assert isinstance(results[loser], StagingConflictError)
-    assert place.content("a.nwb") == paths[1 - loser].read_bytes()
+        path.write_bytes(os.urandom(size))
+        # All have looked at the empty destination before any is the first to write there.
+        Requests(hook).before("PutObject", lambda number, _: number == 1 and together.wait(60), data=False)
+    results = _results(
+        *(
+            lambda path=path, hook=hook: hook.publish(path, place.uri, overwrite=overwrite)
+            for path, hook in zip(paths, hooks, strict=True)
+        )
+    )
+    [winner] = [number for number, result in enumerate(results) if not isinstance(result, StagingConflictError)]
+    assert not isinstance(results[winner], Exception)
+    assert place.contents() == {"a.nwb": paths[winner].read_bytes()}
+    assert place.open_uploads() == []

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
-from s3_trees import files_of
+from s3_trees import crc64nvme, published
 from s3_views import Place
 
 from airflow_provider_ophys.exceptions import StagingError
@@ -48,11 +48,16 @@ def test_result_of_a_write_operator_is_staged_and_reported_as_plain_json(place: 
     assert json.loads(json.dumps(result)) == {
         "source": str(nwbfile),
         "s3_uri": f"{place.uri}session.nwb",
+        "manifest_uri": None,
+        "latest_uri": None,
+        "digest": f"crc64nvme:{crc64nvme(b'content')}",
         "objects": 1,
         "size_bytes": 7,
         "uploaded": 1,
         "skipped": 0,
         "deleted": 0,
+        "deleted_local": False,
+        "dry_run": False,
         "elapsed_seconds": result["elapsed_seconds"],
     }
     assert place.contents() == {"session.nwb": b"content"}
@@ -83,7 +88,10 @@ def test_overwrite_may_come_from_a_template(place: Place, nwbfile: Path, given: 
     assert place.contents() == {"session.nwb": b"content"}
 
 
-@pytest.mark.parametrize(("given", "message"), [("False", "overwrite=True"), ("no", "overwrite is 'no'")])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("False", "overwrite=True"), ("no", "overwrite=True"), ("perhaps", "overwrite: ")],
+)
 def test_text_that_says_no_does_not_overwrite(place: Place, nwbfile: Path, given: str, message: str) -> None:
     place.put("session.nwb", b"older")
     operator = StageToS3Operator(
@@ -189,5 +197,5 @@ def test_mapped_results_of_other_tasks_are_staged_in_a_dag_run(
         if instance.task_id == "stage"
     ]
     assert sorted(result["s3_uri"].rpartition("/")[2] for result in results) == ["session.nwb", "session.nwb.zarr"]
-    expected = {"session.nwb": b"content", **files_of(tree)}
+    expected = {"session.nwb": b"content", **published(tree)}
     assert place.contents() == {f"stage_many/{key}": content for key, content in expected.items()}
