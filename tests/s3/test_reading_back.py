@@ -55,7 +55,7 @@ def test_staged_file_is_read_from_s3_as_documented(
         monkeypatch.setenv(variable, value)
     code = _documented(io_class.__name__).replace("our-archive", place.bucket)
     found: dict[str, Any] = {}
-    exec(code.replace("sessions/", f"{place.prefix}sessions/"), found)  # noqa: S102 -- it is our own README
+    exec(code.replace("sessions/", f"{place.prefix}sessions/"), found)
     assert np.array_equal(found["frames"], MOVIE[:10])
     if "client" in found:
         found["client"].close()
