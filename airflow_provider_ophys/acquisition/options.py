@@ -19,6 +19,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.models.problems import list_problems
 
 DEFAULT_SETTLE_SECONDS: Final = 60.0
 DEFAULT_IGNORE: Final = (".*", "~$*", "Thumbs.db", "desktop.ini")
@@ -98,12 +99,8 @@ class AcquisitionOptions(BaseModel):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            problems = "\n".join(
-                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (given: {problem.get('input')!r})"
-                for problem in error.errors()
-            )
             raise ConfigurationError(
-                f"{error.error_count()} option(s) for watching a folder are wrong:\n{problems}"
+                f"{error.error_count()} option(s) for watching a folder are wrong:\n{list_problems(error)}"
             ) from error
 
     @property

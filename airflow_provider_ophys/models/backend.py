@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
+from airflow_provider_ophys.models.problems import list_problems
 
 Backend = Literal["hdf5", "zarr"]
 Compression = Literal["fast", "small", "none"]
@@ -141,9 +142,6 @@ def parse_backend_configuration(
     try:
         return model.model_validate(configuration or {})
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-        )
         raise BackendConfigurationError(
-            f"backend_configuration has {error.error_count()} problem(s):\n{problems}"
+            f"backend_configuration has {error.error_count()} problem(s):\n{list_problems(error)}"
         ) from error

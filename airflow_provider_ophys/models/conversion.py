@@ -19,6 +19,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
+from airflow_provider_ophys.models.problems import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
 
@@ -109,12 +110,8 @@ class Conversion(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            problems = "\n".join(
-                f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (given: {problem.get('input')!r})"
-                for problem in error.errors()
-            )
             raise ConfigurationError(
-                f"{error.error_count()} option(s) of the conversion are wrong:\n{problems}"
+                f"{error.error_count()} option(s) of the conversion are wrong:\n{list_problems(error)}"
             ) from error
 
     def content_options(self) -> dict[str, Any]:
