@@ -12,10 +12,10 @@ from typing import Any
 from airflow.sdk import dag, task
 
 from airflow_provider_ophys.operators.staging import StageToS3Operator
-from ophys_conversion import NWB_FILES
+from ophys_conversion import NWB_FILES, RETRIES
 
 
-@dag(schedule=[NWB_FILES], catchup=False, tags=["ophys"], doc_md=__doc__)
+@dag(schedule=[NWB_FILES], catchup=False, default_args=RETRIES, tags=["ophys"], doc_md=__doc__)
 def ophys_archive() -> None:
     """Archive what was just finished."""
 

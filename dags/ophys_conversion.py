@@ -19,6 +19,7 @@ Set the Airflow Variables ``ophys_output_root`` and ``ophys_destination`` to say
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from airflow_provider_ophys.operators.staging import StageToS3Operator
 
 # An event on this asset means: one more NWB file is finished, and verified in S3.
 NWB_FILES = Asset("ophys_nwb_files")
+
+# For what passes: S3 out of reach, a full disk, another task at work on the same file. What a retry cannot mend,
+# such as wrong metadata, fails at once in spite of them.
+RETRIES = {"retries": 3, "retry_delay": timedelta(minutes=1)}
 
 
 @task(multiple_outputs=True)

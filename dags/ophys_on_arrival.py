@@ -14,7 +14,7 @@ from airflow.sdk import Asset, AssetWatcher, Variable, dag, task
 
 from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
-from ophys_conversion import convert
+from ophys_conversion import RETRIES, convert
 
 ACQUISITIONS = Asset(
     "ophys_acquisitions",
@@ -31,7 +31,7 @@ ACQUISITIONS = Asset(
 )
 
 
-@dag(schedule=[ACQUISITIONS], catchup=False, tags=["ophys"], doc_md=__doc__)
+@dag(schedule=[ACQUISITIONS], catchup=False, default_args=RETRIES, tags=["ophys"], doc_md=__doc__)
 def ophys_on_arrival() -> None:
     """Convert what has just arrived."""
 

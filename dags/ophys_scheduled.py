@@ -12,7 +12,7 @@ from datetime import timedelta
 from airflow.sdk import dag
 
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
-from ophys_conversion import convert
+from ophys_conversion import RETRIES, convert
 
 
 @dag(
@@ -20,6 +20,7 @@ from ophys_conversion import convert
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=True,
+    default_args=RETRIES,
     tags=["ophys"],
     doc_md=__doc__,
 )

@@ -45,7 +45,8 @@ def on_arrival(watcher, **options):
     trigger = AcquisitionFolderTrigger(path=HOME / watcher, poke_interval=0.5, **options)
     asset = Asset(watcher, watchers=[AssetWatcher(name=watcher, trigger=trigger)])
 
-    @dag(dag_id=watcher, schedule=[asset], catchup=False)
+    # Airflow's state store cannot compare and set: two runs at the same moment may both take a folder.
+    @dag(dag_id=watcher, schedule=[asset], catchup=False, max_active_runs=1)
     def arrivals():
         @task(inlets=[asset])
         def record(**context):

@@ -78,7 +78,8 @@ def test_killed_upload_is_taken_up(hook: OphysS3Hook, place: Place, requests: Re
 
 def _wait_for_parts(place: Place, *, at_least: int) -> int:
     for _ in range(1200):
-        for upload in place.open_uploads():
+        # Before it sends anything, the upload tries out conditions on an object of its own.
+        for upload in [upload for upload in place.open_uploads() if upload["Key"].endswith("/big.nwb")]:
             parts = place.client.list_parts(Bucket=place.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
             if len(parts.get("Parts", [])) >= at_least:
                 return len(parts["Parts"])
