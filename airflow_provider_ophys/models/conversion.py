@@ -14,7 +14,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    field_validator,
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError
@@ -96,8 +95,6 @@ class Conversion(BaseModel):
             "validate_output",
         }
     )
-
-    _blank = field_validator("*", mode="before")(_none_if_blank)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

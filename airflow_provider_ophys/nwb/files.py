@@ -82,12 +82,10 @@ class WrittenFile:
     What was written.
 
     :param nwbfile: The NWBFile in memory; ``None`` after appending, when it belonged to a file now closed.
-    :param backend: Of the file.
     :param bulk_bytes: Uncompressed bytes of the arrays that were filled.
     """
 
     nwbfile: NWBFile | None
-    backend: Backend
     bulk_bytes: int
 
 
@@ -143,7 +141,7 @@ def write_nwbfile(
                 finish(root)
         if options.validate:
             _validate(storage, part)
-    return WrittenFile(None if append else nwbfile, backend, sum(dataset.num_bytes for dataset in datasets))
+    return WrittenFile(None if append else nwbfile, sum(dataset.num_bytes for dataset in datasets))
 
 
 def backend_of(path: Path) -> Backend:

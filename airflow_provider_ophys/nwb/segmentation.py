@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,6 +94,9 @@ def add_segmentation_to_nwbfile(
     checked = validate_metadata(with_own_metadata(segmentation_extractor, metadata or {}))
     entry = find_entry("Ophys.PlaneSegmentations", checked.Ophys.PlaneSegmentations, metadata_key)
     key = metadata_key or next(iter(checked.Ophys.PlaneSegmentations), None)
+    # Making them may mean going through every dense mask, so it is done once, and only if they are wanted.
+    wants_sparse = include_roi_centroids or mask_type != "image"
+    sparse_masks = segmentation_extractor.get_roi_pixel_masks() if wants_sparse else []
     table = _make_table(
         segmentation_extractor,
         nwbfile,
@@ -101,8 +104,8 @@ def add_segmentation_to_nwbfile(
         entry or DEFAULT_PLANE_SEGMENTATION,
         columns=[
             _roi_names(segmentation_extractor),
-            *_masks(segmentation_extractor, mask_type, iterator_options or {}),
-            *(_centroids(segmentation_extractor) if include_roi_centroids else []),
+            *_masks(segmentation_extractor, sparse_masks, mask_type, iterator_options or {}),
+            *(_centroids(sparse_masks) if include_roi_centroids else []),
             *(_acceptance(segmentation_extractor) if include_roi_acceptance else []),
             *_properties(segmentation_extractor),
         ],
@@ -154,7 +157,9 @@ def _roi_names(extractor: Any) -> VectorData:
     )
 
 
-def _masks(extractor: Any, mask_type: MaskType, iterator_options: Mapping[str, Any]) -> list[VectorData]:
+def _masks(
+    extractor: Any, sparse_masks: Sequence[Any], mask_type: MaskType, iterator_options: Mapping[str, Any]
+) -> list[VectorData]:
     if mask_type == "image":
         return [
             VectorData(
@@ -165,7 +170,7 @@ def _masks(extractor: Any, mask_type: MaskType, iterator_options: Mapping[str, A
         ]
     if mask_type not in SPARSE_AXES:
         raise ConfigurationError(f"mask_type is {mask_type!r}; write 'image', 'pixel' or 'voxel'.")
-    masks = [sparse_mask(mask, mask_type) for mask in extractor.get_roi_pixel_masks()]
+    masks = [sparse_mask(mask, mask_type) for mask in sparse_masks]
     column = VectorData(
         name=f"{mask_type}_mask",
         description=f"Members of each ROI ({', '.join(masks[0].dtype.names or ())}); x is the image column.",
@@ -195,9 +200,9 @@ def sparse_mask(mask: NDArray[Any], mask_type: MaskType) -> NDArray[Any]:
     return records
 
 
-def _centroids(extractor: Any) -> list[VectorData]:
+def _centroids(sparse_masks: Sequence[Any]) -> list[VectorData]:
     # Rows before columns, as in all of roiextractors; here it becomes x before y. An ROI may have no pixels.
-    masks = [np.asarray(mask) for mask in extractor.get_roi_pixel_masks()]
+    masks = [np.asarray(mask) for mask in sparse_masks]
     order = (
         [1, 0, 2] if any(mask.size and mask.shape[1] == len(SPARSE_AXES["voxel"]) for mask in masks) else [1, 0]
     )

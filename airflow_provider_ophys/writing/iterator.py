@@ -195,6 +195,8 @@ class ImageMaskDataChunkIterator(BulkDataChunkIterator):
     def __init__(self, segmentation_extractor: Any, **options: Any) -> None:
         self.segmentation_extractor = segmentation_extractor
         self._roi_ids = list(segmentation_extractor.get_roi_ids())
+        # Shape and type of all masks are those of the first.
+        self._first = self.read(0, 1)
         if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
             options["chunk_mb"] = MASK_CHUNK_MB
         super().__init__(**options)
@@ -216,10 +218,10 @@ class ImageMaskDataChunkIterator(BulkDataChunkIterator):
         return swap_image_axes(np.moveaxis(np.asarray(masks), -1, 0))
 
     def _get_maxshape(self) -> tuple[int, ...]:
-        return (len(self._roi_ids), *self.read(0, 1).shape[1:])
+        return (len(self._roi_ids), *self._first.shape[1:])
 
     def _get_dtype(self) -> np.dtype[Any]:
-        return self.read(0, 1).dtype.newbyteorder("=")
+        return self._first.dtype.newbyteorder("=")
 
     def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
         num_rois, *mask_shape = self.maxshape
