@@ -42,8 +42,8 @@ fix: setup  ## Mend what lint and format can mend by themselves
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: setup  ## What watching costs; time, memory and size of the conversions, side by side
-	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick)
+bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is small, ONLY="name ..." some of it
+	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(ONLY)
 
 constraints:  ## Pin the newest versions that work together into constraints.txt
 	test -x $(UV) || { $(PYTHON3) -m venv .venv && $(PYTHON) -m pip install --quiet uv; }

@@ -1,17 +1,14 @@
 """
 What watching costs: one look at many folders and at many files, and how soon a complete folder is handed over.
 
-    python -m benchmarks.acquisition            # 10,000 folders, a folder with 100,000 files
-    python -m benchmarks.acquisition --quick    # a twentieth of that: for correctness, not for figures
+    make bench ONLY=acquisition            # 10,000 folders, a folder with 100,000 files
+    make bench ONLY=acquisition QUICK=1    # a twentieth of that: for correctness, not for figures
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import shutil
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -19,8 +16,8 @@ from typing import Any
 
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
+from benchmarks.rows import Row
 
-RESULTS = Path(__file__).parent / "results"
 ROUNDS = 3
 FILES_PER_FOLDER = 3
 SETTLE_SECONDS, POKE_INTERVAL = 2.0, 1.5
@@ -93,21 +90,11 @@ def measure(root: Path, scale: int) -> dict[str, list[float]]:
     }
 
 
-def run(*, quick: bool) -> None:
-    """Measure, print and keep the figures."""
+def run(*, quick: bool) -> list[Row]:
+    """Measure in a folder of its own."""
     root = Path(tempfile.mkdtemp(prefix="ophys-bench-"))
     try:
         results = measure(root, scale=20 if quick else 1)
     finally:
         shutil.rmtree(root)
-    print("\n| watching | median | range |\n|---|---|---|")
-    for name, values in results.items():
-        print(f"| {name} | {statistics.median(values):.3g} | {min(values):.3g}-{max(values):.3g} |")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "acquisition.json").write_text(json.dumps(results, indent=2))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of everything")
-    run(quick=parser.parse_args().quick)
+    return [Row("watching", name, values) for name, values in results.items()]

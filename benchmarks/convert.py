@@ -1,5 +1,5 @@
 """
-One conversion in a process of its own, by this package or by neuroconv; prints what it cost as JSON.
+One conversion in a process of its own, by this package or the reference ("ours", "theirs"); prints its cost as JSON.
 
 Runs in either environment, so it imports nothing but the standard library before it knows which.
 """
@@ -52,7 +52,7 @@ def convert_with_neuroconv(source: Path, output: Path, backend: str) -> Any:
 
 def measure(who: str, backend: str, source: Path, output: Path) -> dict[str, float]:
     """Run one conversion; wall and CPU seconds without the imports, peak memory over that after them."""
-    prepare = {"ours": convert_with_ours, "neuroconv": convert_with_neuroconv}[who]
+    prepare = {"ours": convert_with_ours, "theirs": convert_with_neuroconv}[who]
     begun = time.monotonic()
     run = prepare(source, output, backend)
     import_seconds = time.monotonic() - begun
