@@ -1,5 +1,5 @@
 """
-One conversion in a process of its own, by this package or the reference ("ours", "theirs"); prints its cost as JSON.
+One conversion in a process of its own, by this package or the reference ("ours", "theirs"); prints its cost.
 
 Runs in either environment, so it imports nothing but the standard library before it knows which.
 """
