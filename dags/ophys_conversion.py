@@ -26,9 +26,11 @@ from typing import Any
 from airflow.sdk import Asset, Variable, XComArg, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
+from airflow_provider_ophys.retries import fail_without_retry
 
 # An event on this asset means: one more NWB file is finished, and verified in S3.
 NWB_FILES = Asset("ophys_nwb_files")
@@ -38,27 +40,64 @@ NWB_FILES = Asset("ophys_nwb_files")
 RETRIES = {"retries": 3, "retry_delay": timedelta(minutes=1)}
 
 
+def read_session(folder: Path) -> dict[str, dict[str, Any]]:
+    """
+    Read what a folder's session.yaml says was recorded.
+
+    :param folder: The acquisition's folder.
+    :returns: ``extractor`` and ``extractor_kwargs``, with paths below the folder, for ``imaging`` and, where there
+        is one, ``segmentation``.
+    :raises ConfigurationError: If the file is missing or says something else.
+    """
+    import yaml
+
+    file = folder / "session.yaml"
+    try:
+        session = yaml.safe_load(file.read_text())
+        return {
+            part: {
+                "extractor": session[part]["extractor"],
+                "extractor_kwargs": {
+                    name: str(folder / value) if name.endswith("_path") else value
+                    for name, value in session[part]["extractor_kwargs"].items()
+                },
+            }
+            for part in ("imaging", "segmentation")
+            if part == "imaging" or part in session
+        }
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}. README.md shows one.") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{file} must say 'extractor' and 'extractor_kwargs' for 'imaging', and for 'segmentation' where "
+            "there is one. README.md shows it."
+        ) from error
+
+
+def output_root() -> Path:
+    """Where NWB files go."""
+    return Path(Variable.get("ophys_output_root", default="/data/nwb"))
+
+
+def nwbfile_path_of(name: str) -> Path:
+    """Where the NWB file of an acquisition goes, by the acquisition's name below the watched folder."""
+    return output_root() / f"{name.replace('/', '_')}.nwb"
+
+
 @task(multiple_outputs=True)
 def plan(folder: dict[str, Any]) -> dict[str, Any]:
     """Read the folder's session.yaml, and decide where its NWB file goes."""
-    import yaml
-
-    path = Path(folder["path"])
-    session = yaml.safe_load((path / "session.yaml").read_text())
-    output_root = Path(Variable.get("ophys_output_root", default="/data/nwb"))
-    output_root.mkdir(parents=True, exist_ok=True)
-    conversions = {}
-    for part in ("imaging", "segmentation"):
-        described = session.get(part, {"extractor": None, "extractor_kwargs": {}})
-        conversions[f"{part}_extractor"] = described["extractor"]
-        conversions[f"{part}_kwargs"] = {
-            name: str(path / value) if name.endswith("_path") else value
-            for name, value in described["extractor_kwargs"].items()
-        }
+    with fail_without_retry():
+        session = read_session(Path(folder["path"]))
+    output_root().mkdir(parents=True, exist_ok=True)
+    segmentation = session.get("segmentation", {"extractor": None, "extractor_kwargs": {}})
     return {
-        **conversions,
-        "metadata": str(path / "metadata.yaml"),
-        "nwbfile_path": str(output_root / f"{folder['name'].replace('/', '_')}.nwb"),
+        "imaging_extractor": session["imaging"]["extractor"],
+        "imaging_kwargs": session["imaging"]["extractor_kwargs"],
+        "segmentation_extractor": segmentation["extractor"],
+        "segmentation_kwargs": segmentation["extractor_kwargs"],
+        "metadata": str(Path(folder["path"]) / "metadata.yaml"),
+        "nwbfile_path": str(nwbfile_path_of(folder["name"])),
     }
 
 

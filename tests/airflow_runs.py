@@ -11,14 +11,14 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 
-def run_dag(dag: Any) -> dict[str, list[Any]]:
+def run_dag(dag: Any, conf: dict[str, Any] | None = None) -> dict[str, list[Any]]:
     """Run a DAG with ``dag.test()``; return its task instances by task id, mapped ones by their index."""
     with create_session() as session:
         session.merge(DagBundleModel(name="tests"))
     bag = DagBag(dag_folder="/dev/null", collect_dags=False, bundle_name="tests")
     bag.bag_dag(dag)
     sync_bag_to_db(bag, bundle_name="tests", bundle_version=None)
-    run = dag.test()
+    run = dag.test(run_conf=conf)
     instances: dict[str, list[Any]] = {}
     for instance in sorted(run.get_task_instances(), key=lambda instance: instance.map_index):
         instances.setdefault(instance.task_id, []).append(instance)

@@ -189,6 +189,7 @@ def _new_record(conversion: Conversion, metadata: dict[str, Any]) -> dict[str, A
     content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
     return {
         "digest": conversion_digest(conversion.content_options() | content),
+        "kind": conversion.kind,
         "recording": fingerprint,
         "extractor": conversion.extractor,
         "version": __version__,

@@ -48,13 +48,25 @@ def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:
 
     What cannot be read as HDF5 or Zarr was not written by it either.
     """
+    return next((record for record in _records(path) if record["digest"] == digest), None)
+
+
+def recorded_kinds(path: Path) -> set[str]:
+    """
+    Return what conversions of this package wrote into a file on disk: ``"imaging"``, ``"segmentation"``.
+
+    No array is read; nothing for a path at which there is no file, or none of ours.
+    """
+    return {record["kind"] for record in _records(path)}
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
     try:
         storage = open_storage(path)
         with storage.open_groups(path, "r") as root:
-            records = [json.loads(text) for group in _groups(root) if (text := group.attrs.get(ATTRIBUTE))]
+            return [json.loads(text) for group in _groups(root) if (text := group.attrs.get(ATTRIBUTE))]
     except (SourceDataError, OSError):
-        return None
-    return next((record for record in records if record["digest"] == digest), None)
+        return []
 
 
 def _groups(root: Any) -> Iterator[Any]:

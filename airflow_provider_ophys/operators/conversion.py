@@ -141,10 +141,10 @@ class ConversionOperator(BaseOperator):
         from airflow_provider_ophys.nwb.conversion import Circumstances
 
         self._stop = threading.Event()
-        return Circumstances(defaults=_platform_defaults(), stop=self._stop)
+        return Circumstances(defaults=platform_defaults(), stop=self._stop)
 
 
-def _platform_defaults() -> Defaults:
+def platform_defaults() -> Defaults:
     """Read the section ``[ophys]`` of Airflow's configuration."""
     from airflow_provider_ophys.nwb.conversion import Defaults
 

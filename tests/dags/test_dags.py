@@ -31,7 +31,7 @@ def load(dag_id):
 def test_every_dag_loads_and_names_no_path_of_anyones_machine():
     bag = DagBag(DAGS, bundle_name="tests")
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"ophys_on_arrival", "ophys_scheduled", "ophys_archive"}
+    assert set(bag.dags) == {"ophys_on_arrival", "ophys_scheduled", "ophys_archive", "ophys_backfill"}
     for file in DAGS.glob("*.py"):
         text = file.read_text()
         assert "/home/" not in text
@@ -42,7 +42,7 @@ def test_loading_the_dags_imports_nothing_heavy():
     heavy = ["boto3", "botocore", "h5py", "hdmf", "pynwb", "roiextractors", "scipy", "zarr"]
     code = (
         "import sys\n"
-        "import ophys_archive, ophys_on_arrival, ophys_scheduled\n"
+        "import ophys_archive, ophys_backfill, ophys_on_arrival, ophys_scheduled\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
     )
     run = subprocess.run(

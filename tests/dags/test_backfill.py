@@ -1,0 +1,186 @@
+"""The backfill converts what an archive has no NWB file of, whatever is broken in it, and reports on all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from itertools import chain
+from pathlib import Path
+
+import ophys_backfill
+import pytest
+import yaml
+from airflow.dag_processing.dagbag import DagBag
+from airflow_runs import result_of, run_dag
+
+from airflow_provider_ophys.exceptions import OutputBusyError, SourceDataError, SourceNotFoundError
+from demo.recording import simulate_acquisition
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return simulate_acquisition(tmp_path_factory.mktemp("recording") / "session", num_samples=20)
+
+
+@pytest.fixture
+def archive(tmp_path, recording, monkeypatch):
+    """Seven sessions: two sound ones, one without ROIs, and four that are broken in ways of their own."""
+    root = tmp_path / "archive"
+    broken = ("2017/cut_off", "2018/no_metadata", "2018/words", "odd")
+    for name in ("2016/m1/a", "2016/m1/b", "2017/no_rois", *broken):
+        shutil.copytree(recording, root / name)
+    session = yaml.safe_load((root / "2017/no_rois/session.yaml").read_text())
+    del session["segmentation"]
+    (root / "2017/no_rois/session.yaml").write_text(yaml.safe_dump(session))
+    movie = root / "2017/cut_off/movie.tif"
+    os.truncate(movie, movie.stat().st_size // 2)
+    (root / "2018/no_metadata/metadata.yaml").unlink()
+    (root / "2018/words/session.yaml").write_text("a movie of a mouse")
+    session["imaging"]["extractor"] = "NoSuchImagingExtractor"
+    (root / "odd/session.yaml").write_text(yaml.safe_dump(session))
+    (root / "2016/notes").mkdir()
+    monkeypatch.setenv("AIRFLOW_VAR_OPHYS_BACKFILL_ROOT", str(root))
+    monkeypatch.setenv("AIRFLOW_VAR_OPHYS_OUTPUT_ROOT", str(tmp_path / "nwb"))
+    return root
+
+
+def run_backfill():
+    bag = DagBag(Path(ophys_backfill.__file__).parent, bundle_name="tests")
+    instances = run_dag(bag.dags["ophys_backfill"], conf={"batch_size": 2})
+    return instances, result_of(instances["report"][0])
+
+
+def test_the_sound_are_converted_the_broken_reported_and_the_next_run_converts_nothing(archive, tmp_path):
+    instances, result = run_backfill()
+
+    assert [instance.state for instance in instances["convert"]] == ["success"] * 4
+    assert instances["report"][0].state == "failed"
+    assert {state: result[state] for state in ("converted", "reused", "failed")} == {
+        "converted": 3,
+        "reused": 0,
+        "failed": 4,
+    }
+    outputs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "nwb").glob("*.nwb")}
+    assert set(outputs) == {"2016_m1_a.nwb", "2016_m1_b.nwb", "2017_no_rois.nwb"}
+    report = json.loads(Path(result["report"]).read_text())
+    why = {session["session"]: session.get("why", "") for session in report["sessions"]}
+    assert "read" in why["2017/cut_off"]
+    assert "metadata.yaml" in why["2018/no_metadata"]
+    assert "session.yaml must say" in why["2018/words"]
+    assert "NoSuchImagingExtractor" in why["odd"]
+    with Path(result["table"]).open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["session"], row["state"]) for row in rows] == [
+        (session["session"], session["state"]) for session in report["sessions"]
+    ]
+
+    _, again = run_backfill()
+
+    assert {state: again[state] for state in ("converted", "reused", "failed")} == {
+        "converted": 0,
+        "reused": 3,
+        "failed": 4,
+    }
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "nwb").glob("*.nwb")} == outputs
+
+
+def test_a_session_whose_rois_are_missing_from_its_file_is_not_passed_over(archive, tmp_path, recording):
+    session = archive / "2016/m1/a"
+    whole = (session / "session.yaml").read_text()
+    (session / "session.yaml").write_text((archive / "2017/no_rois/session.yaml").read_text())
+    (tmp_path / "nwb").mkdir()
+    ophys_backfill.convert_session(archive, "2016/m1/a")
+    nwbfile_path = tmp_path / "nwb" / "2016_m1_a.nwb"
+    assert ophys_backfill.has_its_nwbfile(session, nwbfile_path)
+
+    (session / "session.yaml").write_text(whole)
+    assert not ophys_backfill.has_its_nwbfile(session, nwbfile_path)
+    ophys_backfill.convert_session(archive, "2016/m1/a")
+    assert ophys_backfill.has_its_nwbfile(session, nwbfile_path)
+
+
+def test_sessions_that_would_share_an_nwb_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_OPHYS_OUTPUT_ROOT", str(tmp_path / "nwb"))
+    for name in ("a/b_c", "a_b/c", "d"):
+        (tmp_path / "archive" / name).mkdir(parents=True)
+        (tmp_path / "archive" / name / "session.yaml").touch()
+
+    plan = ophys_backfill.plan_backfill(tmp_path / "archive", batch_size=20)
+
+    assert set(plan["refused"]) == {"a/b_c", "a_b/c"}
+    assert plan["batches"] == [["d"]]
+    sessions = ophys_backfill.summarize(plan, [])
+    assert [(each["session"], each["state"]) for each in sessions] == [
+        ("a/b_c", "failed"),
+        ("a_b/c", "failed"),
+        ("d", "failed"),
+    ]
+    assert "did not end" in sessions[2]["why"]
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceNotFoundError, match=r"no folder .*nowhere.*ophys_backfill_root"):
+        ophys_backfill.plan_backfill(tmp_path / "nowhere", batch_size=20)
+
+
+@pytest.mark.parametrize(
+    ("num_sessions", "batch_size", "num_batches"),
+    [(0, 20, 0), (1, 20, 1), (41, 20, 3), (5, 1, 5), (2500, 1, 1000)],
+)
+def test_batches_are_even_and_no_more_than_airflow_maps_over(num_sessions, batch_size, num_batches):
+    names = [str(number) for number in range(num_sessions)]
+    batches = ophys_backfill.in_batches(names, batch_size)
+    assert len(batches) == num_batches
+    assert sorted(chain(*batches)) == sorted(names)
+    sizes = {len(batch) for batch in batches}
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+class Store(dict):
+    """A task's state store, which outlives its tries."""
+
+    def set(self, key, value):
+        self[key] = value
+
+
+class WorkerDied(BaseException):
+    """What a SIGKILL looks like to those who come later: nothing after it happened."""
+
+
+def test_a_session_that_kills_its_worker_does_not_keep_the_others_from_being_converted():
+    store, converted = Store(), []
+
+    def convert(root, name):
+        if name == "deadly":
+            raise WorkerDied
+        converted.append(name)
+        return {"state": "converted"}
+
+    names = ["deadly", "m1", "m2"]
+    for _ in range(ophys_backfill.MOST_DEATHS):
+        with pytest.raises(WorkerDied):
+            ophys_backfill.convert_batch(Path(), names, store, convert)
+    assert converted == ["m1", "m2"]
+    outcomes, passing = ophys_backfill.convert_batch(Path(), names, store, convert)
+    assert {outcome["session"]: outcome["state"] for outcome in outcomes} == {
+        "m1": "converted",
+        "m2": "converted",
+        "deadly": "failed",
+    }
+    assert "died 2 times" in outcomes[-1]["why"]
+    assert passing is None
+
+
+def test_only_what_may_pass_is_worth_another_try():
+    def convert(root, name):
+        raise {"busy": OutputBusyError, "bad": SourceDataError, "bug": ZeroDivisionError}[name](f"{name} it is")
+
+    outcomes, passing = ophys_backfill.convert_batch(Path(), ["busy", "bad", "bug"], Store(), convert)
+
+    assert [outcome["why"] for outcome in outcomes] == ["busy it is", "bad it is", "ZeroDivisionError: bug it is"]
+    assert isinstance(passing, OutputBusyError)
+    assert ophys_backfill.convert_batch(Path(), ["bad", "bug"], Store(), convert)[1] is None
