@@ -28,7 +28,8 @@ from airflow_provider_ophys.models.backend import (
 from airflow_provider_ophys.writing.codecs import ZarrCodec, hdf5_codec, zarr_codec
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
-from airflow_provider_ophys.writing.pipeline import Resources, fill
+from airflow_provider_ophys.writing.pipeline import fill
+from airflow_provider_ophys.writing.sharing import Resources
 
 if TYPE_CHECKING:
     from hdmf.backends.io import HDMFIO

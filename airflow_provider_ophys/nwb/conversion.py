@@ -30,12 +30,8 @@ from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
 from airflow_provider_ophys.nwb.publishing import check_output_folder
 from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile, found_traces
-from airflow_provider_ophys.writing.memory import (
-    DEFAULT_FRACTION,
-    DEFAULT_LIMIT_BYTES,
-    PeakMemory,
-    memory_budget,
-)
+from airflow_provider_ophys.writing.memory import DEFAULT_FRACTION, DEFAULT_LIMIT_BYTES, PeakMemory
+from airflow_provider_ophys.writing.sharing import Wish
 
 log = logging.getLogger(__name__)
 
@@ -225,10 +221,12 @@ def _write_options(conversion: Conversion, circumstances: Circumstances) -> Writ
         backend=conversion.backend,
         backend_configuration=conversion.backend_configuration,
         compression=conversion.compression or defaults.compression,
-        memory_limit=memory_budget(
-            conversion.memory_limit, default_limit=defaults.memory_limit, fraction=defaults.memory_fraction
+        wish=Wish(
+            memory_limit=conversion.memory_limit,
+            default_limit=defaults.memory_limit,
+            fraction=defaults.memory_fraction,
+            threads=conversion.threads or defaults.threads,
         ),
-        threads=conversion.threads or defaults.threads,
         validate=conversion.validate_output,
         stop=circumstances.stop,
     )

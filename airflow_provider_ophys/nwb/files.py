@@ -42,8 +42,7 @@ from airflow_provider_ophys.nwb.backend import (
 )
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.nwb.publishing import check_output_folder, publishing
-from airflow_provider_ophys.writing.memory import available_cpus, memory_budget
-from airflow_provider_ophys.writing.pipeline import Resources
+from airflow_provider_ophys.writing.sharing import Wish, sharing
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ZARR_ROOT = "zarr.json"
@@ -57,8 +56,7 @@ class WriteOptions:
     :param backend: ``"hdf5"`` or ``"zarr"``; ``None`` is HDF5 for a new file, and that of the file for appending.
     :param backend_configuration: Storage per dataset.
     :param compression: For datasets that do not say otherwise.
-    :param memory_limit: Bytes that may be in flight; ``None`` for 256 MiB or a quarter of what is available.
-    :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
+    :param wish: Memory and threads that the writing would use if it were alone on this machine.
     :param validate: Check the file against the NWB schema before it is published.
     :param stop: Set it, from anywhere, to end the writing.
     """
@@ -66,14 +64,9 @@ class WriteOptions:
     backend: Backend | None = None
     backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None
     compression: Compression = "fast"
-    memory_limit: int | None = None
-    threads: int | None = None
+    wish: Wish = field(default_factory=Wish)
     validate: bool = True
     stop: threading.Event = field(default_factory=threading.Event)
-
-    def resources(self) -> Resources:
-        """Measure, now and here, what the writing may use."""
-        return Resources(memory_budget(self.memory_limit), self.threads or available_cpus(), self.stop)
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,8 @@ def write_nwbfile(
         elif nwbfile is None:
             nwbfile = make_nwbfile(metadata)
         datasets = _write_structure(storage, part, add, nwbfile)
-        storage.fill(part, datasets, options.resources())
+        with sharing(options.wish, options.stop) as resources:
+            storage.fill(part, datasets, resources)
         if finish is not None:
             with storage.open_groups(part, "r+") as root:
                 finish(root)

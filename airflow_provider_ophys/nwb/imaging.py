@@ -23,6 +23,7 @@ from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
 from airflow_provider_ophys.nwb.files import WriteOptions, ophys_module, write_nwbfile
 from airflow_provider_ophys.nwb.timing import timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
+from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
@@ -183,7 +184,8 @@ def write_imaging_to_nwbfile(
     :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
     :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``, for datasets that do not say otherwise.
-    :param memory_limit: Bytes that may be in flight; default: 256 MiB or a quarter of what is available.
+    :param memory_limit: Most bytes in flight; default: 256 MiB or a quarter of what is available. Conversions that
+        run at the same time share what there is.
     :param threads: Encoding threads; default: one per CPU that this process may use.
     :param validate: Check the file against the NWB schema before it is published.
     :returns: The NWBFile that was written; ``None`` after appending.
@@ -216,8 +218,7 @@ def write_imaging_to_nwbfile(
             backend=backend,
             backend_configuration=backend_configuration,
             compression=compression,
-            memory_limit=memory_limit,
-            threads=threads,
+            wish=Wish(memory_limit=memory_limit, threads=threads),
             validate=validate,
         ),
     ).nwbfile

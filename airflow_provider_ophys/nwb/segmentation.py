@@ -29,6 +29,7 @@ from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
 from airflow_provider_ophys.nwb.files import WriteOptions, ophys_module, write_nwbfile
 from airflow_provider_ophys.nwb.timing import timing_of
 from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator, ImageMaskDataChunkIterator
+from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -401,8 +402,7 @@ def write_segmentation_to_nwbfile(
             backend=backend,
             backend_configuration=backend_configuration,
             compression=compression,
-            memory_limit=memory_limit,
-            threads=threads,
+            wish=Wish(memory_limit=memory_limit, threads=threads),
             validate=validate,
         ),
     ).nwbfile

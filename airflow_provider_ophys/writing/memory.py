@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,32 +21,15 @@ PROC = Path("/proc/self")
 NO_LIMIT = 2**60
 
 
-def memory_budget(
-    memory_limit: int | None = None,
-    *,
-    default_limit: int = DEFAULT_LIMIT_BYTES,
-    fraction: float = DEFAULT_FRACTION,
-) -> int:
-    """
-    Decide how many bytes a conversion may use beyond its imports.
-
-    :param memory_limit: The user's own limit in bytes, taken as it is.
-    :param default_limit: Without one: never more than this many bytes.
-    :param fraction: Without one: never more than this share of what is available.
-    """
-    if memory_limit is not None:
-        return memory_limit
-    return min(default_limit, int(available_memory() * fraction))
-
-
 def available_memory() -> int:
     """
     Return the bytes that this process may still allocate: the least that any limit leaves.
 
-    Looks at the machine (``MemAvailable``) and at every cgroup above this process, version 1 and 2. A plain
-    ``psutil.virtual_memory()`` does not see the latter, so it promises a container the memory of its host.
+    Looks at the machine (``MemAvailable``), at every cgroup above this process, version 1 and 2, and at what
+    ``ulimit`` sets for it (``RLIMIT_AS``, ``RLIMIT_DATA``). A plain ``psutil.virtual_memory()`` sees the first
+    alone, so it promises a container the memory of its host.
     """
-    return min([int(psutil.virtual_memory().available), *_left_in_cgroups()])
+    return min([int(psutil.virtual_memory().available), *_left_in_cgroups(), *_left_of_process_limits()])
 
 
 def available_cpus(proc: Path = PROC) -> int:
@@ -62,6 +46,14 @@ def available_cpus(proc: Path = PROC) -> int:
             # A share of a CPU is one thread's work.
             cpus = min(cpus, max(1, round(int(quota) / int(period))))
     return cpus
+
+
+def _left_of_process_limits() -> Iterator[int]:
+    for limit, field in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+        most, _ = resource.getrlimit(limit)
+        used = _status_bytes(field)
+        if most != resource.RLIM_INFINITY and used is not None:
+            yield max(most - used, 0)
 
 
 def _left_in_cgroups(proc: Path = PROC) -> Iterator[int]:
@@ -142,7 +134,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="ophys-peak-memory", daemon=True)
 
     def __enter__(self) -> Self:
-        self._start_bytes = _anonymous_bytes()
+        self._start_bytes = anonymous_bytes()
         self._thread.start()
         return self
 
@@ -154,13 +146,28 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while True:
-            self.peak_bytes = max(self.peak_bytes, _anonymous_bytes() - self._start_bytes)
+            self.peak_bytes = max(self.peak_bytes, anonymous_bytes() - self._start_bytes)
             if self._finished.wait(self.INTERVAL_SECONDS):
                 return
 
 
-def _anonymous_bytes() -> int:
-    for line in _read_lines(Path("/proc/self/status")):
-        if line.startswith("RssAnon:"):
+def anonymous_bytes(pid: int | None = None) -> int:
+    """
+    Return the memory that a process holds and the kernel cannot take back; 0 if there is no such process.
+
+    :param pid: Default: this process.
+    """
+    held = _status_bytes("RssAnon:", pid)
+    if held is not None:
+        return held
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _status_bytes(field: str, pid: int | None = None) -> int | None:
+    for line in _read_lines(Path(f"/proc/{pid or 'self'}/status")):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
-    return int(psutil.Process().memory_info().rss)
+    return None

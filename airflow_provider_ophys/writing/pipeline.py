@@ -8,13 +8,13 @@ ahead, so extractors see one thread too; what costs time, transposing and compre
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_ophys.exceptions import ConversionStoppedError, MemoryBudgetError
+from airflow_provider_ophys.exceptions import MemoryBudgetError
+from airflow_provider_ophys.writing.sharing import Resources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,32 +60,6 @@ class FillPlan:
     read_ahead: bool
 
 
-@dataclass(frozen=True)
-class Resources:
-    """
-    What a fill may use, and how it is told to stop.
-
-    :param budget_bytes: Memory for everything in flight.
-    :param threads: Encoding threads, at most.
-    :param stop: Set from anywhere (a signal handler, another thread) to end the fill within a task's time.
-    """
-
-    budget_bytes: int
-    threads: int
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def check_stop(self) -> None:
-        """
-        Raise if the conversion was asked to stop.
-
-        :raises ConversionStoppedError: If so.
-        """
-        if self.stop.is_set():
-            raise ConversionStoppedError(
-                "The conversion was asked to stop; nothing was published. Run the task again to convert."
-            )
-
-
 def plan_fill(
     *,
     row_bytes: int,
@@ -123,10 +97,19 @@ def plan_fill(
     if serial_tasks * task_bytes <= resources.budget_bytes:
         return FillPlan(rows_per_task, threads=1, read_ahead=False)
     raise MemoryBudgetError(
-        f"The memory budget of {resources.budget_bytes / 2**20:.0f} MiB is too small: one chunk or shard holds "
-        f"{task_bytes / 2**20:.1f} MiB, and encoding it needs {serial_tasks} times that "
-        f"({serial_tasks * task_bytes / 2**20:.0f} MiB). Raise memory_limit, or give a smaller chunk_shape "
-        "(for Zarr: shard_shape)."
+        f"{_shortage(resources)}: one chunk or shard holds {task_bytes / 2**20:.1f} MiB, and encoding it needs "
+        f"{serial_tasks} times that ({serial_tasks * task_bytes / 2**20:.0f} MiB). Raise memory_limit or the "
+        "worker's memory, let fewer conversions run at once, or give a smaller chunk_shape."
+    )
+
+
+def _shortage(resources: Resources) -> str:
+    budget = f"The memory budget of {resources.budget_bytes / 2**20:.0f} MiB is too small"
+    if resources.budget_bytes >= resources.wanted_bytes:
+        return budget
+    return (
+        f"{budget}, which is what this worker has left of the {resources.wanted_bytes / 2**20:.0f} MiB that the "
+        "conversion may use"
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import psutil
 import pytest
@@ -11,7 +14,6 @@ from airflow_provider_ophys.writing.memory import (
     _left_in_cgroups,
     available_cpus,
     available_memory,
-    memory_budget,
 )
 
 MIB = 2**20
@@ -84,12 +86,22 @@ def test_without_proc_the_machine_alone_counts(tmp_path):
     assert list(_left_in_cgroups(tmp_path)) == []
 
 
-def test_the_budget_is_the_users_or_a_share():
-    assert memory_budget(5) == 5
-    assert memory_budget(default_limit=7, fraction=1.0) == 7
-    assert 0 < memory_budget(default_limit=2**60, fraction=0.25) <= psutil.virtual_memory().total / 4
+def test_the_machine_bounds_what_is_available():
     assert 0 < available_memory() <= psutil.virtual_memory().total
     assert 1 <= available_cpus() <= psutil.cpu_count()
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_limit_of_the_process_counts(limit):
+    """As `ulimit -v` and `ulimit -d` set it: what the process has already is not available either."""
+    code = (
+        "import resource\n"
+        "from airflow_provider_ophys.writing.memory import available_memory\n"
+        f"resource.setrlimit(resource.{limit}, (1536 * 2**20, 1536 * 2**20))\n"
+        "print(available_memory())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 256 * MIB < int(run.stdout) < 1536 * MIB
 
 
 def test_the_peak_is_what_was_allocated_meanwhile():

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_ophys.exceptions import ConversionStoppedError, MemoryBudgetError
 from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator
-from airflow_provider_ophys.writing.pipeline import Resources, fill, plan_fill
+from airflow_provider_ophys.writing.pipeline import fill, plan_fill
+from airflow_provider_ophys.writing.sharing import Resources
 
 MIB = 2**20
 
