@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,11 @@ from airflow_provider_ophys.writing.codecs import ZarrCodec, hdf5_codec, zarr_co
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import fill
+from airflow_provider_ophys.writing.shards import ShardGrid
 from airflow_provider_ophys.writing.sharing import Resources
 
 if TYPE_CHECKING:
+    import zarr
     from hdmf.backends.io import HDMFIO
 
 # A shard is a file: few enough of them for any file system and bucket, small enough to be sent again.
@@ -43,7 +45,7 @@ class BulkDataset:
     """
     A dataset that is declared when the file's structure is written, and filled afterwards.
 
-    :param container: The pynwb object that holds it.
+    :param container: The pynwb object that holds it; ``None`` once the structure is on disk.
     :param location: Where it is, as configurations name it, for example ``acquisition/S/data``.
     :param path: Where it is in the file.
     :param source: What it is filled from.
@@ -172,7 +174,7 @@ class HDF5Storage:
         dataset.set_data_io(H5DataIO, {"chunks": chunk_shape, **filters})
 
     def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
-        """Fill the declared datasets, and check that every chunk is there."""
+        """Fill the declared datasets."""
         with h5py.File(path, "r+") as file:
             for dataset in datasets:
                 target = file[dataset.path]
@@ -180,7 +182,21 @@ class HDF5Storage:
                 codec = hdf5_codec(method, level, target.dtype.itemsize)
                 sink = HDF5FilterSink(target) if codec is None else HDF5Sink(target, codec)
                 fill(dataset.source, sink, resources, name=dataset.location)
-                _check_stored(dataset, target.id.get_num_chunks(), target.shape, target.chunks)
+
+    def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
+        """
+        Check that every chunk of datasets is there.
+
+        :raises InvalidOutputError: If not.
+        """
+        with h5py.File(path, "r") as file:
+            for dataset_path in dataset_paths:
+                dataset = file[dataset_path]
+                wanted = math.prod(
+                    -(-length // step) for length, step in zip(dataset.shape, dataset.chunks, strict=True)
+                )
+                if (found := dataset.id.get_num_chunks()) != wanted:
+                    raise _not_filled(dataset_path, f"{found} of {wanted} chunks are there")
 
     @contextmanager
     def open_groups(self, path: Path, mode: str) -> Iterator[Any]:
@@ -235,21 +251,45 @@ class ZarrStorage:
             },
         )
 
-    def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
-        """Fill the declared arrays, and check that every chunk is there."""
-        import zarr
+    def fill(
+        self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: range | None = None
+    ) -> None:
+        """
+        Fill those shards of the declared arrays that are missing.
 
+        :param bands: Only these bands of shards; ``None`` for all. See :mod:`..writing.shards`.
+        """
         from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
-        root = zarr.open_group(path, mode="r+", use_consolidated=False)
         for dataset in datasets:
-            target = root.get_array(dataset.path)
-            with ZarrSink(target, path / dataset.path, self._codec(dataset)) as sink:
-                fill(dataset.source, sink, resources, name=dataset.location)
-            stored = target.shards or target.chunks
-            # zarr counts a shard that is there as all of its chunks, those beyond the edge too.
-            chunks_per_stored = math.prod(stored) // math.prod(target.chunks)
-            _check_stored(dataset, target.nchunks_initialized // chunks_per_stored, target.shape, stored)
+            array = self.open_array(path, dataset.path)
+            with ZarrSink(array, path / dataset.path, self._codec(dataset)) as sink:
+                missing = sink.grid.missing_bands(range(sink.grid.num_bands) if bands is None else bands)
+                fill(dataset.source, sink, resources, name=dataset.location, spans=sink.grid.spans(missing))
+
+    def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
+        """
+        Check that every shard of arrays is there and whole.
+
+        :raises InvalidOutputError: If not.
+        """
+        for dataset_path in dataset_paths:
+            grid = self.grid(path, dataset_path)
+            if missing := grid.missing_bands(range(grid.num_bands)):
+                listed = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")  # noqa: PLR2004
+                raise _not_filled(
+                    dataset_path, f"{len(missing)} of {grid.num_bands} bands of shards are not there: {listed}"
+                )
+
+    def open_array(self, path: Path, dataset_path: str) -> zarr.Array[Any]:
+        """Open an allocated array below hdmf-zarr."""
+        import zarr
+
+        return zarr.open_group(path, mode="r", use_consolidated=False).get_array(dataset_path)
+
+    def grid(self, path: Path, dataset_path: str) -> ShardGrid:
+        """Tell where the shards of an allocated array are."""
+        return ShardGrid(self.open_array(path, dataset_path), path / dataset_path)
 
     def _codec(self, dataset: BulkDataset) -> ZarrCodec:
         given = self._given(dataset)
@@ -286,14 +326,11 @@ def _quiet_consolidation() -> Iterator[None]:
         yield
 
 
-def _check_stored(dataset: BulkDataset, found: int, shape: tuple[int, ...], stored: tuple[int, ...]) -> None:
-    """Check that every chunk (or shard) of a shape ``stored`` is there."""
-    wanted = math.prod(-(-length // step) for length, step in zip(shape, stored, strict=True))
-    if found != wanted:
-        raise InvalidOutputError(
-            f"{dataset.location} has {found} of {wanted} chunks or shards after writing. Nothing was published; "
-            "try again, and check the file system if it happens twice."
-        )
+def _not_filled(dataset_path: str, found: str) -> InvalidOutputError:
+    return InvalidOutputError(
+        f"{dataset_path} is not complete after writing: {found}. Nothing was published; try again, and check the "
+        "file system if it happens twice."
+    )
 
 
 def _default_shard_shape(source: BulkDataChunkIterator, chunk_shape: tuple[int, ...]) -> tuple[int, ...]:

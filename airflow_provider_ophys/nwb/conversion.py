@@ -166,7 +166,7 @@ def _convert(
             overwrite=conversion.if_exists == "overwrite",
             append=append,
             options=_write_options(conversion, circumstances),
-            finish=lambda root: record_conversion(root, location, record),
+            note=lambda root: record_conversion(root, location, record),
         )
     return _result(
         path,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,27 @@ class WrittenFile:
     bulk_bytes: int
 
 
+@dataclass(frozen=True)
+class Output:
+    """
+    An output to be written, checked as far as it can be before any work: see :func:`prepare_output`.
+
+    :param path: Of the file (HDF5) or folder (Zarr).
+    :param storage: How its datasets are declared and filled.
+    :param metadata: Describes a new file.
+    :param append: Whether to add to what is at ``path``.
+    :param replace: Whether what is at ``path`` may be replaced.
+    :param nwbfile: A file in memory to be written, instead of a new one.
+    """
+
+    path: Path
+    storage: Storage
+    metadata: Metadata
+    append: bool
+    replace: bool
+    nwbfile: NWBFile | None
+
+
 def write_nwbfile(
     path: Path,
     add: Callable[[NWBFile], object],
@@ -91,7 +112,7 @@ def write_nwbfile(
     overwrite: bool = False,
     append: bool = False,
     options: WriteOptions,
-    finish: Callable[[Any], None] | None = None,
+    note: Callable[[Any], None] | None = None,
 ) -> WrittenFile:
     """
     Write an NWB file, or append to one; afterwards ``path`` is the new one, whole, or, after an error, as before.
@@ -103,13 +124,38 @@ def write_nwbfile(
     :param overwrite: Replace what is at ``path``.
     :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
     :param options: How.
-    :param finish: Called with the open file's root group before it is published.
+    :param note: As for :func:`allocate`.
     :raises OutputFolderError: If the output's folder is missing or not writable.
     :raises OutputExistsError: If ``path`` exists and may be neither replaced nor appended to.
     :raises OutputBusyError: If another task is writing it.
     :raises SourceNotFoundError: If there is nothing to append to.
     :raises ConfigurationError: If options contradict each other or the file.
     :raises InvalidOutputError: If the check found something; nothing was published.
+    """
+    output = prepare_output(
+        path, metadata=metadata, nwbfile=nwbfile, overwrite=overwrite, append=append, options=options
+    )
+    with publishing(path, replace=output.replace) as part:
+        written, datasets = allocate(output, part, add, note)
+        with sharing(options.wish, options.stop) as resources:
+            output.storage.fill(part, datasets, resources)
+        check_written(output.storage, part, [dataset.path for dataset in datasets], validate=options.validate)
+    return WrittenFile(None if append else written, sum(dataset.num_bytes for dataset in datasets))
+
+
+def prepare_output(
+    path: Path,
+    *,
+    metadata: Metadata,
+    nwbfile: NWBFile | None = None,
+    overwrite: bool = False,
+    append: bool = False,
+    options: WriteOptions,
+) -> Output:
+    """
+    Check all that can be known of an output before anything is written.
+
+    :raises OphysError: As :func:`write_nwbfile` does, whose parameters these are.
     """
     check_output_folder(path)
     backend = _resolve_backend(path, options.backend, nwbfile, append=append)
@@ -121,21 +167,57 @@ def write_nwbfile(
             )
         if nwbfile is None:
             require_session_start_time(metadata)
-    storage = _storage(backend, options)
-    with publishing(path, replace=overwrite or append) as part:
-        if append:
-            _copy(path, part)
-        elif nwbfile is None:
-            nwbfile = make_nwbfile(metadata)
-        datasets = _write_structure(storage, part, add, nwbfile)
-        with sharing(options.wish, options.stop) as resources:
-            storage.fill(part, datasets, resources)
-        if finish is not None:
-            with storage.open_groups(part, "r+") as root:
-                finish(root)
-        if options.validate:
-            _validate(storage, part)
-    return WrittenFile(None if append else nwbfile, sum(dataset.num_bytes for dataset in datasets))
+    storage = storage_for(backend, options)
+    return Output(path, storage, metadata, append, overwrite or append, nwbfile)
+
+
+def allocate(
+    output: Output,
+    part: Path,
+    add: Callable[[NWBFile], object],
+    note: Callable[[Any], None] | None = None,
+) -> tuple[NWBFile, list[BulkDataset]]:
+    """
+    Write all of an output but the content of its big datasets, which are only declared.
+
+    :param output: What to write.
+    :param part: Where; there is nothing yet.
+    :param add: Adds what is to be written to an NWBFile in memory.
+    :param note: Called with the open root group, to write below pynwb what it has no place for.
+    :returns: The file in memory, and the datasets that are to be filled.
+    """
+    nwbfile = output.nwbfile
+    if output.append:
+        _copy(output.path, part)
+    elif nwbfile is None:
+        nwbfile = make_nwbfile(output.metadata)
+    storage = output.storage
+    with storage.io(part, "w" if nwbfile is not None else "r+") as io:
+        if nwbfile is None:
+            nwbfile = io.read()
+        add(nwbfile)
+        datasets = bulk_datasets(nwbfile)
+        check_configuration(datasets, storage.configuration)
+        for dataset in datasets:
+            storage.declare(dataset)
+        storage.write(io, nwbfile)
+    if note is not None:
+        with storage.open_groups(part, "r+") as root:
+            note(root)
+    return nwbfile, datasets
+
+
+def check_written(storage: Storage, part: Path, dataset_paths: Sequence[str], *, validate: bool) -> None:
+    """
+    Check a part that is to be published.
+
+    :param dataset_paths: Of the datasets that were filled: all of their chunks must be there.
+    :param validate: Check the file against the NWB schema, too.
+    :raises InvalidOutputError: If something is missing or does not fit.
+    """
+    storage.check_filled(part, dataset_paths)
+    if validate:
+        _validate(storage, part)
 
 
 def backend_of(path: Path) -> Backend:
@@ -168,7 +250,7 @@ def ophys_module(nwbfile: NWBFile) -> ProcessingModule:
 
 def open_storage(path: Path) -> Storage:
     """Return the storage of an NWB file on disk, for reading it below pynwb."""
-    return _storage(backend_of(path), WriteOptions())
+    return storage_for(backend_of(path), WriteOptions())
 
 
 def _resolve_backend(path: Path, backend: Backend | None, nwbfile: NWBFile | None, *, append: bool) -> Backend:
@@ -187,26 +269,12 @@ def _resolve_backend(path: Path, backend: Backend | None, nwbfile: NWBFile | Non
     return on_disk
 
 
-def _storage(backend: Backend, options: WriteOptions) -> Storage:
+def storage_for(backend: Backend, options: WriteOptions) -> Storage:
+    """Return how a file's datasets are declared and filled."""
     configuration = parse_backend_configuration(backend, options.backend_configuration)
     if isinstance(configuration, HDF5BackendConfiguration):
         return HDF5Storage(configuration, options.compression)
     return ZarrStorage(configuration, options.compression)
-
-
-def _write_structure(
-    storage: Storage, part: Path, add: Callable[[NWBFile], object], nwbfile: NWBFile | None
-) -> list[BulkDataset]:
-    with storage.io(part, "w" if nwbfile is not None else "r+") as io:
-        if nwbfile is None:
-            nwbfile = io.read()
-        add(nwbfile)
-        datasets = bulk_datasets(nwbfile)
-        check_configuration(datasets, storage.configuration)
-        for dataset in datasets:
-            storage.declare(dataset)
-        storage.write(io, nwbfile)
-    return datasets
 
 
 def _copy(path: Path, part: Path) -> None:

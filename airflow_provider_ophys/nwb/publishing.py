@@ -4,6 +4,10 @@ An output appears at its path whole or not at all.
 It is written to a hidden neighbour, ``.<stem>.part<suffix>``, and moved to its path when it is complete: an
 atomic rename within one file system. A lock file beside it keeps two writers of the same output apart, on one
 machine and on network file systems that pass locks on, and makes what a killed writer left safe to remove.
+
+What several tasks write together cannot be held by one process's lock: it is in ``.<stem>.part-<plan><suffix>``,
+a name of the plan's own, so that no two plans ever write into the same part; while it is there, it is the plan's
+claim to the output, and everybody else is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,6 +42,47 @@ def check_output_folder(path: Path) -> None:
         raise OutputFolderError(f"The output folder {folder} is not writable for this worker. Check its owner.")
 
 
+def part_of(path: Path, plan: str | None = None) -> Path:
+    """
+    Return where an output is written until it is complete.
+
+    :param path: Where the output goes: a file or a folder.
+    :param plan: Name of the plan that several tasks follow; ``None`` for a part that one process writes.
+    """
+    # With the same suffix: pynwb tells HDF5 from other files by it.
+    return path.with_name(f".{path.stem}.part{'' if plan is None else f'-{plan}'}{path.suffix}")
+
+
+@contextmanager
+def sole_writer(path: Path, claim: Path | None = None) -> Iterator[None]:
+    """
+    Keep all others from writing an output at the same time.
+
+    :param path: Where the output goes.
+    :param claim: The part of the plan on whose behalf this is, if any.
+    :raises OutputBusyError: If another process is writing the same output, or another plan has a claim to it.
+    """
+    with _locked(path):
+        pattern = f".{glob.escape(path.stem)}.part-*{glob.escape(path.suffix)}"
+        for other in path.parent.glob(pattern):
+            if other != claim:
+                raise OutputBusyError(
+                    f"{path} is being written by the tasks of another plan, in {other}. Let them finish or run "
+                    "them again; or delete that folder, which gives up what they have done so far."
+                )
+        yield
+
+
+@contextmanager
+def building(part: Path) -> Iterator[None]:
+    """Remove what a killed writer left of a part, and afterwards what is left of it when it was not moved away."""
+    remove(part)
+    try:
+        yield
+    finally:
+        remove(part)
+
+
 @contextmanager
 def publishing(path: Path, *, replace: bool) -> Iterator[Path]:
     """
@@ -46,20 +92,14 @@ def publishing(path: Path, *, replace: bool) -> Iterator[Path]:
 
     :param path: Where the output goes: a file or a folder.
     :param replace: Whether what is at ``path`` may be replaced.
-    :raises OutputBusyError: If another process is writing the same output.
+    :raises OutputBusyError: If another process or plan is writing the same output.
     :raises OutputExistsError: If ``path`` exists and must not be replaced.
     """
-    # With the same suffix: pynwb tells HDF5 from other files by it.
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    with _locked(path):
-        _remove(part)
-        try:
-            yield part
-            _sync(part)
-            _move(part, path, replace=replace)
-        finally:
-            # After a replacement this is the old output; after an error, the unfinished new one.
-            _remove(part)
+    part = part_of(path)
+    with sole_writer(path), building(part):
+        yield part
+        sync(part)
+        move(part, path, replace=replace)
 
 
 @contextmanager
@@ -93,7 +133,12 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _move(part: Path, path: Path, *, replace: bool) -> None:
+def move(part: Path, path: Path, *, replace: bool) -> None:
+    """
+    Move a part, which is complete and on the disk, to its path; what it replaces is then where the part was.
+
+    :raises OutputExistsError: If ``path`` exists and must not be replaced.
+    """
     if not replace and os.path.lexists(path):
         raise OutputExistsError(f"{path} appeared while this conversion was writing; it was left as it is.")
     if path.exists() and (part.is_dir() or path.is_dir()):
@@ -113,28 +158,37 @@ def _exchange(part: Path, path: Path) -> None:
         raise OSError(code, os.strerror(code), str(path))
     # A file system that cannot swap (some network shares): for a moment there is nothing at the path.
     aside = path.with_name(f".{path.name}.old")
-    _remove(aside)
+    remove(aside)
     path.rename(aside)
     part.rename(path)
-    _remove(aside)
+    remove(aside)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _sync(part: Path) -> None:
+def sync(part: Path) -> None:
     """Have the content on the disk before the name: after a power failure the name must not show an empty file."""
-    files = [part] if part.is_file() else [file for file in part.rglob("*") if file.is_file()]
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    if part.is_file():
+        _sync_file(part)
+        return
+    for folder, _, files in part.walk():
+        for file in files:
+            _sync_file(folder / file)
+        _sync_folder(folder)
+
+
+def _sync_file(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -113,14 +114,23 @@ def _shortage(resources: Resources) -> str:
     )
 
 
-def fill(source: BulkDataChunkIterator, sink: Sink, resources: Resources, *, name: str) -> None:
+def fill(
+    source: BulkDataChunkIterator,
+    sink: Sink,
+    resources: Resources,
+    *,
+    name: str,
+    spans: Sequence[tuple[int, int]] | None = None,
+) -> None:
     """
-    Copy a whole array from its source into an allocated dataset.
+    Copy an array from its source into an allocated dataset.
 
     :param source: The array.
     :param sink: The dataset.
     :param resources: Budget, threads and stop signal.
     :param name: The dataset's location, for the log.
+    :param spans: Rows [start, stop) of the first axis to copy, each beginning where a task does (see
+        :class:`Sink`) and ending where one does or at the end; ``None`` for all.
     :raises ConversionStoppedError: If asked to stop.
     :raises MemoryBudgetError: If the budget is too small.
     :raises SourceDataError: If the source cannot be read.
@@ -139,18 +149,27 @@ def fill(source: BulkDataChunkIterator, sink: Sink, resources: Resources, *, nam
         resources=resources,
     )
     log.debug("Filling %s: %s", name, plan)
-    progress = _Progress(source, name, num_rows, row_bytes)
+    if spans is None:
+        spans = [(0, num_rows)]
+    progress = _Progress(source, name, sum(stop - start for start, stop in spans), row_bytes)
     with (
         ThreadPoolExecutor(1, thread_name_prefix="ophys-read") as reader,
         ThreadPoolExecutor(plan.threads, thread_name_prefix="ophys-encode") as encoders,
     ):
         try:
-            _Fill(source, sink, plan, resources, reader, encoders, progress).run()
+            _Fill(source, sink, plan, resources, reader, encoders, progress).run(_blocks(spans, plan.block_rows))
         finally:
             # After an error, a stop or a timeout: what has not begun must not begin.
             reader.shutdown(wait=False, cancel_futures=True)
             encoders.shutdown(wait=False, cancel_futures=True)
     progress.finish()
+
+
+def _blocks(spans: Sequence[tuple[int, int]], block_rows: int) -> Iterator[tuple[int, int]]:
+    """Cut spans of rows into what is read at once."""
+    for start, stop in spans:
+        for at in range(start, stop, block_rows):
+            yield at, min(at + block_rows, stop)
 
 
 @dataclass
@@ -163,30 +182,28 @@ class _Fill:
     encoders: ThreadPoolExecutor
     progress: _Progress
 
-    def run(self) -> None:
-        num_rows = self.source.maxshape[0]
-        starts = iter(range(0, num_rows, self.plan.block_rows))
+    def run(self, blocks: Iterator[tuple[int, int]]) -> None:
         encoding: list[Future[Any]] = []
-        coming = self._read(next(starts, None))
+        coming = self._read(next(blocks, None))
         while coming is not None:
             start, reading = coming
             block = reading.result()
             del reading
             if self.plan.read_ahead:
-                coming = self._read(next(starts, None))
+                coming = self._read(next(blocks, None))
             just_read = self._encode(block, start)
             del block
             self._write(encoding)
             encoding = just_read
             if not self.plan.read_ahead:
                 self._write(encoding)
-                coming = self._read(next(starts, None))
+                coming = self._read(next(blocks, None))
         self._write(encoding)
 
-    def _read(self, start: int | None) -> tuple[int, Future[NDArray[Any]]] | None:
-        if start is None:
+    def _read(self, block: tuple[int, int] | None) -> tuple[int, Future[NDArray[Any]]] | None:
+        if block is None:
             return None
-        stop = min(start + self.plan.block_rows, self.source.maxshape[0])
+        start, stop = block
         return start, self.reader.submit(self.source.read, start, stop)
 
     def _encode(self, block: NDArray[Any], start: int) -> list[Future[Any]]:

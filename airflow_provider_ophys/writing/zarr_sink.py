@@ -9,6 +9,8 @@ all that it makes of it; here a shard grows chunk by chunk, so its size costs no
 from __future__ import annotations
 
 import itertools
+import os
+import secrets
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -18,17 +20,14 @@ import google_crc32c
 import numpy as np
 
 from airflow_provider_ophys.writing.chunks import copy_rows
+from airflow_provider_ophys.writing.shards import ABSENT, UNFINISHED_SUFFIX, ShardGrid
 
 if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
     from airflow_provider_ophys.writing.codecs import ZarrCodec
-
-    Place = tuple[int, ...]
-
-# Stands in the index for a chunk that is not there.
-ABSENT = 2**64 - 1
+    from airflow_provider_ophys.writing.shards import Place
 
 
 class ZarrSink:
@@ -44,14 +43,11 @@ class ZarrSink:
     result_tasks = 1
 
     def __init__(self, array: zarr.Array[Any], folder: Path, codec: ZarrCodec) -> None:
-        shards = array.shards or array.chunks
-        self._folder = folder
+        self.grid = ShardGrid(array, folder)
         self._codec = codec
         self._shape = array.shape
         self._chunks = array.chunks
         self._dtype = np.dtype(array.dtype).newbyteorder("<")
-        self._chunks_per_shard = tuple(shard // chunk for shard, chunk in zip(shards, array.chunks, strict=True))
-        self._file_of = array.metadata.encode_chunk_key
         self._scratch = threading.local()
         self._growing: dict[Place, _Shard] = {}
         self.rows_per_task = self._chunks[0]
@@ -80,15 +76,15 @@ class ZarrSink:
 
     def write(self, encoded: list[tuple[Place, bytes]]) -> None:
         """Add encoded chunks to their shards; rows come in order, so the shards of a band end together."""
+        chunks_per_shard = self.grid.chunks_per_shard
         for place, data in encoded:
-            of_shard = tuple(at // per for at, per in zip(place, self._chunks_per_shard, strict=True))
-            in_shard = tuple(at % per for at, per in zip(place, self._chunks_per_shard, strict=True))
+            of_shard = tuple(at // per for at, per in zip(place, chunks_per_shard, strict=True))
+            in_shard = tuple(at % per for at, per in zip(place, chunks_per_shard, strict=True))
             if of_shard not in self._growing:
-                file = self._folder / self._file_of(of_shard)
-                self._growing[of_shard] = _Shard(file, self._chunks_per_shard)
+                self._growing[of_shard] = _Shard(self.grid.file(of_shard), chunks_per_shard)
             self._growing[of_shard].add(in_shard, data)
         rows_done = encoded[0][0][0] + 1
-        if rows_done % self._chunks_per_shard[0] == 0 or rows_done * self._chunks[0] >= self._shape[0]:
+        if rows_done % chunks_per_shard[0] == 0 or rows_done * self._chunks[0] >= self._shape[0]:
             for shard in self._growing.values():
                 shard.finish()
             self._growing.clear()
@@ -101,12 +97,17 @@ class ZarrSink:
 
 
 class _Shard:
-    """A shard that grows in a hidden file and gets its name when it is whole."""
+    """
+    A shard that grows in a hidden file and gets its name when it is whole and on the disk.
+
+    The hidden file is each writer's own: should Airflow take a slow writer for dead and start another, both write
+    the same shard, and either's is right.
+    """
 
     def __init__(self, file: Path, chunks_per_shard: tuple[int, ...]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file
-        self._unfinished = file.with_name(f".{file.name}.part")
+        self._unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}{UNFINISHED_SUFFIX}")
         self._stream = self._unfinished.open("wb")
         self._index = np.full((*chunks_per_shard, 2), ABSENT, dtype="<u8")
         self._end = 0
@@ -119,6 +120,8 @@ class _Shard:
     def finish(self) -> None:
         index = self._index.tobytes()
         self._stream.write(index + google_crc32c.value(index).to_bytes(4, "little"))
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
         self._stream.close()
         self._unfinished.replace(self._file)
 

@@ -238,7 +238,7 @@ def test_an_invalid_file_is_not_published(tmp_path, imaging):
             add,
             metadata=validate_metadata(METADATA),
             options=WriteOptions(),
-            finish=damage,
+            note=damage,
         )
     assert list(tmp_path.iterdir()) == []
 
