@@ -1,7 +1,8 @@
-"""The memory order of a stored chunk."""
+"""The memory order of a stored chunk, and that of HDF5's shuffle filter."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 # Image stacks are transposed frame by frame, which keeps a frame in the CPU's cache; a flat array is not.
 IMAGE_STACK_AXES = 3
+
+# What is transposed and then split into its bytes at once: about as much as a CPU keeps at hand.
+SLAB_BYTES = 512 * 1024
 
 
 def copy_rows(part: NDArray[Any], chunk: NDArray[Any]) -> NDArray[Any]:
@@ -22,10 +26,49 @@ def copy_rows(part: NDArray[Any], chunk: NDArray[Any]) -> NDArray[Any]:
     """
     if part.shape != chunk.shape:
         chunk[...] = 0
-    filled = chunk[tuple(slice(0, length) for length in part.shape)]
-    if part.ndim >= IMAGE_STACK_AXES:
-        for target, frame in zip(filled, part, strict=True):
-            np.copyto(target, frame)
-    else:
-        np.copyto(filled, part)
+    _copy(part, chunk[tuple(slice(0, length) for length in part.shape)])
     return chunk
+
+
+def slab_rows(chunk_shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return how many rows of a chunk :func:`gather_bytes` should be given at once."""
+    row_bytes = dtype.itemsize * int(np.prod(chunk_shape[1:]))
+    return max(1, min(chunk_shape[0], SLAB_BYTES // row_bytes))
+
+
+def gather_bytes(part: NDArray[Any], planes: NDArray[np.uint8], slab: NDArray[Any]) -> None:
+    """
+    Do what HDF5's shuffle filter does to the stored chunk: all first bytes, then all second bytes, and so on.
+
+    :param part: Any strides and byte order; no axis longer than the chunk's. What it does not fill becomes zero.
+    :param planes: (bytes of an element, then the chunk's shape), C-contiguous; overwritten.
+    :param slab: (rows, then the chunk's shape without its first axis), of the machine's byte order; overwritten.
+    """
+    num_rows = part.shape[0]
+    planes[:, num_rows:] = 0
+    for start in range(0, num_rows, slab.shape[0]):
+        rows = part[start : start + slab.shape[0]]
+        here = slab[: rows.shape[0]]
+        _split_bytes(copy_rows(rows, here), planes[:, start : start + rows.shape[0]])
+
+
+def _copy(part: NDArray[Any], target: NDArray[Any]) -> None:
+    if part.ndim < IMAGE_STACK_AXES:
+        np.copyto(target, part)
+        return
+    for into, frame in zip(target, part, strict=True):
+        np.copyto(into, frame)
+
+
+def _split_bytes(values: NDArray[Any], planes: NDArray[np.uint8]) -> None:
+    itemsize = values.itemsize
+    if itemsize in (2, 4, 8):
+        # Numbers that are cut to their low byte and shifted: several at once in the CPU, unlike strided bytes.
+        numbers = values.view(f"u{itemsize}")
+        for plane in planes if sys.byteorder == "little" else planes[::-1]:
+            np.copyto(plane, numbers, casting="unsafe")
+            np.right_shift(numbers, 8, out=numbers)
+        return
+    apart = values.view(np.uint8).reshape(*values.shape, itemsize)
+    for index, plane in enumerate(planes):
+        np.copyto(plane, apart[..., index])

@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
-    from isal.isal_zlib import compress as _compress_fast
-except ImportError:  # isal has no wheel for this platform
-    from zlib import compress as _compress_fast
+from airflow_provider_ophys.writing.deflate import deflate_fast, deflate_small
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,27 +23,8 @@ if TYPE_CHECKING:
 
 Deflate = Callable[["Bytes"], bytes]
 
-# Shot noise leaves nothing for LZ77 to find in it, and a Huffman-only coder then makes less of it; what LZ77
-# shrinks this much is not noise, so trying the other coder is a waste of time.
-NOISE_RATIO = 4.0
-
 # Decoders ignore the level in the file; 4 is what HDF5 itself writes by default.
 LABEL_LEVEL = 4
-
-
-def deflate_fast(data: Bytes) -> bytes:
-    """Compress into a zlib stream at some hundred megabytes per second."""
-    return _compress_fast(data, 1)
-
-
-def deflate_small(data: Bytes) -> bytes:
-    """Compress into the smaller of two zlib streams: with repeats found, or with a Huffman coder alone."""
-    with_repeats = deflate_fast(data)
-    if len(with_repeats) * NOISE_RATIO < data.nbytes:
-        return with_repeats
-    coder = zlib.compressobj(level=4, strategy=zlib.Z_HUFFMAN_ONLY)
-    huffman_only = coder.compress(data) + coder.flush()
-    return min(with_repeats, huffman_only, key=len)
 
 
 @dataclass(frozen=True)
@@ -56,28 +34,13 @@ class HDF5Codec:
 
     :param filters: Keyword arguments of ``h5py.Group.create_dataset`` that declare the same filters in the file.
     :param shuffle: Whether bytes of equal significance are gathered before they are compressed.
-    :param deflate: The compressor; ``None`` stores chunks as they are.
+    :param deflate: Compresses planes, of which there is one without ``shuffle``, and otherwise one per byte of an
+        element; ``None`` stores chunks as they are.
     """
 
     filters: dict[str, Any]
     shuffle: bool
     deflate: Deflate | None
-
-    def encode(self, chunk: NDArray[Any], scratch: Bytes) -> bytes:
-        """
-        Encode one whole chunk.
-
-        :param chunk: C-contiguous.
-        :param scratch: As many bytes as the chunk has; overwritten.
-        """
-        data = chunk.reshape(-1).view(np.uint8)
-        if self.deflate is None:
-            return data.tobytes()
-        if self.shuffle:
-            planes = scratch.reshape(chunk.itemsize, -1)
-            np.copyto(planes, data.reshape(-1, chunk.itemsize).T)
-            data = scratch
-        return self.deflate(data)
 
 
 def hdf5_codec(method: str, level: int | None, itemsize: int) -> HDF5Codec | None:
@@ -94,7 +57,9 @@ def hdf5_codec(method: str, level: int | None, itemsize: int) -> HDF5Codec | Non
     if method == "gzip":
         level = LABEL_LEVEL if level is None else level
         return HDF5Codec(
-            _deflate_filters(level, shuffle=shuffle), shuffle, lambda data: zlib.compress(data, level)
+            _deflate_filters(level, shuffle=shuffle),
+            shuffle,
+            lambda planes: zlib.compress(planes.reshape(-1), level),
         )
     presets: dict[str, Deflate] = {"fast": deflate_fast, "small": deflate_small}
     if method in presets:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_ophys.writing.chunks import copy_rows
+from airflow_provider_ophys.writing.chunks import copy_rows, gather_bytes, slab_rows
 
 if TYPE_CHECKING:
     import h5py
@@ -49,20 +50,30 @@ class HDF5Sink:
                 :,
                 *(slice(offset, offset + step) for offset, step in zip(offsets, self._chunks[1:], strict=True)),
             ]
-            chunk, scratch = self._thread_scratch()
-            encoded.append(((start, *offsets), self._codec.encode(copy_rows(part, chunk), scratch)))
+            encoded.append(((start, *offsets), self._encode_chunk(part)))
         return encoded
+
+    def _encode_chunk(self, part: NDArray[Any]) -> bytes:
+        buffer, slab = self._thread_scratch()
+        if self._codec.shuffle:
+            planes = buffer.reshape(self._dtype.itemsize, -1)
+            gather_bytes(part, planes.reshape(-1, *self._chunks), slab)
+        else:
+            planes = buffer.reshape(1, -1)
+            copy_rows(part, buffer.view(self._dtype).reshape(self._chunks))
+        return planes.tobytes() if self._codec.deflate is None else self._codec.deflate(planes)
 
     def write(self, encoded: Chunks) -> None:
         """Store encoded chunks at their offsets."""
         for offsets, data in encoded:
             self._dataset.id.write_direct_chunk(offsets, data)
 
-    def _thread_scratch(self) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        if not hasattr(self._scratch, "chunk"):
-            self._scratch.chunk = np.zeros(self._chunks, dtype=self._dtype)
-            self._scratch.shuffled = np.empty(self._scratch.chunk.nbytes, dtype=np.uint8)
-        return self._scratch.chunk, self._scratch.shuffled
+    def _thread_scratch(self) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        if not hasattr(self._scratch, "buffer"):
+            self._scratch.buffer = np.zeros(math.prod(self._chunks) * self._dtype.itemsize, dtype=np.uint8)
+            rows = slab_rows(self._chunks, self._dtype)
+            self._scratch.slab = np.zeros((rows, *self._chunks[1:]), dtype=self._dtype)
+        return self._scratch.buffer, self._scratch.slab
 
 
 class HDF5FilterSink:
