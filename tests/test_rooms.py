@@ -37,12 +37,13 @@ MAY_IMPORT = {
     "staging": {"exceptions", "models"},
     "writing": {"exceptions", "models"},
     "nwb": {"exceptions", "models", "extractors", "writing", "staging"},
+    "report": {"exceptions", "models", "nwb", "writing"},
     "retries": {"exceptions"},
     "assets": {"exceptions"},
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
-    "operators": {"exceptions", "models", "nwb", "hooks", "staging", "retries", "assets"},
+    "operators": {"exceptions", "models", "nwb", "report", "hooks", "staging", "retries", "assets"},
 }
 AIRFLOW_ROOMS = {"retries", "assets", "hooks", "triggers", "sensors", "operators"}
 
@@ -100,7 +101,9 @@ def test_what_a_dag_file_imports_is_light(module):
     assert not HEAVY & loaded_by(f"import airflow_provider_ophys.{module}")
 
 
-@pytest.mark.parametrize("module", ["nwb.conversion", "writing.pipeline", "acquisition", "staging", "extractors"])
+@pytest.mark.parametrize(
+    "module", ["nwb.conversion", "writing.pipeline", "report.files", "acquisition", "staging", "extractors"]
+)
 def test_the_work_is_done_without_airflow(module):
     assert "airflow" not in loaded_by(f"import airflow_provider_ophys.{module}")
 

@@ -80,6 +80,7 @@ class Conversion(BaseModel):
     threads: PositiveInt | None = None
     # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
     validate_output: bool = Field(True, alias="validate")
+    report: bool = False
 
     kind: ClassVar[str]
 
@@ -93,6 +94,7 @@ class Conversion(BaseModel):
             "memory_limit",
             "threads",
             "validate_output",
+            "report",
         }
     )
 

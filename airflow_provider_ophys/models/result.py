@@ -9,7 +9,33 @@ from pydantic import BaseModel, ConfigDict
 from airflow_provider_ophys.models.backend import Backend
 
 
-class _ConversionResult(BaseModel):
+class Report(BaseModel):
+    """
+    The report of an NWB file.
+
+    :param html: Absolute path (or URI) of the self-contained page, as are the next two of images.
+    :param thumbnail: Of at most 320 pixels.
+    :param summary: Small JSON. Of each of its ``movies``: ``path``, ``num_samples``, ``samples_looked_at``,
+        ``plane_means``, ``saturation_level`` and ``saturation_share``, ``num_marks`` and ``marks`` (``kind``,
+        ``start`` and ``stop`` in seconds, ``samples``, ``detail``); of each of its ``segmentations``: ``path``,
+        ``num_rois``, ``accepted``, ``rejected``, ``outlines`` and ``traces``; ``left_out``: path to reason.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    html: str
+    png: str
+    thumbnail: str
+    summary: dict[str, Any]
+
+
+class ConversionResult(BaseModel):
+    """
+    What both kinds of conversions report.
+
+    ``report`` is ``None`` if none was asked for or, with the reason in ``report_problem``, if it failed.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     nwbfile_path: str
@@ -20,13 +46,15 @@ class _ConversionResult(BaseModel):
     peak_memory_bytes: int
     reused: bool
     validation: Literal["valid", "not validated"]
+    report: Report | None = None
+    report_problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as what XCom and asset events carry."""
         return self.model_dump(mode="json")
 
 
-class ImagingResult(_ConversionResult):
+class ImagingResult(ConversionResult):
     """
     A movie that was written.
 
@@ -40,7 +68,7 @@ class ImagingResult(_ConversionResult):
     dtype: str
 
 
-class SegmentationResult(_ConversionResult):
+class SegmentationResult(ConversionResult):
     """A segmentation that was written; ``traces`` are the roles found, such as ``["raw", "neuropil"]``."""
 
     num_rois: int

@@ -52,6 +52,15 @@ class Defaults:
     threads: int | None = None
     compression: Compression = "fast"
 
+    def wish(self, conversion: Conversion) -> Wish:
+        """Return what a conversion would use if it were alone."""
+        return Wish(
+            memory_limit=conversion.memory_limit,
+            default_limit=self.memory_limit,
+            fraction=self.memory_fraction,
+            threads=conversion.threads or self.threads,
+        )
+
 
 @dataclass(frozen=True)
 class Circumstances:
@@ -221,12 +230,7 @@ def _write_options(conversion: Conversion, circumstances: Circumstances) -> Writ
         backend=conversion.backend,
         backend_configuration=conversion.backend_configuration,
         compression=conversion.compression or defaults.compression,
-        wish=Wish(
-            memory_limit=conversion.memory_limit,
-            default_limit=defaults.memory_limit,
-            fraction=defaults.memory_fraction,
-            threads=conversion.threads or defaults.threads,
-        ),
+        wish=defaults.wish(conversion),
         validate=conversion.validate_output,
         stop=circumstances.stop,
     )

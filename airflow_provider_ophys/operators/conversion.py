@@ -20,7 +20,7 @@ from airflow_provider_ophys.retries import fail_without_retry
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
+    from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
     from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults
 
 SECTION = "ophys"
@@ -47,6 +47,8 @@ class ConversionOperator(BaseOperator):
         ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
     :param threads: Encoding threads. Default: ``[ophys] threads``.
     :param validate: Check the file against the NWB schema before it is published.
+    :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
+        glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
     """
 
     template_fields: Sequence[str] = (
@@ -61,6 +63,7 @@ class ConversionOperator(BaseOperator):
         "memory_limit",
         "threads",
         "validate",
+        "report",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "extractor_kwargs": "json",
@@ -86,6 +89,7 @@ class ConversionOperator(BaseOperator):
         memory_limit: int | str | None = None,
         threads: int | str | None = None,
         validate: bool | str = True,
+        report: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -100,6 +104,7 @@ class ConversionOperator(BaseOperator):
         self.memory_limit = memory_limit
         self.threads = threads
         self.validate = validate
+        self.report = report
         self._stop: threading.Event | None = None
 
     @abstractmethod
@@ -112,7 +117,14 @@ class ConversionOperator(BaseOperator):
             conversion = self.conversion_class.from_options(
                 {option: getattr(self, option) for option in self.template_fields}
             )
-            result = self._convert(conversion, self._circumstances()).to_json()
+            circumstances = self._circumstances()
+            converted: ConversionResult = self._convert(conversion, circumstances)
+            if conversion.report:
+                from airflow_provider_ophys.report.conversion import with_report
+
+                wish = circumstances.defaults.wish(conversion)
+                converted = with_report(converted, wish, circumstances.stop)
+        result = converted.to_json()
         self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         return result

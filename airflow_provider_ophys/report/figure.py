@@ -1,0 +1,167 @@
+"""The picture of a report: one row of images and one of curves per movie, outlines and traces per segmentation."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from airflow_provider_ophys.report.panels import (
+    Montage,
+    draw_histogram,
+    draw_image,
+    draw_intensity,
+    draw_outlines,
+    draw_traces,
+    drawable,
+)
+from airflow_provider_ophys.report.survey import Seen, SeenMovie, SeenSegmentation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
+
+WIDTH, DPI = 14.0, 100
+TITLE_HEIGHT, IMAGES_HEIGHT, CURVES_HEIGHT, SEGMENTATION_HEIGHT = 0.7, 5.0, 2.9, 6.2
+THUMBNAIL_PIXELS = 320
+# Noise hardly shrinks, however long one tries.
+PNG_LEVEL = 4
+
+
+def draw_report(seen: Seen, *, title: str, subtitle: str) -> Figure:
+    """
+    Draw everything, movies first.
+
+    Uses matplotlib's objects and not pyplot, whose figures are the process's and not ours.
+    """
+    heights = [TITLE_HEIGHT]
+    heights += [IMAGES_HEIGHT + CURVES_HEIGHT] * len(seen.movies)
+    heights += [SEGMENTATION_HEIGHT] * len(seen.segmentations)
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    parts[0].text(0.01, 0.62, drawable(title), fontsize=16, fontweight="bold", va="center")
+    parts[0].text(0.01, 0.18, drawable(subtitle), fontsize=10, va="center", color="#333333")
+    places = iter(parts[1:])
+    for movie in seen.movies:
+        _draw_movie(next(places), movie)
+    for segmentation in seen.segmentations:
+        _draw_segmentation(next(places), segmentation)
+    return figure
+
+
+def _draw_movie(part: SubFigure, seen: SeenMovie) -> None:
+    survey, unit = seen.survey, seen.movie.unit
+    _name(part, seen.movie.path)
+    images, curves = part.subfigures(2, 1, squeeze=False, height_ratios=[IMAGES_HEIGHT, CURVES_HEIGHT])[:, 0]
+    montage = Montage.of(seen.movie.data.shape[1:])
+    panels = images.subplots(
+        1, 3, gridspec_kw={"left": 0.05, "right": 0.99, "top": 0.86, "bottom": 0.1, "wspace": 0.16}
+    )
+    shown = (("Mean", survey.mean), ("Maximum", survey.maximum), ("Standard deviation", survey.deviation))
+    for axes, (name, image) in zip(panels, shown, strict=True):
+        draw_image(axes, image, montage, step=survey.pixel_step, title=name, unit=unit)
+    over_time, values = curves.subplots(
+        1,
+        2,
+        gridspec_kw={
+            "left": 0.05,
+            "right": 0.99,
+            "top": 0.88,
+            "bottom": 0.19,
+            "wspace": 0.15,
+            "width_ratios": [3, 1],
+        },
+    )
+    draw_intensity(over_time, survey, seen.times, seen.marks, unit)
+    draw_histogram(values, survey, seen.saturation, unit)
+
+
+def _draw_segmentation(part: SubFigure, seen: SeenSegmentation) -> None:
+    segmentation = seen.segmentation
+    _name(part, segmentation.path)
+    where, traces = part.subplots(
+        1,
+        2,
+        gridspec_kw={
+            "left": 0.05,
+            "right": 0.96,
+            "top": 0.87,
+            "bottom": 0.09,
+            "wspace": 0.17,
+            "width_ratios": [2, 3],
+        },
+    )
+    montage = Montage.of(seen.shape)
+    is_part = len(seen.chosen) < segmentation.num_rois
+    part_of = f" ({len(seen.chosen)} of {segmentation.num_rois})" if is_part else ""
+    draw_image(
+        where,
+        seen.background,
+        montage,
+        step=seen.background_step,
+        title=f"ROIs{part_of}",
+        unit=drawable(f"over {seen.background_name}"),
+    )
+    names = [] if seen.traces is None else [_roi_name(segmentation.names[int(roi)]) for roi in seen.traces.rois]
+    rois = [] if seen.traces is None else seen.traces.rois.tolist()
+    draw_outlines(
+        where,
+        seen.outlines,
+        segmentation.accepted,
+        montage,
+        numbered=list(zip(rois, names, strict=True)),
+    )
+    if seen.outlines:
+        where.legend(fontsize=8, loc="upper right", framealpha=0.9)
+    if seen.traces is None:
+        traces.set_axis_off()
+        traces.text(0.5, 0.5, "no traces in the file", ha="center")
+    else:
+        draw_traces(traces, seen.traces, names)
+
+
+def _name(part: SubFigure, path: str) -> None:
+    part.text(0.01, 0.985, drawable(path), fontsize=12, fontweight="bold", va="top")
+
+
+def _roi_name(name: Any) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def draw_thumbnail(seen: Seen) -> Figure:
+    """Draw the first image alone, about 320 pixels wide."""
+    figure = Figure(figsize=(3.2, 3.2), dpi=100, facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    if seen.movies:
+        first = seen.movies[0]
+        shape, image, step = first.movie.data.shape[1:], first.survey.mean, first.survey.pixel_step
+    elif seen.segmentations:
+        table = seen.segmentations[0]
+        shape, image, step = table.shape, table.background, table.background_step
+    else:
+        shape, image, step = (1, 1), np.zeros((1, 1)), 1
+    montage = Montage.of(shape)
+    draw_image(axes, image, montage, step=step, title="", unit="")
+    for segmentation in seen.segmentations[:1]:
+        if Montage.of(segmentation.shape) == montage:
+            draw_outlines(axes, segmentation.outlines, segmentation.segmentation.accepted, montage)
+    axes.set_axis_off()
+    width, height = montage.size
+    longest = max(width, height)
+    figure.set_size_inches(3.2 * width / longest, 3.2 * height / longest)
+    return figure
+
+
+def to_png(figure: Figure, metadata: dict[str, str]) -> bytes:
+    """
+    Render a figure.
+
+    :param metadata: Texts that are stored in the PNG.
+    """
+    stream = BytesIO()
+    figure.savefig(stream, format="png", metadata=metadata, pil_kwargs={"compress_level": PNG_LEVEL})
+    return stream.getvalue()
