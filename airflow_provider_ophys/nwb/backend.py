@@ -26,7 +26,7 @@ from airflow_provider_ophys.models.backend import (
     ZarrDatasetConfiguration,
 )
 from airflow_provider_ophys.writing.codecs import ZarrCodec, hdf5_codec, zarr_codec
-from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink
+from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import fill
 from airflow_provider_ophys.writing.shards import ShardGrid
@@ -175,7 +175,7 @@ class HDF5Storage:
 
     def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
         """Fill the declared datasets."""
-        with h5py.File(path, "r+") as file:
+        with open_for_filling(path) as file:
             for dataset in datasets:
                 target = file[dataset.path]
                 method, level, _ = self._settings(dataset)

@@ -109,9 +109,11 @@ def _key_in_list_form(
 
 def _make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
     try:
-        return ImagingExtractorDataChunkIterator(imaging, **options)
+        iterator = ImagingExtractorDataChunkIterator(imaging, **options)
     except TypeError as error:
         raise ConfigurationError(f"The iterator options {dict(options)!r} are wrong: {error}.") from error
+    iterator.quiet = options.get("display_progress") is False
+    return iterator
 
 
 def _make_series(

@@ -5,19 +5,42 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from airflow_provider_ophys.writing.chunks import copy_rows, gather_bytes, slab_rows
+from airflow_provider_ophys.writing.write_back import WriteBack
 
 if TYPE_CHECKING:
-    import h5py
     from numpy.typing import NDArray
 
     from airflow_provider_ophys.writing.codecs import HDF5Codec
 
 Chunks = list[tuple[tuple[int, ...], bytes]]
+
+
+@contextmanager
+def open_for_filling(path: Path) -> Iterator[h5py.File]:
+    """
+    Open an HDF5 file to fill its datasets.
+
+    After an error it is closed as well as can be: where the disk is full, closing fails too, and it is the first
+    error that tells why.
+    """
+    file = h5py.File(path, "r+")
+    try:
+        with WriteBack(path):
+            yield file
+    except BaseException:
+        with suppress(OSError, RuntimeError):
+            file.close()
+        raise
+    file.close()
 
 
 class HDF5Sink:

@@ -45,9 +45,14 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         self.filled_later = False
+        # Whether our own pipeline shows no progress at all; hdmf's display_progress=False is its default.
+        self.quiet = False
         for option in ("buffer_shape", "chunk_shape"):
             if options.get(option) is not None:
                 options[option] = tuple(options[option])
+        if options.get("display_progress") and options.get("progress_bar_class") is None:
+            # Into a task's log tqdm would write one endless line; it then disables itself.
+            options["progress_bar_options"] = {"disable": None} | (options.get("progress_bar_options") or {})
         try:
             super().__init__(**options)
         except (AssertionError, TypeError) as error:

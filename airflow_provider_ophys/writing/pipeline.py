@@ -8,14 +8,15 @@ ahead, so extractors see one thread too; what costs time, transposing and compre
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_ophys.exceptions import MemoryBudgetError
+from airflow_provider_ophys.writing.progress import Progress, show_progress
 from airflow_provider_ophys.writing.sharing import Resources
+from airflow_provider_ophys.writing.workers import Workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,9 @@ RAW_BLOCKS, ENCODED_BLOCKS = 3, 2
 
 # Reading more at once makes nothing faster but extractors that search their place at each read.
 MOST_BLOCK_BYTES = 24 * 2**20
-PROGRESS_SECONDS = 10.0
+
+# How often a wait looks whether the conversion was asked to stop.
+STOP_POLL_SECONDS = 0.2
 
 
 class Sink(Protocol):
@@ -85,11 +88,12 @@ def plan_fill(
     :raises MemoryBudgetError: If not even one task fits; says how much is needed.
     """
     rows_per_task = min(rows_per_task, num_rows)
+    most_threads = min(resources.threads, -(-num_rows // rows_per_task))
     task_bytes = max(rows_per_task * row_bytes, 1)
     # Two blocks are being encoded at a time, so half as many tasks as threads keep all of them busy.
-    wanted = max(-(-resources.threads // 2), MOST_BLOCK_BYTES // task_bytes)
+    wanted = max(-(-most_threads // 2), MOST_BLOCK_BYTES // task_bytes)
     allowed = max(1, min(most_rows, num_rows) // rows_per_task)
-    for threads in range(resources.threads, 0, -1):
+    for threads in range(most_threads, 0, -1):
         left = resources.budget_bytes // task_bytes - scratch_tasks * threads
         tasks = min(left // (RAW_BLOCKS + ENCODED_BLOCKS * result_tasks), wanted, allowed)
         if tasks >= 1:
@@ -151,18 +155,19 @@ def fill(
     log.debug("Filling %s: %s", name, plan)
     if spans is None:
         spans = [(0, num_rows)]
-    progress = _Progress(source, name, sum(stop - start for start, stop in spans), row_bytes)
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="ophys-read") as reader,
-        ThreadPoolExecutor(plan.threads, thread_name_prefix="ophys-encode") as encoders,
-    ):
-        try:
-            _Fill(source, sink, plan, resources, reader, encoders, progress).run(_blocks(spans, plan.block_rows))
-        finally:
-            # After an error, a stop or a timeout: what has not begun must not begin.
-            reader.shutdown(wait=False, cancel_futures=True)
-            encoders.shutdown(wait=False, cancel_futures=True)
-    progress.finish()
+    progress = show_progress(source, name, sum(stop - start for start, stop in spans), row_bytes)
+    reader, encoders = Workers(1, "ophys-read"), Workers(plan.threads, "ophys-encode")
+    filling = _Fill(source, sink, plan, resources, reader, encoders, progress)
+    try:
+        filling.run(_blocks(spans, plan.block_rows))
+    except Exception as error:
+        error.add_note(f"This happened while {name} was filled, after {filling.rows_written} of {num_rows} rows.")
+        raise
+    finally:
+        # After an error, a stop or a timeout too: what has not begun must not begin.
+        reader.close()
+        encoders.close()
+        progress.finish()
 
 
 def _blocks(spans: Sequence[tuple[int, int]], block_rows: int) -> Iterator[tuple[int, int]]:
@@ -178,16 +183,17 @@ class _Fill:
     sink: Sink
     plan: FillPlan
     resources: Resources
-    reader: ThreadPoolExecutor
-    encoders: ThreadPoolExecutor
-    progress: _Progress
+    reader: Workers
+    encoders: Workers
+    progress: Progress
+    rows_written: int = 0
 
     def run(self, blocks: Iterator[tuple[int, int]]) -> None:
         encoding: list[Future[Any]] = []
         coming = self._read(next(blocks, None))
         while coming is not None:
             start, reading = coming
-            block = reading.result()
+            block = self._await(reading)
             del reading
             if self.plan.read_ahead:
                 coming = self._read(next(blocks, None))
@@ -221,43 +227,18 @@ class _Fill:
         # Emptied as it goes: neither a result that is written nor its task may be held any longer.
         encoding.reverse()
         while encoding:
-            encoded = encoding.pop().result()
+            encoded = self._await(encoding.pop())
             self.resources.check_stop()
             self.sink.write(encoded)
+            self.rows_written = min(self.rows_written + self.sink.rows_per_task, self.source.maxshape[0])
             self.progress.advance(self.sink.rows_per_task)
 
-
-class _Progress:
-    """A line in the log every ten seconds, and the iterator's own progress bar when it has one."""
-
-    def __init__(self, source: BulkDataChunkIterator, name: str, num_rows: int, row_bytes: int) -> None:
-        self._bar = source.progress_bar if source.display_progress else None
-        self._rows_per_bar_step = source.buffer_shape[0]
-        self._bar_steps = 0
-        self._name = name
-        self._num_rows = num_rows
-        self._row_bytes = row_bytes
-        self._done = 0
-        self._started = self._last = time.monotonic()
-
-    def advance(self, rows: int) -> None:
-        self._done = min(self._done + rows, self._num_rows)
-        if self._bar is not None:
-            steps = -(-self._done // self._rows_per_bar_step)
-            self._bar.update(n=steps - self._bar_steps)
-            self._bar_steps = steps
-        now = time.monotonic()
-        if now - self._last >= PROGRESS_SECONDS:
-            self._last = now
-            speed = self._done / (now - self._started)
-            log.info(
-                "%s: %.0f %%, %.0f MB/s, %.0f s left",
-                self._name,
-                100 * self._done / self._num_rows,
-                speed * self._row_bytes / 1e6,
-                (self._num_rows - self._done) / speed,
-            )
-
-    def finish(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def _await[Result](self, future: Future[Result]) -> Result:
+        """Wait for a result, but not for one that hangs when it is no longer wanted."""
+        while True:
+            try:
+                return future.result(STOP_POLL_SECONDS)
+            except TimeoutError:
+                if future.done():  # a time-out of the task itself, or done this very moment
+                    return future.result()
+                self.resources.check_stop()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from airflow_provider_ophys.exceptions import ConversionStoppedError, MemoryBudgetError
+from airflow_provider_ophys.exceptions import MemoryBudgetError
 from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import fill, plan_fill
 from airflow_provider_ophys.writing.sharing import Resources
@@ -101,47 +102,25 @@ def test_the_users_buffer_bounds_what_is_read_at_once():
     assert plan.block_rows == 4
 
 
-class Failing(ArraySink):
-    def encode(self, block, start):
-        if start >= 14:
-            raise OSError("no space left on the device")
-        return super().encode(block, start)
-
-
-def test_the_first_error_is_raised_as_it_was_and_no_thread_is_left():
-    array = np.zeros((1000, 4), dtype="uint8")
-    with pytest.raises(OSError, match="no space left"):
-        fill(ArrayDataChunkIterator(array), Failing(array.shape, "u1", 7), Resources(7 * 4 * 7, 2), name="a")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ophys-")]
-
-
-def test_a_stop_ends_the_fill():
-    array = np.zeros((1000, 4), dtype="uint8")
-    resources = Resources(7 * 4 * 7, 2)
-    resources.stop.set()
+def test_no_thread_is_started_for_which_there_is_no_work():
+    array = np.zeros((14, 4), dtype="uint8")
     sink = ArraySink(array.shape, "u1", 7)
-    with pytest.raises(ConversionStoppedError, match="nothing was published"):
-        fill(ArrayDataChunkIterator(array), sink, resources, name="a")
-    assert (sink.array == 255).all()
+    fill(ArrayDataChunkIterator(array), sink, Resources(MIB, 64), name="a")
+    assert len(sink.threads) <= 2
 
 
-def test_the_users_progress_bar_is_filled():
-    class Bar:
-        def __init__(self, total):
-            self.total, self.n, self.closed = total, 0, False
-            bars.append(self)
+def test_an_extractor_is_read_by_one_thread_at_a_time():
+    class Watched(ArrayDataChunkIterator):
+        readers = 0
 
-        def update(self, n):
-            self.n += n
+        def read(self, start, stop):
+            assert self.readers == 0, "read by two threads at once"
+            self.readers += 1
+            time.sleep(0.002)
+            self.readers -= 1
+            return super().read(start, stop)
 
-        def close(self):
-            self.closed = True
-
-    bars = []
-    array = np.zeros((20, 4), dtype="uint8")
-    source = ArrayDataChunkIterator(
-        array, chunk_shape=(5, 4), buffer_shape=(10, 4), display_progress=True, progress_bar_class=Bar
-    )
-    fill(source, ArraySink(array.shape, "u1", 5), Resources(MIB, 1), name="a")
-    (bar,) = bars
-    assert (bar.n, bar.total, bar.closed) == (2, 2, True)
+    array = np.arange(400, dtype="int16").reshape(100, 4)
+    sink = ArraySink(array.shape, array.dtype, 1)
+    fill(Watched(array, buffer_shape=(10, 4), chunk_shape=(1, 4)), sink, Resources(MIB, 8), name="a")
+    np.testing.assert_array_equal(sink.array, array)
