@@ -10,11 +10,17 @@ Every error that this package raises.
     ├── ExtractorNotFoundError (LookupError)        no roiextractors class of that name
     ├── ExtractorNotInstalledError (ImportError)    the extractor's optional package is missing
     ├── SourceDataError (ValueError)                the recording cannot be read or makes no sense
-    │   └── EmptyRecordingError                     the recording has no samples or no ROIs
+    │   ├── EmptyRecordingError                     the recording has no samples or no ROIs
+    │   └── SourceChangedError                      the recording is still growing       (a retry may help)
     ├── SourceNotFoundError (FileNotFoundError)     the recording, or a watched root, is not there
+    ├── SourceAccessError (OSError)                 the recording's disk or share fails  (a retry may help)
+    ├── PathNotAllowedError (PermissionError)       a path is outside [ophys] allowed_roots
+    ├── PreflightError (ValueError)                 several of these at once             (if each may be mended)
     ├── OutputExistsError (FileExistsError)         something is already at the output path
     ├── OutputBusyError (BlockingIOError)           another task is writing the output   (a retry may help)
     ├── OutputFolderError (OSError)                 the output folder is missing or not writable
+    ├── OutputWriteError (OSError)                  the output's disk or share fails     (a retry may help)
+    │   └── DiskSpaceError                          too little space for the output      (a retry may help)
     ├── InvalidOutputError (RuntimeError)           the file just written failed its check
     ├── ConversionStoppedError (RuntimeError)       the conversion was asked to stop     (a retry may help)
     ├── MemoryBudgetError (MemoryError)             the memory budget is too small       (a retry may help)
@@ -29,13 +35,15 @@ of the same task, with the same arguments, may succeed; Airflow fails the others
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from collections.abc import Iterator, Sequence
+from typing import Self
 
 
 class OphysError(Exception):
     """Root of all errors of this package."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
 
 class ConfigurationError(OphysError, ValueError):
@@ -66,8 +74,38 @@ class EmptyRecordingError(SourceDataError):
     """The recording has no samples, or the segmentation has no ROIs."""
 
 
+class SourceChangedError(SourceDataError):
+    """The recording is still growing, or changed while it was converted."""
+
+    retryable = True
+
+
 class SourceNotFoundError(OphysError, FileNotFoundError):
     """The recording, or the folder that is watched for recordings, does not exist."""
+
+
+class SourceAccessError(OphysError, OSError):
+    """The disk or network share with the recording fails at this moment."""
+
+    retryable = True
+
+
+class PathNotAllowedError(OphysError, PermissionError):
+    """A path is outside the folders that ``[ophys] allowed_roots`` allows."""
+
+
+class PreflightError(OphysError, ValueError):
+    """Several things are in the way of a conversion; nothing was read or written."""
+
+    @classmethod
+    def of(cls, problems: Sequence[OphysError]) -> Self:
+        """Put several errors into one, which may be retried if each of them may."""
+        listed = "\n".join(
+            f"{number}. {problem}".replace("\n", "\n   ") for number, problem in enumerate(problems, 1)
+        )
+        error = cls(f"{len(problems)} things are in the way of this conversion; nothing was done.\n{listed}")
+        error.retryable = all(problem.retryable for problem in problems)
+        return error
 
 
 class OutputExistsError(OphysError, FileExistsError):
@@ -82,6 +120,16 @@ class OutputBusyError(OphysError, BlockingIOError):
 
 class OutputFolderError(OphysError, OSError):
     """The folder of the output does not exist or cannot be written to."""
+
+
+class OutputWriteError(OphysError, OSError):
+    """The disk or network share of the output fails at this moment."""
+
+    retryable = True
+
+
+class DiskSpaceError(OutputWriteError):
+    """There is too little space on the output's disk."""
 
 
 class InvalidOutputError(OphysError, RuntimeError):
@@ -122,3 +170,34 @@ class StagingDamageError(StagingError):
     """An audit found that what was staged is not there as it was any more."""
 
     retryable = False
+
+
+# What a disk or a network share says when it fails as a whole, not because of what is asked of it.
+PASSING_ERRNOS = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED}
+    | {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO, errno.EAGAIN}
+)
+
+
+def unreadable(message: str, cause: BaseException) -> SourceDataError | SourceAccessError:
+    """
+    Return the error for a recording that cannot be read: of its disk, if that fails, or of its content.
+
+    :param message: What is wrong, where, and what to do.
+    :param cause: What a library raised.
+    """
+    return SourceAccessError(message) if is_passing(cause) else SourceDataError(message)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether an error comes from a disk or a network share that fails as a whole."""
+    return any(isinstance(cause, OSError) and cause.errno in PASSING_ERRNOS for cause in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import inspect
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,9 +21,12 @@ from airflow_provider_ophys.exceptions import (
     ExtractorNotFoundError,
     ExtractorNotInstalledError,
     OphysError,
+    SourceChangedError,
     SourceDataError,
     SourceNotFoundError,
+    unreadable,
 )
+from airflow_provider_ophys.recordings import check_suite2p, check_tiff, is_tiff_name
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor
@@ -43,6 +47,9 @@ EXTRAS = {
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 SCANIMAGE_MOST = 2**16
+
+# A file that is not whole but was written to this recently may become whole.
+STILL_GROWING_SECONDS = 120.0
 
 # Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
 SAMPLE_BYTES = 64 * 1024
@@ -105,18 +112,57 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any]) -> ob
     _check_arguments(extractor_class, extractor_kwargs)
     for parameter, path in _source_paths(extractor_kwargs):
         _check_exists(parameter, path)
+    _check_whole(name, extractor_kwargs)
     try:
-        return extractor_class(**_with_paths(extractor_kwargs))
+        opened = extractor_class(**_with_paths(extractor_kwargs))
     except ImportError as error:
         raise ExtractorNotInstalledError(_install_hint(name, error)) from error
     except OphysError:
         raise
     except Exception as error:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in extractor_kwargs.items())
-        raise SourceDataError(
-            f"{name} cannot open the recording ({arguments}): {type(error).__name__}: {error}. "
-            "Check that the files are complete and of this extractor's format."
+        raise unreadable(
+            f"{name} cannot open the recording ({describe_recording(extractor_kwargs)}): "
+            f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
+            error,
         ) from error
+    # ScanImage's finds the other files of an acquisition by itself.
+    _check_whole(name, {"file_paths": getattr(opened, "file_paths", None) or []})
+    return opened
+
+
+def describe_recording(extractor_kwargs: Mapping[str, Any]) -> str:
+    """Name a recording in a message: its extractor's arguments."""
+    return ", ".join(f"{key}={value!r}" for key, value in extractor_kwargs.items())
+
+
+def recording_paths(extractor_kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the files and folders that an extractor's arguments name."""
+    return [str(path) for _, path in _source_paths(extractor_kwargs)]
+
+
+def _check_whole(name: str, extractor_kwargs: Mapping[str, Any]) -> None:
+    """
+    Check what an extractor would not notice: that the recording's files are whole.
+
+    :raises SourceDataError: Names file and frame or field.
+    """
+    for _, path in _source_paths(extractor_kwargs):
+        if name.startswith("Suite2p") and path.is_dir():
+            check_suite2p(path, extractor_kwargs.get("plane_name"), extractor_kwargs.get("channel_name"))
+        elif "tiff" in name.lower() or "ScanImage" in name:
+            for _, file in _files_below(path):
+                if path.is_file() or is_tiff_name(file.name):
+                    _check_whole_tiff(file, by_page=name != "TiffImagingExtractor")
+
+
+def _check_whole_tiff(file: Path, *, by_page: bool) -> None:
+    try:
+        check_tiff(file, by_page=by_page)
+    except SourceDataError as error:
+        age = time.time() - file.stat().st_mtime
+        if age > STILL_GROWING_SECONDS:
+            raise
+        raise SourceChangedError(f"{error} It was last written to {max(age, 0):.0f} s ago.") from error
 
 
 def find_extractor(kind: Kind, name: str) -> type:
@@ -232,6 +278,39 @@ def fingerprint_recording(extractor_kwargs: Mapping[str, Any]) -> str:
             if index in sampled:
                 _update_with_samples(digest, file, size)
     return f"sha256:{digest.hexdigest()}"
+
+
+RecordingState = dict[str, tuple[int, int]]
+"""Size (bytes) and time of the last change (nanoseconds) of each file of a recording, by its path."""
+
+
+def recording_state(extractor_kwargs: Mapping[str, Any]) -> RecordingState:
+    """Note how large a recording's files are and when they were changed, for :func:`check_unchanged`."""
+    stats = {
+        str(file): file.stat()
+        for _, path in _source_paths(extractor_kwargs)
+        if path.exists()
+        for _, file in _files_below(path)
+    }
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def check_unchanged(extractor_kwargs: Mapping[str, Any], before: RecordingState) -> None:
+    """
+    Check that a recording is still what it was.
+
+    :param extractor_kwargs: Keyword arguments of the extractor.
+    :param before: What :func:`recording_state` returned.
+    :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+    """
+    now = recording_state(extractor_kwargs)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]
+            raise SourceChangedError(
+                f"The recording changed while it was converted: {name} ({sizes[0]}, then {sizes[1]}). Nothing was "
+                "published. Wait until the acquisition is complete, for example with AcquisitionFolderSensor."
+            )
 
 
 def _files_below(path: Path) -> list[tuple[str, Path]]:

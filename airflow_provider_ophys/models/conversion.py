@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -105,13 +105,31 @@ class Conversion(BaseModel):
 
         :raises ConfigurationError: One error that names every wrong option.
         """
+        conversion, wrong = cls.read_options(options)
+        if wrong is not None:
+            raise wrong
+        return cast("Self", conversion)
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, Any]) -> tuple[Self | None, ConfigurationError | None]:
+        """
+        Check rendered operator options, and go on without the wrong ones, so that more can be checked.
+
+        :returns: The conversion, with defaults in place of what is wrong; ``None`` if that has no default. And one
+            error that names every wrong option, or ``None``.
+        """
         given = {name: value for name, value in options.items() if _none_if_blank(value) is not None}
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(given), None
         except ValidationError as error:
-            raise ConfigurationError(
+            wrong = ConfigurationError(
                 f"{error.error_count()} option(s) of the conversion are wrong:\n{list_problems(error)}"
-            ) from error
+            )
+            refused = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+        try:
+            return cls.model_validate({name: given[name] for name in given.keys() - refused}), wrong
+        except ValidationError:
+            return None, wrong
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""

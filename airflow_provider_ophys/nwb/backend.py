@@ -28,7 +28,7 @@ from airflow_provider_ophys.models.backend import (
 from airflow_provider_ophys.writing.codecs import ZarrCodec, hdf5_codec, zarr_codec
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
-from airflow_provider_ophys.writing.pipeline import fill
+from airflow_provider_ophys.writing.pipeline import FillPlan, fill, plan_source
 from airflow_provider_ophys.writing.shards import ShardGrid
 from airflow_provider_ophys.writing.sharing import Resources
 
@@ -173,6 +173,26 @@ class HDF5Storage:
         filters = {"compression": method} if codec is None else codec.filters
         dataset.set_data_io(H5DataIO, {"chunks": chunk_shape, **filters})
 
+    def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
+        """
+        Plan how a dataset will be filled.
+
+        :raises MemoryBudgetError: If the budget is too small.
+        """
+        method, level, chunk_shape = self._settings(dataset)
+        sink = HDF5FilterSink if hdf5_codec(method, level, dataset.source.dtype.itemsize) is None else HDF5Sink
+        return plan_source(
+            dataset.source,
+            rows_per_task=chunk_shape[0],
+            scratch_tasks=sink.scratch_tasks,
+            result_tasks=sink.result_tasks,
+            resources=resources,
+        )
+
+    def compresses(self, dataset: BulkDataset) -> bool:
+        """Tell whether a dataset becomes smaller when it is stored."""
+        return self._settings(dataset)[0] != "none"
+
     def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
         """Fill the declared datasets."""
         with open_for_filling(path) as file:
@@ -250,6 +270,26 @@ class ZarrStorage:
                 "compressors": self._codec(dataset).declared,
             },
         )
+
+    def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
+        """
+        Plan how an array will be filled.
+
+        :raises MemoryBudgetError: If the budget is too small.
+        """
+        from airflow_provider_ophys.writing.zarr_sink import ZarrSink
+
+        return plan_source(
+            dataset.source,
+            rows_per_task=(self._given(dataset).chunk_shape or dataset.source.chunk_shape)[0],
+            scratch_tasks=ZarrSink.scratch_tasks,
+            result_tasks=ZarrSink.result_tasks,
+            resources=resources,
+        )
+
+    def compresses(self, dataset: BulkDataset) -> bool:
+        """Tell whether an array becomes smaller when it is stored."""
+        return (self._given(dataset).compression_method or self._compression) != "none"
 
     def fill(
         self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: range | None = None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,38 @@ from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
 
 from airflow_provider_ophys import __version__
-from airflow_provider_ophys.exceptions import OutputExistsError
-from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging, open_segmentation
+from airflow_provider_ophys.exceptions import (
+    MemoryBudgetError,
+    OphysError,
+    OutputExistsError,
+    SourceAccessError,
+    SourceDataError,
+    unreadable,
+)
+from airflow_provider_ophys.extractors import (
+    check_unchanged,
+    describe_recording,
+    fingerprint_recording,
+    open_imaging,
+    open_segmentation,
+    recording_paths,
+    recording_state,
+)
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
-from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.backend import path_of
-from airflow_provider_ophys.nwb.files import WriteOptions, backend_of, write_nwbfile
+from airflow_provider_ophys.nwb.files import (
+    Output,
+    WriteOptions,
+    backend_of,
+    prepare_output,
+    rehearse,
+    write_output,
+)
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
+from airflow_provider_ophys.nwb.preflight import Problems, size_on_disk
 from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
 from airflow_provider_ophys.nwb.publishing import check_output_folder
 from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile, found_traces
@@ -68,10 +92,13 @@ class Circumstances:
     What a conversion finds where it runs.
 
     :param defaults: For what the conversion leaves open.
+    :param problems: What is known to be in the way already; nothing is then converted, and all that is found
+        besides is told with it.
     :param stop: Set it, from anywhere, to end the conversion; nothing is then published.
     """
 
     defaults: Defaults = Defaults()
+    problems: Sequence[OphysError] = ()
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -101,7 +128,8 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
         num_samples, *sample_shape = data.maxshape
         return {"num_samples": num_samples, "sample_shape": sample_shape, "dtype": data.dtype.name}
 
-    return ImagingResult(**_convert(conversion, open_imaging, add, circumstances or Circumstances()))
+    run = _Run(conversion, open_imaging, add, circumstances or Circumstances())
+    return ImagingResult(**run.convert())
 
 
 def convert_segmentation(
@@ -128,7 +156,8 @@ def convert_segmentation(
         )
         return {"num_rois": len(_added(nwbfile)), "traces": list(found_traces(extractor))}
 
-    return SegmentationResult(**_convert(conversion, open_segmentation, add, circumstances or Circumstances()))
+    run = _Run(conversion, open_segmentation, add, circumstances or Circumstances())
+    return SegmentationResult(**run.convert())
 
 
 def _added(nwbfile: NWBFile) -> Any:
@@ -140,57 +169,131 @@ def _added(nwbfile: NWBFile) -> Any:
     return added
 
 
-def _convert(
-    conversion: Conversion,
-    open_extractor: Callable[[str, dict[str, Any]], Any],
-    add: Callable[[Any, NWBFile, dict[str, Any]], dict[str, Any]],
-    circumstances: Circumstances,
-) -> dict[str, Any]:
-    started = time.monotonic()
-    path = Path(conversion.nwbfile_path)
-    given = load_metadata(conversion.metadata)
-    check_output_folder(path)
-    record = _new_record(conversion, given)
-    append = path.exists() and conversion.if_exists == "append"
-    if path.exists():
-        existing = _existing_record(conversion, path, record["digest"])
-        if existing is not None:
-            return _result(path, existing, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
+@dataclass(frozen=True)
+class _Prepared:
+    output: Output
+    add: Callable[[NWBFile], None]
+    options: WriteOptions
 
-    extractor = open_extractor(conversion.extractor, conversion.extractor_kwargs)
-    log.info("Converting with %s into %s.", type(extractor).__name__, path)
-    metadata = with_own_metadata(extractor, given)
-    location = ""
 
-    def add_and_note(nwbfile: NWBFile) -> None:
-        nonlocal location
-        record["facts"] = add(extractor, nwbfile, metadata)
-        location = path_of(_added(nwbfile))
+@dataclass
+class _Run:
+    """
+    One conversion under way.
 
-    with PeakMemory() as memory:
-        written = write_nwbfile(
-            path,
-            add_and_note,
-            metadata=validate_metadata(metadata),
-            overwrite=conversion.if_exists == "overwrite",
-            append=append,
-            options=_write_options(conversion, circumstances),
-            note=lambda root: record_conversion(root, location, record),
+    :param open_extractor: Opens the recording by the extractor's name and arguments.
+    :param add: Adds it to an NWBFile, with its metadata; returns the facts for the result.
+    """
+
+    conversion: Conversion
+    open_extractor: Callable[[str, dict[str, Any]], Any]
+    add: Callable[[Any, NWBFile, dict[str, Any]], dict[str, Any]]
+    circumstances: Circumstances
+    given: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    location: str = ""
+
+    def convert(self) -> dict[str, Any]:
+        """Reuse what this conversion wrote before, or write it; return the content of the result."""
+        started = time.monotonic()
+        problems = Problems(self.circumstances.problems)
+        with problems.gather():
+            check_output_folder(self.path)
+        state = recording_state(self.conversion.extractor_kwargs)
+        self._identify(problems)
+        if self.record and self.path.exists():
+            with problems.gather():
+                existing = _existing_record(self.conversion, self.path, self.record["digest"])
+                if existing is not None and not problems:
+                    return _result(self.path, existing, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
+        with PeakMemory() as memory, naming_recording(self.conversion):
+            prepared = self._prepare(problems)
+            written = write_output(
+                prepared.output,
+                prepared.add,
+                prepared.options,
+                note=lambda root: record_conversion(root, self.location, self.record),
+                approve=lambda: check_unchanged(self.conversion.extractor_kwargs, state),
+            )
+        peak = memory.peak_bytes
+        return _result(
+            self.path, self.record, started, bulk_bytes=written.bulk_bytes, peak_memory_bytes=peak, reused=False
         )
-    return _result(
-        path,
-        record,
-        started,
-        bulk_bytes=written.bulk_bytes,
-        peak_memory_bytes=memory.peak_bytes,
-        reused=False,
-    )
+
+    @property
+    def path(self) -> Path:
+        return Path(self.conversion.nwbfile_path)
+
+    def _identify(self, problems: Problems) -> None:
+        with problems.gather():
+            self.given = load_metadata(self.conversion.metadata)
+            self.record = _new_record(self.conversion, validate_metadata(self.given))
+
+    def _prepare(self, problems: Problems) -> _Prepared:
+        """Open the recording and see whether all fits; raise everything that is in the way, in one error."""
+        options = _write_options(self.conversion, self.circumstances)
+        prepared = []
+        with problems.gather():
+            extractor = self.open_extractor(self.conversion.extractor, self.conversion.extractor_kwargs)
+            log.info("Converting with %s into %s.", type(extractor).__name__, self.path)
+            metadata = with_own_metadata(extractor, self.given)
+
+            def add(nwbfile: NWBFile) -> None:
+                self._add(extractor, nwbfile, metadata)
+
+            output = prepare_output(
+                self.path,
+                metadata=validate_metadata(metadata),
+                # Whether it may be touched was decided above.
+                overwrite=self.conversion.if_exists != "append",
+                append=self.conversion.if_exists == "append" and self.path.exists(),
+                options=options,
+                problems=problems,
+            )
+            prepared.append(_Prepared(rehearse(output, add, options, problems), add, options))
+        problems.tell()
+        return prepared[0]
+
+    def _add(self, extractor: Any, nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
+        with naming_recording(self.conversion):
+            self.record["facts"] = self.add(extractor, nwbfile, metadata)
+        self.location = path_of(_added(nwbfile))
 
 
-def _new_record(conversion: Conversion, metadata: dict[str, Any]) -> dict[str, Any]:
+@contextmanager
+def naming_recording(conversion: Conversion) -> Iterator[None]:
+    """
+    Name the recording in errors about it, and turn what a library says into one.
+
+    :raises SourceDataError: Of the same kind as within, or for an error that is none of ours.
+    """
+    recording = describe_recording(conversion.extractor_kwargs)
+    try:
+        yield
+    except (SourceDataError, SourceAccessError) as error:
+        if any(path in str(error) for path in recording_paths(conversion.extractor_kwargs)):
+            raise
+        raise type(error)(f"{error} Recording: {recording}.") from error
+    except MemoryError as error:
+        if isinstance(error, OphysError):
+            raise
+        raise MemoryBudgetError(
+            f"There was not enough memory for {recording}: {error}. Lower memory_limit or run fewer tasks."
+        ) from error
+    except OphysError:
+        raise
+    except Exception as error:
+        raise unreadable(
+            f"{conversion.extractor} cannot be converted ({recording}): {type(error).__name__}: {error}. Check "
+            "that the files are complete and of this extractor's format.",
+            error,
+        ) from error
+
+
+def _new_record(conversion: Conversion, metadata: Metadata) -> dict[str, Any]:
     """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.nwb.provenance`."""
     fingerprint = fingerprint_recording(conversion.extractor_kwargs)
-    described = validate_metadata(metadata).model_dump(mode="json", exclude_none=True)
+    described = metadata.model_dump(mode="json", exclude_none=True)
     content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
     return {
         "digest": conversion_digest(conversion.content_options() | content),
@@ -244,15 +347,10 @@ def _result(
     return facts | {
         "nwbfile_path": str(path),
         "backend": backend_of(path),
-        "size_bytes": _size_on_disk(path),
+        "size_bytes": size_on_disk(path),
         "elapsed_seconds": round(elapsed_seconds, 3),
         "throughput_mb_per_s": round(bulk_bytes / elapsed_seconds / 1e6, 1),
         "peak_memory_bytes": peak_memory_bytes,
         "reused": reused,
         "validation": record["validation"],
     }
-
-
-def _size_on_disk(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)

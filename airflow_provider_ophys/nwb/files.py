@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pynwb
 from pynwb import NWBFile, ProcessingModule
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
-    InvalidOutputError,
     OutputExistsError,
     SourceDataError,
     SourceNotFoundError,
@@ -40,8 +39,10 @@ from airflow_provider_ophys.nwb.backend import (
     bulk_datasets,
     check_configuration,
 )
+from airflow_provider_ophys.nwb.checks import check_schema, compare_samples
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
-from airflow_provider_ophys.nwb.publishing import check_output_folder, publishing
+from airflow_provider_ophys.nwb.preflight import Problems, check_disk, check_memory
+from airflow_provider_ophys.nwb.publishing import check_output_folder, naming_write_errors, publishing
 from airflow_provider_ophys.writing.sharing import Wish, sharing
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -93,6 +94,7 @@ class Output:
     :param append: Whether to add to what is at ``path``.
     :param replace: Whether what is at ``path`` may be replaced.
     :param nwbfile: A file in memory to be written, instead of a new one.
+    :param added: Whether ``nwbfile`` already has what is to be written, from :func:`rehearse`.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class Output:
     append: bool
     replace: bool
     nwbfile: NWBFile | None
+    added: bool = False
 
 
 def write_nwbfile(
@@ -125,22 +128,83 @@ def write_nwbfile(
     :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
     :param options: How.
     :param note: As for :func:`allocate`.
-    :raises OutputFolderError: If the output's folder is missing or not writable.
-    :raises OutputExistsError: If ``path`` exists and may be neither replaced nor appended to.
-    :raises OutputBusyError: If another task is writing it.
-    :raises SourceNotFoundError: If there is nothing to append to.
-    :raises ConfigurationError: If options contradict each other or the file.
-    :raises InvalidOutputError: If the check found something; nothing was published.
+    :raises OphysError: See :func:`prepare_output`, :func:`rehearse` and :func:`write_output`.
     """
     output = prepare_output(
         path, metadata=metadata, nwbfile=nwbfile, overwrite=overwrite, append=append, options=options
     )
-    with publishing(path, replace=output.replace) as part:
+    problems = Problems()
+    output = rehearse(output, add, options, problems)
+    problems.tell()
+    return write_output(output, add, options, note=note)
+
+
+def rehearse(
+    output: Output, add: Callable[[NWBFile], object], options: WriteOptions, problems: Problems
+) -> Output:
+    """
+    Find out whether an output can be written, without reading a pixel or writing a byte.
+
+    :param output: From :func:`prepare_output`.
+    :param add: As for :func:`write_nwbfile`.
+    :param options: As for :func:`write_nwbfile`.
+    :param problems: Takes every reason why it cannot be: what ``add`` raises, a configuration that does not fit,
+        too little memory, too small a disk.
+    :returns: The output; a new file is in memory then, with what was added.
+    """
+    nwbfile = output.nwbfile if output.nwbfile is not None or output.append else make_nwbfile(output.metadata)
+    with problems.gather(), _in_memory(output, nwbfile) as target:
+        add(target)
+        datasets = bulk_datasets(target)
+        check_configuration(datasets, output.storage.configuration)
+        with problems.gather(), sharing(options.wish, options.stop) as resources:
+            check_memory(output.storage, datasets, resources)
+        with problems.gather():
+            check_disk(output.path, output.storage, datasets, append=output.append)
+    return replace(output, nwbfile=nwbfile, added=nwbfile is not None)
+
+
+@contextmanager
+def _in_memory(output: Output, nwbfile: NWBFile | None) -> Iterator[NWBFile]:
+    """Open the file that is added to, only to see whether all fits; a new one is in memory anyway."""
+    if nwbfile is not None:
+        yield nwbfile
+        return
+    with output.storage.io(output.path, "r") as io:
+        yield io.read()
+
+
+def write_output(
+    output: Output,
+    add: Callable[[NWBFile], object],
+    options: WriteOptions,
+    *,
+    note: Callable[[Any], None] | None = None,
+    approve: Callable[[], None] | None = None,
+) -> WrittenFile:
+    """
+    Write what was prepared, check it and publish it.
+
+    :param output: From :func:`rehearse`.
+    :param add: As for :func:`write_nwbfile`.
+    :param options: As for :func:`write_nwbfile`.
+    :param note: As for :func:`allocate`.
+    :param approve: Called before the output is published; what it raises prevents that.
+    :raises OutputExistsError: If something appeared at the path meanwhile.
+    :raises OutputBusyError: If another task is writing it.
+    :raises OutputWriteError: If the output's disk is full or fails.
+    :raises InvalidOutputError: If the check found something; nothing was published.
+    """
+    with naming_write_errors(output.path), publishing(output.path, replace=output.replace) as part:
         written, datasets = allocate(output, part, add, note)
         with sharing(options.wish, options.stop) as resources:
             output.storage.fill(part, datasets, resources)
         check_written(output.storage, part, [dataset.path for dataset in datasets], validate=options.validate)
-    return WrittenFile(None if append else written, sum(dataset.num_bytes for dataset in datasets))
+        if options.validate:
+            compare_samples(output.storage, part, datasets)
+        if approve is not None:
+            approve()
+    return WrittenFile(None if output.append else written, sum(dataset.num_bytes for dataset in datasets))
 
 
 def prepare_output(
@@ -151,22 +215,32 @@ def prepare_output(
     overwrite: bool = False,
     append: bool = False,
     options: WriteOptions,
+    problems: Problems | None = None,
 ) -> Output:
     """
-    Check all that can be known of an output before anything is written.
+    Check all that can be known of an output without knowing what is written. Parameters as :func:`write_nwbfile`.
 
-    :raises OphysError: As :func:`write_nwbfile` does, whose parameters these are.
+    :param problems: Takes what is wrong but lets more be found out; ``None`` to have that raised too.
+    :raises OutputFolderError: If the output's folder is missing or not writable.
+    :raises OutputExistsError: If ``path`` exists and may be neither replaced nor appended to.
+    :raises SourceNotFoundError: If there is nothing to append to.
+    :raises MetadataError: If a new file would have no session start time.
+    :raises ConfigurationError: If options contradict each other or the file.
     """
-    check_output_folder(path)
-    backend = _resolve_backend(path, options.backend, nwbfile, append=append)
-    if not append:
-        if path.exists() and not overwrite:
+    found = Problems() if problems is None else problems
+    with found.gather():
+        check_output_folder(path)
+    with found.gather():
+        if path.exists() and not append and not overwrite:
             raise OutputExistsError(
                 f"{path} exists already. Replace it with overwrite=True, add to it with "
                 "append_on_disk_nwbfile=True, or write elsewhere."
             )
-        if nwbfile is None:
-            require_session_start_time(metadata)
+    if problems is None:
+        found.tell()
+    backend = _resolve_backend(path, options.backend, nwbfile, append=append)
+    if not append and nwbfile is None:
+        require_session_start_time(metadata)
     storage = storage_for(backend, options)
     return Output(path, storage, metadata, append, overwrite or append, nwbfile)
 
@@ -195,7 +269,8 @@ def allocate(
     with storage.io(part, "w" if nwbfile is not None else "r+") as io:
         if nwbfile is None:
             nwbfile = io.read()
-        add(nwbfile)
+        if not output.added:
+            add(nwbfile)
         datasets = bulk_datasets(nwbfile)
         check_configuration(datasets, storage.configuration)
         for dataset in datasets:
@@ -217,7 +292,7 @@ def check_written(storage: Storage, part: Path, dataset_paths: Sequence[str], *,
     """
     storage.check_filled(part, dataset_paths)
     if validate:
-        _validate(storage, part)
+        check_schema(storage, part)
 
 
 def backend_of(path: Path) -> Backend:
@@ -282,14 +357,3 @@ def _copy(path: Path, part: Path) -> None:
         shutil.copytree(path, part, symlinks=True)
     else:
         shutil.copyfile(path, part)
-
-
-def _validate(storage: Storage, part: Path) -> None:
-    with storage.io(part, "r") as io:
-        problems = pynwb.validate(io=io)
-    if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise InvalidOutputError(
-            f"The file that was written does not fit the NWB schema ({len(problems)} problem(s)); it was not "
-            f"published:\n{listed}"
-        )

@@ -22,7 +22,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError
+from airflow_provider_ophys.exceptions import (
+    DiskSpaceError,
+    OphysError,
+    OutputBusyError,
+    OutputExistsError,
+    OutputFolderError,
+    OutputWriteError,
+    causes,
+)
 
 # linux/fs.h and fcntl.h; Python has no wrapper of renameat2.
 RENAME_EXCHANGE = 2
@@ -81,6 +89,39 @@ def building(part: Path) -> Iterator[None]:
         yield
     finally:
         remove(part)
+
+
+@contextmanager
+def naming_write_errors(path: Path) -> Iterator[None]:
+    """
+    Turn what the output's disk says into an error that names the output.
+
+    :raises DiskSpaceError: If the disk, or the quota, is full.
+    :raises OutputWriteError: For every other ``OSError``.
+    """
+    try:
+        yield
+    except OphysError:
+        raise
+    except Exception as error:
+        if any(map(_says_full, causes(error))):
+            raise DiskSpaceError(
+                f"The disk of {path.parent} became full while {path.name} was written. What was there before "
+                "is still there. Free some space, or write elsewhere."
+            ) from error
+        if not isinstance(error, OSError):
+            raise
+        raise OutputWriteError(
+            f"{path} could not be written: {error}. What was at the path before is still there. Check the disk or "
+            "network share of its folder."
+        ) from error
+
+
+def _says_full(error: BaseException) -> bool:
+    # HDF5 hands on what the system said as a part of its message.
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(
+        text in str(error) for text in ("No space left on device", "Disk quota exceeded")
+    )
 
 
 @contextmanager

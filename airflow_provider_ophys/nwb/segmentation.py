@@ -265,6 +265,11 @@ def _add_traces(
                 f"The {role} traces of {type(extractor).__name__} are of {trace.shape[1]} ROIs, but it has "
                 f"{len(table)} masks. Check that the segmentation's files belong together."
             )
+        if trace.shape[0] != extractor.get_num_samples():
+            raise SourceDataError(
+                f"The {role} traces of {type(extractor).__name__} have {trace.shape[0]} samples, but it "
+                f"has {extractor.get_num_samples()}. Check that the segmentation's files belong together."
+            )
         kind = DfOverF if role == "dff" else Fluorescence
         container = _container(ophys_module(nwbfile), kind, kind.__name__)
         entry = described.get(role) or RoiResponseMetadata(name=_series_name(role), unit="n.a.")

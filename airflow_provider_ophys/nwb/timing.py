@@ -23,7 +23,8 @@ def timing_of(extractor: Any, *, always_write_timestamps: bool) -> dict[str, Any
 
     :param extractor: A roiextractors imaging or segmentation extractor.
     :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
-    :raises SourceDataError: If there is neither a time nor a rate.
+    :raises SourceDataError: If there is neither a time nor a rate, or the times are not finite, decrease, or are
+        not one per sample; names the sample.
     """
     timestamps = _timestamps(extractor)
     if timestamps is None:
@@ -36,11 +37,34 @@ def timing_of(extractor: Any, *, always_write_timestamps: bool) -> dict[str, Any
         if always_write_timestamps:
             return {"timestamps": np.arange(extractor.get_num_samples()) / float(rate)}
         return {"rate": float(rate), "starting_time": 0.0}
+    _check_times(extractor, timestamps)
     if not always_write_timestamps:
         rate = regular_rate(timestamps)
         if rate is not None:
             return {"rate": rate, "starting_time": float(timestamps[0])}
     return {"timestamps": timestamps}
+
+
+def _check_times(extractor: Any, timestamps: NDArray[np.float64]) -> None:
+    name, num_samples = type(extractor).__name__, int(extractor.get_num_samples())
+    if timestamps.shape != (num_samples,):
+        raise SourceDataError(
+            f"{name} has timestamps of the shape {timestamps.shape} for {num_samples} samples. Check that the "
+            "files of the recording are complete and belong together."
+        )
+    not_finite = np.flatnonzero(~np.isfinite(timestamps))
+    if not_finite.size:
+        raise SourceDataError(
+            f"{name} has no time for sample {not_finite[0]} (counted from 0): its timestamp is "
+            f"{timestamps[not_finite[0]]}, as are {not_finite.size - 1} more. Correct the recording's timestamps."
+        )
+    backwards = np.flatnonzero(np.diff(timestamps) < 0)
+    if backwards.size:
+        at = int(backwards[0]) + 1
+        raise SourceDataError(
+            f"The timestamps of {name} go back at sample {at} (counted from 0), from {timestamps[at - 1]} s to "
+            f"{timestamps[at]} s, and at {backwards.size - 1} more. Correct the recording's timestamps."
+        )
 
 
 def regular_rate(timestamps: NDArray[np.float64]) -> float | None:

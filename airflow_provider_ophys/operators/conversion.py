@@ -114,10 +114,12 @@ class ConversionOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         with fail_without_retry():
-            conversion = self.conversion_class.from_options(
+            conversion, wrong = self.conversion_class.read_options(
                 {option: getattr(self, option) for option in self.template_fields}
             )
-            circumstances = self._circumstances()
+            if conversion is None:
+                raise cast("ConfigurationError", wrong)
+            circumstances = self._circumstances(wrong)
             converted: ConversionResult = self._convert(conversion, circumstances)
             if conversion.report:
                 from airflow_provider_ophys.report.conversion import with_report
@@ -149,11 +151,17 @@ class ConversionOperator(BaseOperator):
         if self._stop is not None:
             self._stop.set()
 
-    def _circumstances(self) -> Circumstances:
-        from airflow_provider_ophys.nwb.conversion import Circumstances
+    def _circumstances(self, wrong: ConfigurationError | None = None) -> Circumstances:
+        from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults
 
         self._stop = threading.Event()
-        return Circumstances(defaults=platform_defaults(), stop=self._stop)
+        problems = [] if wrong is None else [wrong]
+        try:
+            defaults = platform_defaults()
+        except ConfigurationError as error:
+            defaults = Defaults()
+            problems.append(error)
+        return Circumstances(defaults=defaults, problems=problems, stop=self._stop)
 
 
 def platform_defaults() -> Defaults:

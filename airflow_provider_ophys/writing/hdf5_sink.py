@@ -51,6 +51,10 @@ class HDF5Sink:
     :param codec: What its filters are.
     """
 
+    # The chunk in the file's order, and the same with its bytes shuffled.
+    scratch_tasks = 2
+    result_tasks = 1
+
     def __init__(self, dataset: h5py.Dataset, codec: HDF5Codec) -> None:
         self._dataset = dataset
         self._codec = codec
@@ -59,9 +63,6 @@ class HDF5Sink:
         self._dtype = dataset.dtype
         self._scratch = threading.local()
         self.rows_per_task = self._chunks[0]
-        # The chunk in the file's order, and the same with its bytes shuffled.
-        self.scratch_tasks = 2
-        self.result_tasks = 1
 
     def encode(self, block: NDArray[Any], start: int) -> Chunks:
         """Encode the chunks that hold these rows; those at an edge are padded with zeros, as HDF5 does."""
@@ -106,12 +107,13 @@ class HDF5FilterSink:
     :param dataset: Chunked and allocated.
     """
 
+    # What HDF5's own filters need is about a chunk.
+    scratch_tasks = 1
+    result_tasks = 1
+
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
         self.rows_per_task = dataset.chunks[0]
-        # What HDF5's own filters need is about a chunk.
-        self.scratch_tasks = 1
-        self.result_tasks = 1
 
     def encode(self, block: NDArray[Any], start: int) -> tuple[int, NDArray[Any]]:
         """Bring the rows into the order in memory that HDF5 wants."""

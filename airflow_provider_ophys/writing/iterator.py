@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hdmf.data_utils import GenericDataChunkIterator
 
-from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError
+from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError, is_passing, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,9 +131,13 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
             # Some extractors do not clamp at the end but make samples up.
             series = self.imaging_extractor.get_series(start, min(stop, self._num_samples))
         except Exception as error:
-            raise SourceDataError(
-                f"{source} cannot read samples {start} to {stop - 1}: {type(error).__name__}: {error}. "
-                "Check that the recording is complete."
+            # A share that hangs would hang at each of them.
+            bad = None if is_passing(error) else self._first_unreadable(start, stop)
+            where = f"samples {start} to {stop - 1}" if bad is None else f"sample {bad} (counted from 0)"
+            raise unreadable(
+                f"{source} cannot read {where}: {type(error).__name__}: {error}. "
+                "Check that the recording is complete.",
+                error,
             ) from error
         if series.shape[0] != stop - start:
             raise SourceDataError(
@@ -141,6 +145,15 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
                 f"of {self._num_samples} that it announced. Check that the recording is complete."
             )
         return swap_image_axes(series)
+
+    def _first_unreadable(self, start: int, stop: int) -> int | None:
+        """Find the sample for the message; ``None`` if each can be read by itself."""
+        for sample in range(start, stop):
+            try:
+                self.imaging_extractor.get_series(sample, sample + 1)
+            except Exception:  # noqa: BLE001 -- whatever it is, it is the sample that is looked for
+                return sample
+        return None
 
     def _get_maxshape(self) -> tuple[int, ...]:
         rows, columns, *planes = self.imaging_extractor.get_sample_shape()
@@ -178,7 +191,14 @@ class ArrayDataChunkIterator(BulkDataChunkIterator):
 
     def read(self, start: int, stop: int) -> Array:
         """Read the slab [start, stop) of the first axis."""
-        return np.asarray(self.array[start:stop])
+        try:
+            return np.asarray(self.array[start:stop])
+        except Exception as error:
+            raise unreadable(
+                f"Rows {start} to {stop - 1} of an array of the shape {tuple(self.array.shape)} cannot be read: "
+                f"{type(error).__name__}: {error}. Check that the recording is complete.",
+                error,
+            ) from error
 
     def _get_maxshape(self) -> tuple[int, ...]:
         return tuple(self.array.shape)
@@ -215,9 +235,10 @@ class ImageMaskDataChunkIterator(BulkDataChunkIterator):
         try:
             masks = self.segmentation_extractor.get_roi_image_masks(roi_ids=self._roi_ids[start:stop])
         except Exception as error:
-            raise SourceDataError(
+            raise unreadable(
                 f"{type(self.segmentation_extractor).__name__} cannot read the image masks of ROIs {start} to "
-                f"{stop - 1}: {type(error).__name__}: {error}. Check that the segmentation is complete."
+                f"{stop - 1}: {type(error).__name__}: {error}. Check that the segmentation is complete.",
+                error,
             ) from error
         # The extractor's masks have the ROI last: (rows, columns[, planes], ROIs).
         return swap_image_axes(np.moveaxis(np.asarray(masks), -1, 0))

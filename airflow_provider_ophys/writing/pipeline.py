@@ -8,6 +8,7 @@ ahead, so extractors see one thread too; what costs time, transposing and compre
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -118,6 +119,34 @@ def _shortage(resources: Resources) -> str:
     )
 
 
+def plan_source(
+    source: BulkDataChunkIterator,
+    *,
+    rows_per_task: int,
+    scratch_tasks: int,
+    result_tasks: int,
+    resources: Resources,
+) -> FillPlan:
+    """
+    Plan how a source is copied; see :func:`plan_fill`.
+
+    :raises MemoryBudgetError: If the budget is too small.
+    """
+    return plan_fill(
+        row_bytes=_row_bytes(source),
+        rows_per_task=rows_per_task,
+        scratch_tasks=scratch_tasks,
+        result_tasks=result_tasks,
+        num_rows=source.maxshape[0],
+        most_rows=source.buffer_shape[0],
+        resources=resources,
+    )
+
+
+def _row_bytes(source: BulkDataChunkIterator) -> int:
+    return math.prod(map(int, source.maxshape[1:])) * int(source.dtype.itemsize)
+
+
 def fill(
     source: BulkDataChunkIterator,
     sink: Sink,
@@ -139,17 +168,12 @@ def fill(
     :raises MemoryBudgetError: If the budget is too small.
     :raises SourceDataError: If the source cannot be read.
     """
-    num_rows = source.maxshape[0]
-    row_bytes = source.dtype.itemsize
-    for length in source.maxshape[1:]:
-        row_bytes *= length
-    plan = plan_fill(
-        row_bytes=row_bytes,
+    num_rows, row_bytes = source.maxshape[0], _row_bytes(source)
+    plan = plan_source(
+        source,
         rows_per_task=sink.rows_per_task,
         scratch_tasks=sink.scratch_tasks,
         result_tasks=sink.result_tasks,
-        num_rows=num_rows,
-        most_rows=source.buffer_shape[0],
         resources=resources,
     )
     log.debug("Filling %s: %s", name, plan)

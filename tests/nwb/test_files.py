@@ -75,7 +75,7 @@ SMALL_READS = {"iterator_options": {"chunk_shape": (5, 29, 13), "buffer_shape": 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_failure_leaves_nothing(tmp_path, broken, backend):
-    with pytest.raises(SourceDataError, match=r"cannot read samples \d+ to \d+: OSError: the disk is gone"):
+    with pytest.raises(SourceDataError, match=r"cannot read sample 20 .*: OSError: the disk is gone"):
         write_imaging_to_nwbfile(broken, tmp_path / "a.nwb", metadata=METADATA, backend=backend, **SMALL_READS)
     assert list(tmp_path.iterdir()) == []
 

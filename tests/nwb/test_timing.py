@@ -56,12 +56,26 @@ def test_not_regular(timestamps):
 
 
 def test_set_times_come_before_native_ones_and_those_before_the_rate():
-    assert timing_of(Recording(times=EVEN + 1, native=EVEN + 2), always_write_timestamps=False) == {
+    assert timing_of(Recording(times=EVEN[:3] + 1, native=EVEN[:3] + 2), always_write_timestamps=False) == {
         "rate": pytest.approx(30.0),
         "starting_time": 1.0,
     }
-    assert timing_of(Recording(native=EVEN + 2), always_write_timestamps=False)["starting_time"] == 2.0
+    assert timing_of(Recording(native=EVEN[:3] + 2), always_write_timestamps=False)["starting_time"] == 2.0
     assert timing_of(Recording(), always_write_timestamps=False) == {"rate": 30.0, "starting_time": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.0, 1.0], r"shape \(2,\) for 3 samples"),
+        ([0.0, np.nan, 1.0], "no time for sample 1 "),
+        ([0.0, 1.0, np.inf], "no time for sample 2 "),
+        ([0.0, 1.0, 0.5], "go back at sample 2 .* from 1.0 s to 0.5 s"),
+    ],
+)
+def test_times_that_cannot_be_are_refused_with_the_sample(times, message):
+    with pytest.raises(SourceDataError, match=message):
+        timing_of(Recording(times=np.array(times)), always_write_timestamps=False)
 
 
 def test_timestamps_on_demand():

@@ -1,0 +1,55 @@
+"""Whether a file that was just written is what it should be, before it appears at its path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pynwb
+
+from airflow_provider_ophys.exceptions import InvalidOutputError
+from airflow_provider_ophys.nwb.backend import BulkDataset, Storage
+
+# The first and the last row, and some between: each costs reading one chunk again.
+SAMPLED_ROWS = 5
+
+
+def check_schema(storage: Storage, part: Path) -> None:
+    """
+    Open a file anew and validate it against the NWB schema.
+
+    :raises InvalidOutputError: If it does not fit.
+    """
+    with storage.io(part, "r") as io:
+        problems = pynwb.validate(io=io)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise InvalidOutputError(
+            f"The file that was written does not fit the NWB schema ({len(problems)} problem(s)); it was not "
+            f"published:\n{listed}"
+        )
+
+
+def compare_samples(storage: Storage, part: Path, datasets: Sequence[BulkDataset]) -> None:
+    """
+    Open a file anew and compare samples of its arrays with what they were filled from.
+
+    :raises InvalidOutputError: If a sample is not what the source gives.
+    """
+    with storage.open_groups(part, "r") as root:
+        for dataset in datasets:
+            _compare_rows(dataset, root[dataset.path])
+
+
+def _compare_rows(dataset: BulkDataset, stored: Any) -> None:
+    last = dataset.source.maxshape[0] - 1
+    for row in sorted({last * step // (SAMPLED_ROWS - 1) for step in range(SAMPLED_ROWS)}):
+        wanted, found = np.asarray(dataset.source.read(row, row + 1)), np.asarray(stored[row : row + 1])
+        if not np.array_equal(wanted, found, equal_nan=wanted.dtype.kind == "f"):
+            raise InvalidOutputError(
+                f"Row {row} of {dataset.location} is not what the recording holds: {np.sum(wanted != found)} of "
+                f"{wanted.size} values differ. Nothing was published; try again, and check memory and disk of "
+                "this machine if it happens twice."
+            )
