@@ -1,22 +1,87 @@
-"""What Airflow does with our errors: fail at once what a retry cannot mend."""
+"""What Airflow does with our errors: fail at once what a retry cannot mend, and wait before what it can."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryDecision, RetryRule
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.exceptions import (
+    ConversionStoppedError,
+    DiskSpaceError,
+    MemoryBudgetError,
+    OphysError,
+    OutputBusyError,
+    OutputWriteError,
+    PreflightError,
+    SourceAccessError,
+    SourceChangedError,
+    StagingError,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RETRY_RULES = (
+    RetryRule(ConversionStoppedError, retry_delay=timedelta(seconds=10), reason="The task was told to stop."),
+    RetryRule(OutputBusyError, retry_delay=timedelta(minutes=1), reason="Another task is writing the output."),
+    RetryRule(StagingError, retry_delay=timedelta(minutes=1), reason="S3 failed."),
+    RetryRule(MemoryBudgetError, retry_delay=timedelta(minutes=5), reason="Memory is short."),
+    RetryRule(SourceChangedError, retry_delay=timedelta(minutes=5), reason="The recording is still growing."),
+    RetryRule(SourceAccessError, retry_delay=timedelta(minutes=5), reason="The recording's disk or share fails."),
+    # Somebody has to free space; it stands before the class that it belongs to.
+    RetryRule(DiskSpaceError, retry_delay=timedelta(minutes=15), reason="The output's disk is full."),
+    RetryRule(OutputWriteError, retry_delay=timedelta(minutes=5), reason="The output's disk or share fails."),
+)
+
+
+class OphysRetryPolicy(ExceptionRetryPolicy):
+    """
+    Decides by the error whether and when a task is tried again; the default of our operators.
+
+    What a retry cannot mend (:attr:`OphysError.retryable`) fails at once, whatever ``retries`` says. What it can
+    is retried after the delay of :data:`RETRY_RULES` for its class, up to ``retries`` times. Errors that are not
+    ours are treated as Airflow would without a policy.
+
+    :param rules: Looked at before all of that: the first that matches an error decides.
+    """
+
+    def __init__(self, rules: Sequence[RetryRule] = ()) -> None:
+        super().__init__(rules=[*rules, *RETRY_RULES])
+        self._own_rules = list(rules)
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide on one failure."""
+        own = any(rule.matches(exception) for rule in self._own_rules)
+        if not own and isinstance(exception, OphysError) and not exception.retryable:
+            return RetryDecision.fail("A retry cannot mend this.")
+        decision = super().evaluate(exception, try_number, max_tries, context)
+        if decision.action is RetryAction.DEFAULT and isinstance(exception, PreflightError):
+            # Each of its problems may pass, and the longest delay is long enough for any.
+            return RetryDecision.retry(_longest_delay(), "All that is in the way may pass.")
+        return decision
+
+
+def _longest_delay() -> timedelta:
+    return max(rule.retry_delay for rule in RETRY_RULES if rule.retry_delay is not None)
+
+
+RETRY_POLICY = OphysRetryPolicy()
 
 
 @contextmanager
 def fail_without_retry() -> Iterator[None]:
     """
-    Turn errors that a retry cannot mend into ``AirflowFailException``, which ends the task's tries.
+    Turn errors that a retry cannot mend into ``AirflowFailException``, which Airflow's sensors let pass.
 
-    A mistyped key stays mistyped on the second try, so retrying it only delays the message; errors that are
-    ``retryable`` (S3, memory, a stopped conversion) pass unchanged and keep the task's retries.
+    A sensor's ``silent_fail`` and ``soft_fail`` know no retry policy: any other error would be looked at again and
+    again until the timeout. Operators and tasks have :class:`OphysRetryPolicy` instead.
 
     :raises AirflowFailException: In place of an :class:`OphysError` that is not retryable.
     """

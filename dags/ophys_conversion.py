@@ -30,7 +30,7 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
-from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.retries import RETRY_POLICY
 
 # An event on this asset means: one more NWB file is finished, and verified in S3.
 NWB_FILES = Asset("ophys_nwb_files")
@@ -84,11 +84,10 @@ def nwbfile_path_of(name: str) -> Path:
     return output_root() / f"{name.replace('/', '_')}.nwb"
 
 
-@task(multiple_outputs=True)
+@task(multiple_outputs=True, retry_policy=RETRY_POLICY)
 def plan(folder: dict[str, Any]) -> dict[str, Any]:
     """Read the folder's session.yaml, and decide where its NWB file goes."""
-    with fail_without_retry():
-        session = read_session(Path(folder["path"]))
+    session = read_session(Path(folder["path"]))
     output_root().mkdir(parents=True, exist_ok=True)
     segmentation = session.get("segmentation", {"extractor": None, "extractor_kwargs": {}})
     return {

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
 from airflow_provider_ophys.models.metadata import spell_nan
-from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.retries import RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -46,9 +46,12 @@ class ConversionOperator(BaseOperator):
     :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
         ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
     :param threads: Encoding threads. Default: ``[ophys] threads``.
-    :param validate: Check the file against the NWB schema before it is published.
+    :param validate: Before the file is published, check it against the NWB schema and compare samples of its
+        arrays with the recording.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
+    :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, which fails at once
+        what a retry cannot mend.
     """
 
     template_fields: Sequence[str] = (
@@ -90,9 +93,10 @@ class ConversionOperator(BaseOperator):
         threads: int | str | None = None,
         validate: bool | str = True,
         report: bool | str = False,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(retry_policy=retry_policy, **kwargs)
         self.extractor = extractor
         self.extractor_kwargs = extractor_kwargs
         self.nwbfile_path = nwbfile_path
@@ -113,19 +117,18 @@ class ConversionOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
-        with fail_without_retry():
-            conversion, wrong = self.conversion_class.read_options(
-                {option: getattr(self, option) for option in self.template_fields}
-            )
-            if conversion is None:
-                raise cast("ConfigurationError", wrong)
-            circumstances = self._circumstances(wrong)
-            converted: ConversionResult = self._convert(conversion, circumstances)
-            if conversion.report:
-                from airflow_provider_ophys.report.conversion import with_report
+        conversion, wrong = self.conversion_class.read_options(
+            {option: getattr(self, option) for option in self.template_fields}
+        )
+        if conversion is None:
+            raise cast("ConfigurationError", wrong)
+        circumstances = self._circumstances(wrong)
+        converted: ConversionResult = self._convert(conversion, circumstances)
+        if conversion.report:
+            from airflow_provider_ophys.report.conversion import with_report
 
-                wish = circumstances.defaults.wish(conversion)
-                converted = with_report(converted, wish, circumstances.stop)
+            wish = circumstances.defaults.wish(conversion)
+            converted = with_report(converted, wish, circumstances.stop)
         result = converted.to_json()
         self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)

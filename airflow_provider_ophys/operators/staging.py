@@ -8,12 +8,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
-from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.retries import RETRY_POLICY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -82,6 +82,7 @@ class StageToS3Operator(BaseOperator):
     :param delete_local: ``"after_verify"`` deletes the source when a listing has just confirmed all of it.
     :param max_concurrency: Most requests at the same time.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
+    :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
 
     A missing or unsuitable source, a wrong destination, connection, bucket or right, and other content at the
     destination fail the task at once; what another try may mend keeps the task's retries.
@@ -117,9 +118,10 @@ class StageToS3Operator(BaseOperator):
         delete_local: Literal["never", "after_verify"] = "never",
         max_concurrency: int = 16,
         allow_insecure_http: bool = False,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(retry_policy=retry_policy, **kwargs)
         self.source = source
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -144,24 +146,23 @@ class StageToS3Operator(BaseOperator):
         from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 
         self._stopped = Event()
-        with fail_without_retry():
-            hook = OphysS3Hook(
-                self.aws_conn_id,
-                region_name=self.region_name,
-                verify=self.verify,
-                max_concurrency=self.max_concurrency,
-                allow_insecure_http=self.allow_insecure_http,
-            )
-            if _flag("verify_only", self.verify_only):
-                return self._audit(hook, context)
-            staged = hook.publish(
-                self.source,
-                self.destination,
-                stopped=self._stopped,
-                owner=_task_instance(context),
-                dry_run=self._dry_run,
-                **{name: getattr(self, name) for name in _OPTIONS},
-            )
+        hook = OphysS3Hook(
+            self.aws_conn_id,
+            region_name=self.region_name,
+            verify=self.verify,
+            max_concurrency=self.max_concurrency,
+            allow_insecure_http=self.allow_insecure_http,
+        )
+        if _flag("verify_only", self.verify_only):
+            return self._audit(hook, context)
+        staged = hook.publish(
+            self.source,
+            self.destination,
+            stopped=self._stopped,
+            owner=_task_instance(context),
+            dry_run=self._dry_run,
+            **{name: getattr(self, name) for name in _OPTIONS},
+        )
         result = staged.to_json()
         if not staged.dry_run:
             _push(self, context, ADDRESS_KEY, hook.address(staged.s3_uri))

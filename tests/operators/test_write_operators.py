@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 from airflow.sdk import DAG, Asset, AssetAlias, task
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
 
+from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 
@@ -137,14 +137,14 @@ def test_the_same_conversion_is_reused_and_another_is_refused(tmp_path, tiff):
     assert {key: again[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")} == {
         key: first[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")
     }
-    with pytest.raises(AirflowFailException, match="was not written by this conversion"):
+    with pytest.raises(OphysError, match="was not written by this conversion"):
         run_one(WriteImagingOperator, **options | {"photon_series_type": "OnePhotonSeries"})
     changed = tifffile.imread(tiff)
     changed[0, 0, 0] += 1
     tifffile.imwrite(tiff, changed, photometric="minisblack")
-    with pytest.raises(AirflowFailException, match="the recording, an option or the metadata differ"):
+    with pytest.raises(OphysError, match="the recording, an option or the metadata differ"):
         run_one(WriteImagingOperator, **options)
-    with pytest.raises(AirflowFailException, match="if_exists='fail'"):
+    with pytest.raises(OphysError, match="if_exists='fail'"):
         run_one(WriteImagingOperator, **options, if_exists="fail")
     assert (tmp_path / "movie.nwb").read_bytes() == before
     assert run_one(WriteImagingOperator, **options, if_exists="overwrite")["reused"] is False
@@ -205,7 +205,7 @@ BAD_INPUT = {
 @pytest.mark.parametrize(("options", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff, options, message):
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(AirflowFailException, match=f"(?s){message}"):
+    with pytest.raises(OphysError, match=f"(?s){message}"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "movie.nwb") | options)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -214,7 +214,7 @@ def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "isx", None)  # as if it were not installed
-    with pytest.raises(AirflowFailException, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
+    with pytest.raises(OphysError, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
         run_one(
             WriteImagingOperator,
             **imaging(tiff, tmp_path / "a.nwb", extractor="Inscopix", extractor_kwargs={"file_path": str(tiff)}),
@@ -239,7 +239,7 @@ def test_the_platforms_defaults_count(tmp_path, tiff, monkeypatch):
     with pytest.raises(MemoryError, match="memory budget"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
     monkeypatch.setenv("AIRFLOW__OPHYS__COMPRESSION", "best")
-    with pytest.raises(AirflowFailException, match=r"\[ophys\].*compression is 'best'"):
+    with pytest.raises(OphysError, match=r"\[ophys\].*compression is 'best'"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.lineage import HookLineageCollector
 from s3_trees import BIG, files_of, make_tree, published
@@ -19,6 +18,7 @@ from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
+    OphysError,
     SourceNotFoundError,
     StagingConflictError,
     StagingError,
@@ -216,12 +216,12 @@ def test_operator_audits_and_fails_at_once_with_a_report(connection: None, place
     assert StageToS3Operator(**options, verify_only=True).execute(_context())["intact"] is True
     place.put("session.nwb.zarr/stray", b"")
     context = _context()
-    with pytest.raises(AirflowFailException, match=r"1 extra, such as .*/stray"):
+    with pytest.raises(OphysError, match=r"1 extra, such as .*/stray"):
         StageToS3Operator(**options, verify_only="True").execute(context)
     assert context["ti"].pushed["audit"]["extra"] == [f"{place.prefix}session.nwb.zarr/stray"]
-    with pytest.raises(AirflowFailException, match="verify_only changes nothing.*overwrite"):
+    with pytest.raises(OphysError, match="verify_only changes nothing.*overwrite"):
         StageToS3Operator(**options, verify_only=True, overwrite=True).execute(context)
-    with pytest.raises(AirflowFailException, match="verify_only is 'perhaps'"):
+    with pytest.raises(OphysError, match="verify_only is 'perhaps'"):
         StageToS3Operator(**options, verify_only="perhaps").execute(context)
 
 
