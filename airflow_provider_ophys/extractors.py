@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import inspect
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -47,9 +46,6 @@ EXTRAS = {
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 SCANIMAGE_MOST = 2**16
-
-# A file that is not whole but was written to this recently may become whole.
-STILL_GROWING_SECONDS = 120.0
 
 # Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
 SAMPLE_BYTES = 64 * 1024
@@ -152,17 +148,7 @@ def _check_whole(name: str, extractor_kwargs: Mapping[str, Any]) -> None:
         elif "tiff" in name.lower() or "ScanImage" in name:
             for _, file in _files_below(path):
                 if path.is_file() or is_tiff_name(file.name):
-                    _check_whole_tiff(file, by_page=name != "TiffImagingExtractor")
-
-
-def _check_whole_tiff(file: Path, *, by_page: bool) -> None:
-    try:
-        check_tiff(file, by_page=by_page)
-    except SourceDataError as error:
-        age = time.time() - file.stat().st_mtime
-        if age > STILL_GROWING_SECONDS:
-            raise
-        raise SourceChangedError(f"{error} It was last written to {max(age, 0):.0f} s ago.") from error
+                    check_tiff(file, by_page=name != "TiffImagingExtractor")
 
 
 def find_extractor(kind: Kind, name: str) -> type:

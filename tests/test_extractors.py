@@ -33,7 +33,7 @@ def test_only_registered_extractors_are_opened(name):
 def test_what_cannot_be_opened_is_named(tmp_path):
     path = tmp_path / "movie.tif"
     path.write_bytes(b"not a tiff")
-    with pytest.raises(SourceDataError, match=r"TiffImagingExtractor cannot open the recording .*movie\.tif"):
+    with pytest.raises(SourceDataError, match=r"movie\.tif is no TIFF file"):
         open_imaging("Tiff", {"file_path": str(path), "sampling_frequency": 30.0})
 
 
