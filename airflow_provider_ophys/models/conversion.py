@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -14,6 +15,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError
@@ -59,7 +61,7 @@ def _none_if_blank(value: object) -> object:
 OptionalBytes = Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_bytes(v))]
 
 
-class Conversion(BaseModel):
+class Conversion(BaseModel, ABC):
     """
     The options that both write operators share.
 
@@ -68,8 +70,6 @@ class Conversion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    extractor: str
-    extractor_kwargs: dict[str, Any] = {}
     nwbfile_path: str
     metadata: Any = None
     backend: Backend | None = None
@@ -131,6 +131,27 @@ class Conversion(BaseModel):
         except ValidationError:
             return None, wrong
 
+    @property
+    @abstractmethod
+    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is converted: extractor and its keyword arguments."""
+
+    @property
+    def extractor_names(self) -> str:
+        """What reads the recordings, for people."""
+        return ", ".join(dict.fromkeys(name for name, _ in self.recordings))
+
+    @property
+    def all_kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of all extractors in one mapping: of several, each with its place before its name."""
+        if len(self.recordings) == 1:
+            return self.recordings[0][1]
+        return {
+            f"{place}_{name}": value
+            for place, (_, kwargs) in enumerate(self.recordings)
+            for name, value in kwargs.items()
+        }
+
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""
         return self.model_dump(mode="json", exclude=set(self._not_content))
@@ -141,6 +162,8 @@ class ImagingConversion(Conversion):
 
     kind: ClassVar[str] = "imaging"
 
+    extractor: str
+    extractor_kwargs: dict[str, Any] = {}
     photon_series_type: Literal["TwoPhotonSeries", "OnePhotonSeries"] = "TwoPhotonSeries"
     photon_series_index: NonNegativeInt = 0
     metadata_key: str | None = None
@@ -148,14 +171,55 @@ class ImagingConversion(Conversion):
     always_write_timestamps: bool = False
     iterator_options: dict[str, Any] | None = None
 
+    @property
+    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
+        """The movie."""
+        return [(self.extractor, self.extractor_kwargs)]
+
 
 class SegmentationConversion(Conversion):
-    """The options of a segmentation; those of its own are those of ``add_segmentation_to_nwbfile``."""
+    """
+    The options of a segmentation, or of several; those of its own are those of ``add_segmentation_to_nwbfile``.
+
+    Several are a list of ``extractor_kwargs``, of ``extractor``, or of both; what is no list is the same for all.
+    """
 
     kind: ClassVar[str] = "segmentation"
 
-    metadata_key: str | None = None
-    mask_type: Literal["image", "pixel", "voxel"] = "image"
+    extractor: str | Annotated[list[str], Field(min_length=1)]
+    extractor_kwargs: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)] = {}
+    metadata_key: str | list[str | None] | None = None
+    plane_segmentation_name: str | None = None
+    background_plane_segmentation_name: str | None = None
+    include_background_segmentation: bool = False
     include_roi_centroids: bool = True
     include_roi_acceptance: bool = True
+    mask_type: Literal["image", "pixel", "voxel"] = "image"
     iterator_options: dict[str, Any] | None = None
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether there are several segmentations: a list of extractors, or of their arguments."""
+        return isinstance(self.extractor, list) or isinstance(self.extractor_kwargs, list)
+
+    @property
+    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
+        """The segmentations."""
+        kwargs = self.extractor_kwargs
+        names = self.extractor if isinstance(self.extractor, list) else [self.extractor]
+        if not isinstance(kwargs, list):
+            return [(name, kwargs) for name in names]
+        return list(zip(names * (len(kwargs) // len(names)), kwargs, strict=True))
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        lists = {
+            name: len(value)
+            for name in ("extractor", "extractor_kwargs", "metadata_key")
+            if isinstance(value := getattr(self, name), list)
+        }
+        if len(set(lists.values())) > 1:
+            raise ValueError(f"lists must be equally long, one entry for each segmentation (lengths: {lists})")
+        if list(lists) == ["metadata_key"]:
+            raise ValueError("metadata_key is a list, but there is only one extractor")
+        return self

@@ -69,7 +69,13 @@ class ImagingResult(ConversionResult):
 
 
 class SegmentationResult(ConversionResult):
-    """A segmentation that was written; ``traces`` are the roles found, such as ``["raw", "neuropil"]``."""
+    """
+    What was written of one segmentation, or of several.
+
+    ``num_rois`` counts all of them, ``traces`` are the roles found, such as ``["raw", "neuropil"]``, and
+    ``plane_segmentations`` the names of the tables, those of background components too.
+    """
 
     num_rois: int
     traces: list[str]
+    plane_segmentations: list[str]

@@ -61,6 +61,11 @@ class BulkDataset:
         """Uncompressed size."""
         return math.prod(self.source.maxshape) * int(self.source.dtype.itemsize)
 
+    @property
+    def is_shown_as_one_row(self) -> bool:
+        """Whether pynwb, which goes through records row by row, writes one row, and the dataset grows later."""
+        return self.source.dtype.names is not None
+
     def set_data_io(self, data_io_class: type, settings: Mapping[str, Any]) -> None:
         """Have pynwb declare the dataset with these settings, and leave its content to us."""
         self.source.filled_later = True
@@ -171,7 +176,8 @@ class HDF5Storage:
         method, level, chunk_shape = self._settings(dataset)
         codec = hdf5_codec(method, level, dataset.source.dtype.itemsize)
         filters = {"compression": method} if codec is None else codec.filters
-        dataset.set_data_io(H5DataIO, {"chunks": chunk_shape, **filters})
+        growing = {"maxshape": dataset.source.maxshape} if dataset.is_shown_as_one_row else {}
+        dataset.set_data_io(H5DataIO, {"chunks": chunk_shape, **filters, **growing})
 
     def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
         """

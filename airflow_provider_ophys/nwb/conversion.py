@@ -53,7 +53,9 @@ from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.preflight import Problems, size_on_disk
 from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
 from airflow_provider_ophys.nwb.publishing import check_output_folder
-from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile, found_traces
+from airflow_provider_ophys.nwb.roi_responses import find_traces
+from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile
+from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
 from airflow_provider_ophys.writing.memory import DEFAULT_FRACTION, DEFAULT_LIMIT_BYTES, PeakMemory
 from airflow_provider_ophys.writing.sharing import Wish
 
@@ -112,9 +114,9 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
         that was there before is still there.
     """
 
-    def add(extractor: Any, nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
+    def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
         add_imaging_to_nwbfile(
-            extractor,
+            extractors[0],
             nwbfile,
             metadata,
             photon_series_type=conversion.photon_series_type,
@@ -124,7 +126,7 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
             always_write_timestamps=conversion.always_write_timestamps,
             iterator_options=conversion.iterator_options,
         )
-        data = _added(nwbfile).data
+        data = _added(nwbfile)[0].data
         num_samples, *sample_shape = data.maxshape
         return {"num_samples": num_samples, "sample_shape": sample_shape, "dtype": data.dtype.name}
 
@@ -143,30 +145,48 @@ def convert_segmentation(
     :raises OphysError: As :func:`convert_imaging` does.
     """
 
-    def add(extractor: Any, nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
+    def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
         add_segmentation_to_nwbfile(
-            extractor,
+            extractors if conversion.is_of_several else extractors[0],
             nwbfile,
             metadata,
             metadata_key=conversion.metadata_key,
-            mask_type=conversion.mask_type,
+            plane_segmentation_name=conversion.plane_segmentation_name,
+            background_plane_segmentation_name=conversion.background_plane_segmentation_name,
+            include_background_segmentation=conversion.include_background_segmentation,
             include_roi_centroids=conversion.include_roi_centroids,
             include_roi_acceptance=conversion.include_roi_acceptance,
+            mask_type=conversion.mask_type,
             iterator_options=conversion.iterator_options,
         )
-        return {"num_rois": len(_added(nwbfile)), "traces": list(found_traces(extractor))}
+        return _segmentation_facts(
+            extractors, nwbfile, include_background=conversion.include_background_segmentation
+        )
 
     run = _Run(conversion, open_segmentation, add, circumstances or Circumstances())
     return SegmentationResult(**run.convert())
 
 
-def _added(nwbfile: NWBFile) -> Any:
-    """Return the series or table that was just added: the only one that no file holds yet."""
+def _added(nwbfile: NWBFile) -> list[Any]:
+    """Return the series and tables that were just added: those that no file holds yet."""
     kinds = (OnePhotonSeries, TwoPhotonSeries, PlaneSegmentation)
-    (added,) = [
+    return [
         child for child in nwbfile.all_children() if isinstance(child, kinds) and child.container_source is None
     ]
-    return added
+
+
+def _segmentation_facts(
+    extractors: Sequence[Any], nwbfile: NWBFile, *, include_background: bool
+) -> dict[str, Any]:
+    found = [find_traces(extractor) for extractor in extractors]
+    traces = [
+        role for each in found for role in (*each.of_rois, *(each.of_background if include_background else ()))
+    ]
+    return {
+        "num_rois": sum(int(extractor.get_num_rois()) for extractor in extractors),
+        "traces": list(dict.fromkeys(traces)),
+        "plane_segmentations": [table.name for table in _added(nwbfile)],
+    }
 
 
 @dataclass(frozen=True)
@@ -187,7 +207,7 @@ class _Run:
 
     conversion: Conversion
     open_extractor: Callable[[str, dict[str, Any]], Any]
-    add: Callable[[Any, NWBFile, dict[str, Any]], dict[str, Any]]
+    add: Callable[[list[Any], NWBFile, dict[str, Any]], dict[str, Any]]
     circumstances: Circumstances
     given: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
@@ -199,7 +219,7 @@ class _Run:
         problems = Problems(self.circumstances.problems)
         with problems.gather():
             check_output_folder(self.path)
-        state = recording_state(self.conversion.extractor_kwargs)
+        state = recording_state(self.conversion.all_kwargs)
         self._identify(problems)
         if self.record and self.path.exists():
             with problems.gather():
@@ -213,7 +233,7 @@ class _Run:
                 prepared.add,
                 prepared.options,
                 note=lambda root: record_conversion(root, self.location, self.record),
-                approve=lambda: check_unchanged(self.conversion.extractor_kwargs, state),
+                approve=lambda: check_unchanged(self.conversion.all_kwargs, state),
             )
         peak = memory.peak_bytes
         return _result(
@@ -234,12 +254,12 @@ class _Run:
         options = _write_options(self.conversion, self.circumstances)
         prepared = []
         with problems.gather():
-            extractor = self.open_extractor(self.conversion.extractor, self.conversion.extractor_kwargs)
-            log.info("Converting with %s into %s.", type(extractor).__name__, self.path)
-            metadata = with_own_metadata(extractor, self.given)
+            extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
+            log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
+            metadata = with_own_metadata(extractors[0], self.given)
 
             def add(nwbfile: NWBFile) -> None:
-                self._add(extractor, nwbfile, metadata)
+                self._add(extractors, nwbfile, metadata)
 
             output = prepare_output(
                 self.path,
@@ -254,10 +274,11 @@ class _Run:
         problems.tell()
         return prepared[0]
 
-    def _add(self, extractor: Any, nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
+    def _add(self, extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
         with naming_recording(self.conversion):
-            self.record["facts"] = self.add(extractor, nwbfile, metadata)
-        self.location = path_of(_added(nwbfile))
+            self.record["facts"] = self.add(extractors, nwbfile, metadata)
+        added = _added(nwbfile)
+        self.location = path_of(added[0] if added else nwbfile.processing["ophys"][SUMMARY_IMAGES])
 
 
 @contextmanager
@@ -267,11 +288,11 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
 
     :raises SourceDataError: Of the same kind as within, or for an error that is none of ours.
     """
-    recording = describe_recording(conversion.extractor_kwargs)
+    recording = describe_recording(conversion.all_kwargs)
     try:
         yield
     except (SourceDataError, SourceAccessError) as error:
-        if any(path in str(error) for path in recording_paths(conversion.extractor_kwargs)):
+        if any(path in str(error) for path in recording_paths(conversion.all_kwargs)):
             raise
         raise type(error)(f"{error} Recording: {recording}.") from error
     except MemoryError as error:
@@ -284,22 +305,22 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
         raise
     except Exception as error:
         raise unreadable(
-            f"{conversion.extractor} cannot be converted ({recording}): {type(error).__name__}: {error}. Check "
-            "that the files are complete and of this extractor's format.",
+            f"{conversion.extractor_names} cannot be converted ({recording}): {type(error).__name__}: {error}. "
+            "Check that the files are complete and of this extractor's format.",
             error,
         ) from error
 
 
 def _new_record(conversion: Conversion, metadata: Metadata) -> dict[str, Any]:
     """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.nwb.provenance`."""
-    fingerprint = fingerprint_recording(conversion.extractor_kwargs)
+    fingerprint = fingerprint_recording(conversion.all_kwargs)
     described = metadata.model_dump(mode="json", exclude_none=True)
     content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
     return {
         "digest": conversion_digest(conversion.content_options() | content),
         "kind": conversion.kind,
         "recording": fingerprint,
-        "extractor": conversion.extractor,
+        "extractor": conversion.extractor_names,
         "version": __version__,
         "validation": "valid" if conversion.validate_output else "not validated",
     }

@@ -276,9 +276,13 @@ def allocate(
         for dataset in datasets:
             storage.declare(dataset)
         storage.write(io, nwbfile)
-    if note is not None:
+    growing = [dataset for dataset in datasets if dataset.is_shown_as_one_row]
+    if note is not None or growing:
         with storage.open_groups(part, "r+") as root:
-            note(root)
+            for dataset in growing:
+                root[dataset.path].resize(dataset.source.maxshape)
+            if note is not None:
+                note(root)
     return nwbfile, datasets
 
 

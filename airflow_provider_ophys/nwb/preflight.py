@@ -10,7 +10,7 @@ from pathlib import Path
 
 from airflow_provider_ophys.exceptions import DiskSpaceError, OphysError, PreflightError
 from airflow_provider_ophys.nwb.backend import BulkDataset, Storage
-from airflow_provider_ophys.writing.iterator import ImageMaskDataChunkIterator
+from airflow_provider_ophys.writing.roi_masks import ImageMaskDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Resources
 
 log = logging.getLogger(__name__)

@@ -18,23 +18,36 @@ class WriteSegmentationOperator(ConversionOperator):
     Writes ROIs, their traces and summary images to an NWB file, with everything of :class:`ConversionOperator`.
 
     Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_rois``, ``traces`` (their roles),
-    ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and ``validation``; the same is
-    on the event of the outlet asset.
+    ``plane_segmentations`` (names of the tables), ``elapsed_seconds``, ``throughput_mb_per_s``,
+    ``peak_memory_bytes``, ``reused`` and ``validation``; the same is on the event of the outlet asset.
 
-    :param metadata_key: Which of ``Ophys.PlaneSegmentations``; may be left out if there is at most one.
+    Several segmentations, of planes or of pipelines, go into one file in one task: ``extractor_kwargs`` is then a
+    list, ``extractor`` one name for all or a list, and ``metadata_key`` a list that says which entry of
+    ``Ophys.PlaneSegmentations`` each one is.
+
+    :param metadata_key: Which of ``Ophys.PlaneSegmentations``; may be left out if there is at most one. Names of
+        tables, traces and images that are not given end with it.
+    :param plane_segmentation_name: Name of the table, instead of a ``metadata_key``.
+    :param background_plane_segmentation_name: Name of the table of background components. Default:
+        ``"BackgroundPlaneSegmentation"``.
+    :param include_background_segmentation: Write background components too: their masks and traces.
+    :param include_roi_centroids: Write the centroid of each ROI, (x, y[, z]) in pixels.
+    :param include_roi_acceptance: Write which ROIs were accepted and rejected, where the segmentation knows it.
     :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
         volume.
-    :param include_roi_centroids: Write the centroid of each ROI, (x, y) in pixels.
-    :param include_roi_acceptance: Write which ROIs were accepted and rejected, where the segmentation knows it.
-    :param iterator_options: ``chunk_mb``, ``chunk_shape`` ... of the image masks.
+    :param iterator_options: ``buffer_gb``, ``chunk_mb`` ... of masks and traces; ``chunk_shape`` and
+        ``buffer_shape`` of the traces, (samples, ROIs).
     """
 
     template_fields: Sequence[str] = (
         *ConversionOperator.template_fields,
         "metadata_key",
-        "mask_type",
+        "plane_segmentation_name",
+        "background_plane_segmentation_name",
+        "include_background_segmentation",
         "include_roi_centroids",
         "include_roi_acceptance",
+        "mask_type",
         "iterator_options",
     )
     conversion_class = SegmentationConversion
@@ -42,18 +55,24 @@ class WriteSegmentationOperator(ConversionOperator):
     def __init__(
         self,
         *,
-        metadata_key: str | None = None,
-        mask_type: str = "image",
+        metadata_key: str | Sequence[str | None] | None = None,
+        plane_segmentation_name: str | None = None,
+        background_plane_segmentation_name: str | None = None,
+        include_background_segmentation: bool | str = False,
         include_roi_centroids: bool | str = True,
         include_roi_acceptance: bool | str = True,
+        mask_type: str = "image",
         iterator_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.metadata_key = metadata_key
-        self.mask_type = mask_type
+        self.plane_segmentation_name = plane_segmentation_name
+        self.background_plane_segmentation_name = background_plane_segmentation_name
+        self.include_background_segmentation = include_background_segmentation
         self.include_roi_centroids = include_roi_centroids
         self.include_roi_acceptance = include_roi_acceptance
+        self.mask_type = mask_type
         self.iterator_options = iterator_options
 
     def _convert(self, conversion: SegmentationConversion, circumstances: Circumstances) -> SegmentationResult:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from hdmf.data_utils import GenericDataChunkIterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 DEFAULT_BUFFER_GB = 1.0
 DEFAULT_CHUNK_MB = 10.0
-MASK_CHUNK_MB = 1.0
 
 
 def swap_image_axes(frames: Array) -> Array:
@@ -43,10 +42,14 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
     :raises ConfigurationError: If the options contradict each other or do not fit the array.
     """
 
+    default_chunk_mb: ClassVar[float] = DEFAULT_CHUNK_MB
+
     def __init__(self, **options: Any) -> None:
         self.filled_later = False
         # Whether our own pipeline shows no progress at all; hdmf's display_progress=False is its default.
         self.quiet = False
+        if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
+            options["chunk_mb"] = self.default_chunk_mb
         for option in ("buffer_shape", "chunk_shape"):
             if options.get(option) is not None:
                 options[option] = tuple(options[option])
@@ -75,6 +78,14 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
     def _get_data(self, selection: tuple[slice, ...]) -> Array:
         first, *others = selection
         return np.ascontiguousarray(self.read(first.start, first.stop)[:, *others], dtype=self.dtype)
+
+    def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
+        # Whole rows of the first axis, because that is what is read.
+        num_rows, *row_shape = self.maxshape
+        chunk_rows = self.chunk_shape[0]
+        row_bytes = math.prod(row_shape) * self.dtype.itemsize
+        chunks = max(1, int(buffer_gb * 1e9 / (chunk_rows * row_bytes)))
+        return (min(chunk_rows * chunks, num_rows), *row_shape)
 
 
 class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
@@ -169,13 +180,6 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
         fitting = int(chunk_mb * 1e6 / (columns * rows * self.dtype.itemsize))
         return (max(1, min(fitting, num_samples)), columns, rows, *(1 for _ in planes))
 
-    def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
-        num_samples, *sample_shape = self.maxshape
-        chunk_samples = self.chunk_shape[0]
-        row_bytes = math.prod(sample_shape) * self.dtype.itemsize
-        chunks = max(1, int(buffer_gb * 1e9 / (chunk_samples * row_bytes)))
-        return (min(chunk_samples * chunks, num_samples), *sample_shape)
-
 
 class ArrayDataChunkIterator(BulkDataChunkIterator):
     """
@@ -206,55 +210,3 @@ class ArrayDataChunkIterator(BulkDataChunkIterator):
     def _get_dtype(self) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(self.array.dtype).newbyteorder("=")
         return dtype
-
-
-class ImageMaskDataChunkIterator(BulkDataChunkIterator):
-    """
-    The image masks of a segmentation, (ROIs, columns, rows[, planes]), made dense a few ROIs at a time.
-
-    :param segmentation_extractor: A roiextractors ``SegmentationExtractor`` with at least one ROI.
-    :param options: As for :class:`BulkDataChunkIterator`; ``chunk_mb`` is 1 by default, so that showing one
-        ROI does not mean reading a hundred.
-    """
-
-    def __init__(self, segmentation_extractor: Any, **options: Any) -> None:
-        self.segmentation_extractor = segmentation_extractor
-        self._roi_ids = list(segmentation_extractor.get_roi_ids())
-        # Shape and type of all masks are those of the first.
-        self._first = self.read(0, 1)
-        if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
-            options["chunk_mb"] = MASK_CHUNK_MB
-        super().__init__(**options)
-
-    def read(self, start: int, stop: int) -> Array:
-        """
-        Read the masks of ROIs [start, stop).
-
-        :raises SourceDataError: If the extractor cannot make them.
-        """
-        try:
-            masks = self.segmentation_extractor.get_roi_image_masks(roi_ids=self._roi_ids[start:stop])
-        except Exception as error:
-            raise unreadable(
-                f"{type(self.segmentation_extractor).__name__} cannot read the image masks of ROIs {start} to "
-                f"{stop - 1}: {type(error).__name__}: {error}. Check that the segmentation is complete.",
-                error,
-            ) from error
-        # The extractor's masks have the ROI last: (rows, columns[, planes], ROIs).
-        return swap_image_axes(np.moveaxis(np.asarray(masks), -1, 0))
-
-    def _get_maxshape(self) -> tuple[int, ...]:
-        return (len(self._roi_ids), *self._first.shape[1:])
-
-    def _get_dtype(self) -> np.dtype[Any]:
-        return self._first.dtype.newbyteorder("=")
-
-    def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
-        num_rois, *mask_shape = self.maxshape
-        fitting = int(chunk_mb * 1e6 / (math.prod(mask_shape) * self.dtype.itemsize))
-        return (max(1, min(fitting, num_rois)), *mask_shape)
-
-    def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
-        num_rois, *mask_shape = self.maxshape
-        chunks = max(1, int(buffer_gb * 1e9 / (math.prod(self.chunk_shape) * self.dtype.itemsize)))
-        return (min(self.chunk_shape[0] * chunks, num_rois), *mask_shape)

@@ -9,6 +9,7 @@ from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
 from roiextractors import NumpySegmentationExtractor, NwbSegmentationExtractor
 from roiextractors.testing import generate_dummy_segmentation_extractor
+from segmentations import BAR, DOT, InMemorySegmentation, dense, in_volume, traces
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile
@@ -21,6 +22,7 @@ METADATA = {
         "SegmentationImages": {"cells": {"mean": {"name": "average"}}},
     },
 }
+SESSION = {"NWBFile": METADATA["NWBFile"]}
 BACKENDS = ["hdf5", "zarr"]
 
 
@@ -105,7 +107,7 @@ def test_all_geometry_is_the_same_place(tmp_path, backend, asymmetric):
 
 def test_roiextractors_reads_back_what_it_gave(tmp_path, asymmetric):
     path = tmp_path / "cells.nwb"
-    write_segmentation_to_nwbfile(asymmetric, path, metadata={"NWBFile": METADATA["NWBFile"]})
+    write_segmentation_to_nwbfile(asymmetric, path, metadata=SESSION)
     back = NwbSegmentationExtractor(file_path=path)
     np.testing.assert_array_equal(back.get_roi_image_masks(), asymmetric.get_roi_image_masks())
     np.testing.assert_array_equal(back.get_traces(name="raw"), asymmetric.get_traces(name="raw"))
@@ -113,25 +115,47 @@ def test_roiextractors_reads_back_what_it_gave(tmp_path, asymmetric):
     np.testing.assert_array_equal(back.get_images_dict()["mean"], asymmetric.get_image("mean"))
 
 
-class VolumeSegmentation(NumpySegmentationExtractor):
-    """Two ROIs in a volume; roiextractors has no reader of one that tests could run."""
+VOLUME = (13, 29, 4)
+VOLUME_MASKS = [in_volume(BAR, plane=1), in_volume(DOT, plane=2)]
 
-    def get_roi_pixel_masks(self):
-        return [np.array([[3, 20, 1, 0.5], [3, 22, 2, 1.0]]), np.array([[11, 2, 0, 0.25]])]
+
+def place_of(image):
+    """Members of a stored mask and their weights, (x, y[, z]): weight."""
+    return {tuple(place): image[tuple(place)] for place in np.argwhere(image).tolist()}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_voxel_masks_have_x_before_y(tmp_path, backend, asymmetric):
-    volume = VolumeSegmentation(
-        image_masks=asymmetric.get_roi_image_masks(), raw=np.zeros((10, 2)), sampling_frequency=1.0
+@pytest.mark.parametrize("native", ["image", "voxel"])
+def test_a_volume_is_the_same_place_as_image_and_as_voxels(tmp_path, backend, native):
+    masks = dense(VOLUME_MASKS, VOLUME) if native == "image" else VOLUME_MASKS
+    volume = InMemorySegmentation(
+        masks,
+        native,
+        VOLUME,
+        traces={"raw": traces(2)},
+        images={"mean": dense(VOLUME_MASKS, VOLUME)[:, :, 0]},
     )
-    path = tmp_path / "cells.nwb"
-    write_segmentation_to_nwbfile(volume, path, metadata=METADATA, backend=backend, mask_type="voxel")
-    with open_nwb(path, backend) as io:
-        table = io.read().processing["ophys"]["ImageSegmentation"]["Cells"].to_dataframe()
-        assert [tuple(voxel) for voxel in table["voxel_mask"][0]] == [(20, 3, 1, 0.5), (22, 3, 2, 1.0)]
-        np.testing.assert_allclose(table["ROICentroids"][0], (21.0, 3.0, 1.5))
-        assert pynwb.validate(io=io) == []
+    for mask_type in ("image", "voxel"):
+        path = tmp_path / f"{mask_type}.nwb"
+        write_segmentation_to_nwbfile(volume, path, metadata=SESSION, backend=backend, mask_type=mask_type)
+        with open_nwb(path, backend) as io:
+            ophys = io.read().processing["ophys"]
+            table = ophys["ImageSegmentation"]["PlaneSegmentation"]
+            for roi, mask in enumerate(VOLUME_MASKS):
+                wanted = {(int(x), int(y), int(z)): weight for y, x, z, weight in mask}
+                if mask_type == "image":
+                    found = place_of(table["image_mask"].data[roi])
+                else:
+                    found = {(int(x), int(y), int(z)): weight for x, y, z, weight in table["voxel_mask"][roi]}
+                assert found == wanted
+                middle = np.mean(list(wanted), axis=0)
+                np.testing.assert_allclose(table["ROICentroids"].data[roi], middle)
+            # The summary image of a volume has one image for each plane; here it is the first ROI.
+            images = [ophys["SegmentationImages"][f"mean_plane{plane}"].data[:] for plane in range(VOLUME[2])]
+            assert place_of(np.stack(images, axis=-1)) == {
+                (int(x), int(y), int(z)): weight for y, x, z, weight in VOLUME_MASKS[0]
+            }
+            assert pynwb.validate(io=io) == []
 
 
 def test_a_mask_type_that_does_not_fit_the_rois_is_refused(tmp_path, asymmetric):
@@ -174,7 +198,7 @@ def test_real_segmentations(tmp_path, shared_data, backend, extractor, source, n
 
     segmentation = open_segmentation(extractor, {key: shared_data / value for key, value in source.items()})
     path = tmp_path / "cells.nwb"
-    write_segmentation_to_nwbfile(segmentation, path, metadata={"NWBFile": METADATA["NWBFile"]}, backend=backend)
+    write_segmentation_to_nwbfile(segmentation, path, metadata=SESSION, backend=backend)
     with open_nwb(path, backend) as io:
         ophys = io.read().processing["ophys"]
         table = ophys["ImageSegmentation"]["PlaneSegmentation"]
