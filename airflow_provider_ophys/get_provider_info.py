@@ -76,6 +76,17 @@ def get_provider_info() -> dict[str, object]:
                         "example": "4",
                         "default": "0",
                     },
+                    "preload": {
+                        "description": (
+                            "Import what conversions need in the processes that fork tasks (a scheduler with the "
+                            "LocalExecutor; a Celery worker with [core] lazy_load_plugins = False), so that each "
+                            "task begins seconds sooner. It takes about 200 MB there, which the tasks share.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     "compression": {
                         "description": (
                             "Compression of all big datasets that do not name their own: fast, small or none.\n"

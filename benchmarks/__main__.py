@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.rows import Row, save, table
 
 # Each has ``run(*, quick: bool) -> list[Row]``.
-MODULES = ["acquisition", "conversion", "backfill"]
+MODULES = ["acquisition", "conversion", "limits", "presets", "odd_cases"]
 
 
 def main() -> None:

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 Figures = dict[str, float]
 
 
-def run_script(python: Path, script: Path, *arguments: object, under: tuple[object, ...] = ()) -> Figures:
+def run_script(python: Path, script: Path, *arguments: object, under: Sequence[object] = ()) -> Figures:
     """
     Run a script that prints its figures as JSON in its last line.
 
-    :param under: Command that starts the process, such as one that puts it into a control group.
+    Adds those of the whole process, imports included: ``process_wall_seconds``, ``process_cpu_seconds`` and
+    ``process_peak_mib``.
+
+    :param under: Command that starts the process, such as one that limits its memory.
     """
     command = [str(word) for word in (*under, python, "-W", "ignore", script, *arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {done.returncode}:\n{done.stderr}")
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=errors)
+        # Unlike communicate(), this tells what this one process took.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - begun
+        printed.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            message = errors.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(command)} failed with {process.returncode}:\n{message}")
+        figures: Figures = json.loads(printed.read().splitlines()[-1])
+    return figures | {
+        "process_wall_seconds": wall,
+        "process_cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "process_peak_mib": usage.ru_maxrss / 1024,
+    }
 
 
 def in_turn(rounds: int, sides: Mapping[str, Callable[[], Figures]]) -> dict[str, list[Figures]]:
@@ -31,7 +50,7 @@ def in_turn(rounds: int, sides: Mapping[str, Callable[[], Figures]]) -> dict[str
     for _ in range(rounds):
         for who, run in sides.items():
             found[who].append(run())
-            print(f"  {who:6} {found[who][-1].get('wall_seconds', float('nan')):8.2f} s", flush=True)
+            print(f"  {who:16} {found[who][-1].get('wall_seconds', float('nan')):8.2f} s", flush=True)
     return found
 
 

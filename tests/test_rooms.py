@@ -41,12 +41,13 @@ MAY_IMPORT = {
     "report": {"exceptions", "models", "nwb", "writing"},
     "retries": {"exceptions"},
     "assets": {"exceptions"},
+    "preload": {"nwb"},
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
     "operators": {"exceptions", "models", "nwb", "report", "hooks", "staging", "retries", "assets"},
 }
-AIRFLOW_ROOMS = {"retries", "assets", "hooks", "triggers", "sensors", "operators"}
+AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators"}
 
 
 def room_of(file):
