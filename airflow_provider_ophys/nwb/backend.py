@@ -163,9 +163,9 @@ class HDF5Storage:
         self.configuration = configuration
         self._compression = compression
 
-    def io(self, path: Path, mode: str) -> HDMFIO:
-        """Open an NWB file with pynwb."""
-        return NWBHDF5IO(path, mode)
+    def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
+        """Open an NWB file with pynwb, and its options."""
+        return NWBHDF5IO(path, mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
         """Write the structure and everything that is small."""
@@ -251,11 +251,11 @@ class ZarrStorage:
         self.configuration = configuration
         self._compression = compression
 
-    def io(self, path: Path, mode: str) -> HDMFIO:
-        """Open an NWB store with hdmf-zarr."""
+    def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
+        """Open an NWB store with hdmf-zarr, and its options."""
         from hdmf_zarr import NWBZarrIO
 
-        return NWBZarrIO(str(path), mode)
+        return NWBZarrIO(str(path), mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
         """Write the structure and everything that is small."""
