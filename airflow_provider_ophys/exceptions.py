@@ -18,6 +18,7 @@ Every error that this package raises.
     ├── PreflightError (ValueError)                 several of these at once             (if each may be mended)
     ├── OutputExistsError (FileExistsError)         something is already at the output path
     ├── OutputBusyError (BlockingIOError)           another task is writing the output   (a retry may help)
+    ├── PlanLostError (FileNotFoundError)           what a plan had allocated is not there any more
     ├── OutputFolderError (OSError)                 the output folder is missing or not writable
     ├── OutputWriteError (OSError)                  the output's disk or share fails     (a retry may help)
     │   └── DiskSpaceError                          too little space for the output      (a retry may help)
@@ -116,6 +117,10 @@ class OutputBusyError(OphysError, BlockingIOError):
     """Another task is writing the same output."""
 
     retryable = True
+
+
+class PlanLostError(OphysError, FileNotFoundError):
+    """What a plan had allocated for several tasks to fill is not there any more."""
 
 
 class OutputFolderError(OphysError, OSError):

@@ -88,6 +88,7 @@ def loaded_by(statement):
     "module",
     [
         "operators.imaging",
+        "operators.parallel",
         "operators.segmentation",
         "operators.staging",
         "sensors.acquisition",
@@ -104,7 +105,16 @@ def test_what_a_dag_file_imports_is_light(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["nwb.conversion", "writing.pipeline", "report.files", "acquisition", "staging", "extractors"]
+    "module",
+    [
+        "nwb.conversion",
+        "nwb.parallel",
+        "writing.pipeline",
+        "report.files",
+        "acquisition",
+        "staging",
+        "extractors",
+    ],
 )
 def test_the_work_is_done_without_airflow(module):
     assert "airflow" not in loaded_by(f"import airflow_provider_ophys.{module}")

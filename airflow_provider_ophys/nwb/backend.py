@@ -298,12 +298,12 @@ class ZarrStorage:
         return (self._given(dataset).compression_method or self._compression) != "none"
 
     def fill(
-        self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: range | None = None
+        self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: Sequence[int] | None = None
     ) -> None:
         """
         Fill those shards of the declared arrays that are missing.
 
-        :param bands: Only these bands of shards; ``None`` for all. See :mod:`..writing.shards`.
+        :param bands: Only these bands of shards; ``None`` for all. See :class:`ShardGrid`.
         """
         from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
@@ -374,8 +374,8 @@ def _quiet_consolidation() -> Iterator[None]:
 
 def _not_filled(dataset_path: str, found: str) -> InvalidOutputError:
     return InvalidOutputError(
-        f"{dataset_path} is not complete after writing: {found}. Nothing was published; try again, and check the "
-        "file system if it happens twice."
+        f"{dataset_path} is not complete after writing: {found}. Nothing was published; try again (of a "
+        "task group, the tasks that fill), and check the file system if it happens twice."
     )
 
 

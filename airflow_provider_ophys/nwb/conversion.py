@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,11 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
     :raises OphysError: Before any pixel is read for everything that can be known then; in every case the file
         that was there before is still there.
     """
+    return ImagingResult(**imaging_run(conversion, circumstances or Circumstances()).convert())
+
+
+def imaging_run(conversion: ImagingConversion, circumstances: Circumstances) -> Run:
+    """Return the conversion of a movie, of which nothing is done yet."""
 
     def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
         add_imaging_to_nwbfile(
@@ -130,8 +135,7 @@ def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances 
         num_samples, *sample_shape = data.maxshape
         return {"num_samples": num_samples, "sample_shape": sample_shape, "dtype": data.dtype.name}
 
-    run = _Run(conversion, open_imaging, add, circumstances or Circumstances())
-    return ImagingResult(**run.convert())
+    return Run(conversion, open_imaging, add, circumstances)
 
 
 def convert_segmentation(
@@ -163,7 +167,7 @@ def convert_segmentation(
             extractors, nwbfile, include_background=conversion.include_background_segmentation
         )
 
-    run = _Run(conversion, open_segmentation, add, circumstances or Circumstances())
+    run = Run(conversion, open_segmentation, add, circumstances or Circumstances())
     return SegmentationResult(**run.convert())
 
 
@@ -190,14 +194,16 @@ def _segmentation_facts(
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
+    """An output that nothing is in the way of: what to write, what adds it to an NWBFile, and how."""
+
     output: Output
     add: Callable[[NWBFile], None]
     options: WriteOptions
 
 
 @dataclass
-class _Run:
+class Run:
     """
     One conversion under way.
 
@@ -213,66 +219,93 @@ class _Run:
     record: dict[str, Any] = field(default_factory=dict)
     location: str = ""
 
+    def __post_init__(self) -> None:
+        self.problems = Problems(self.circumstances.problems)
+
     def convert(self) -> dict[str, Any]:
         """Reuse what this conversion wrote before, or write it; return the content of the result."""
         started = time.monotonic()
-        problems = Problems(self.circumstances.problems)
-        with problems.gather():
-            check_output_folder(self.path)
         state = recording_state(self.conversion.all_kwargs)
-        self._identify(problems)
-        if self.record and self.path.exists():
-            with problems.gather():
-                existing = _existing_record(self.conversion, self.path, self.record["digest"])
-                if existing is not None and not problems:
-                    return _result(self.path, existing, started, bulk_bytes=0, peak_memory_bytes=0, reused=True)
+        existing = self.look()
+        if existing is not None:
+            return result_of(self.path, existing, time.monotonic() - started, reused=True)
         with PeakMemory() as memory, naming_recording(self.conversion):
-            prepared = self._prepare(problems)
+            prepared = self.prepare()
             written = write_output(
                 prepared.output,
                 prepared.add,
                 prepared.options,
-                note=lambda root: record_conversion(root, self.location, self.record),
+                note=self.note,
                 approve=lambda: check_unchanged(self.conversion.all_kwargs, state),
             )
-        peak = memory.peak_bytes
-        return _result(
-            self.path, self.record, started, bulk_bytes=written.bulk_bytes, peak_memory_bytes=peak, reused=False
+        return result_of(
+            self.path,
+            self.record,
+            time.monotonic() - started,
+            bulk_bytes=written.bulk_bytes,
+            peak_memory_bytes=memory.peak_bytes,
         )
+
+    def look(self) -> dict[str, Any] | None:
+        """
+        Identify the conversion; return its record in the output that is there, if that may be reused.
+
+        What is wrong is gathered, for :meth:`prepare` to tell.
+        """
+        with self.problems.gather():
+            check_output_folder(self.path)
+        with self.problems.gather():
+            self.given = load_metadata(self.conversion.metadata)
+            self.record = _new_record(self.conversion, validate_metadata(self.given))
+        if self.record and self.path.exists():
+            with self.problems.gather():
+                existing = _existing_record(self.conversion, self.path, self.record["digest"])
+                if not self.problems:
+                    return existing
+        return None
+
+    def prepare(self) -> Prepared:
+        """Open the recording and see whether all fits; raise everything that is in the way, in one error."""
+        prepared = []
+        with self.problems.gather():
+            prepared.append(self._prepare())
+        self.problems.tell()
+        return prepared[0]
+
+    def note(self, root: Any) -> None:
+        """Write the record into the open file, beside what was added."""
+        record_conversion(root, self.location, self.record)
 
     @property
     def path(self) -> Path:
+        """Where the output goes."""
         return Path(self.conversion.nwbfile_path)
 
-    def _identify(self, problems: Problems) -> None:
-        with problems.gather():
-            self.given = load_metadata(self.conversion.metadata)
-            self.record = _new_record(self.conversion, validate_metadata(self.given))
+    @property
+    def append(self) -> bool:
+        """Whether to add to what is at the path."""
+        return self.conversion.if_exists == "append" and self.path.exists()
 
-    def _prepare(self, problems: Problems) -> _Prepared:
-        """Open the recording and see whether all fits; raise everything that is in the way, in one error."""
-        options = _write_options(self.conversion, self.circumstances)
-        prepared = []
-        with problems.gather():
-            extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
-            log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
-            metadata = with_own_metadata(extractors[0], self.given)
+    def _prepare(self) -> Prepared:
+        options = write_options(self.conversion, self.circumstances)
+        extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
+        log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
+        metadata = with_own_metadata(extractors[0], self.given)
 
-            def add(nwbfile: NWBFile) -> None:
-                self._add(extractors, nwbfile, metadata)
+        def add(nwbfile: NWBFile) -> None:
+            self._add(extractors, nwbfile, metadata)
 
-            output = prepare_output(
-                self.path,
-                metadata=validate_metadata(metadata),
-                # Whether it may be touched was decided above.
-                overwrite=self.conversion.if_exists != "append",
-                append=self.conversion.if_exists == "append" and self.path.exists(),
-                options=options,
-                problems=problems,
-            )
-            prepared.append(_Prepared(rehearse(output, add, options, problems), add, options))
-        problems.tell()
-        return prepared[0]
+        output = prepare_output(
+            self.path,
+            metadata=validate_metadata(metadata),
+            # Whether what is there now may be touched was decided before.
+            overwrite=self.conversion.if_exists != "append",
+            append=self.append,
+            options=options,
+            problems=self.problems,
+        )
+        output = replace(output, replace=self.append or self.conversion.if_exists == "overwrite")
+        return Prepared(rehearse(output, add, options, self.problems), add, options)
 
     def _add(self, extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
         with naming_recording(self.conversion):
@@ -348,7 +381,8 @@ def _existing_record(conversion: Conversion, path: Path, digest: str) -> dict[st
 _WAYS_OUT = "Replace it with if_exists='overwrite', add to it with if_exists='append', or write elsewhere."
 
 
-def _write_options(conversion: Conversion, circumstances: Circumstances) -> WriteOptions:
+def write_options(conversion: Conversion, circumstances: Circumstances) -> WriteOptions:
+    """Return how a conversion is written where it runs."""
     defaults = circumstances.defaults
     return WriteOptions(
         backend=conversion.backend,
@@ -360,10 +394,24 @@ def _write_options(conversion: Conversion, circumstances: Circumstances) -> Writ
     )
 
 
-def _result(
-    path: Path, record: dict[str, Any], started: float, *, bulk_bytes: int, peak_memory_bytes: int, reused: bool
+def result_of(
+    path: Path,
+    record: dict[str, Any],
+    elapsed_seconds: float,
+    *,
+    bulk_bytes: int = 0,
+    peak_memory_bytes: int = 0,
+    reused: bool = False,
 ) -> dict[str, Any]:
-    elapsed_seconds = time.monotonic() - started
+    """
+    Return the fields of the result of a conversion.
+
+    :param path: Of the finished output.
+    :param record: Of the conversion, in it.
+    :param bulk_bytes: Uncompressed bytes of the arrays that were filled.
+    :param peak_memory_bytes: Most memory that a process held for it.
+    :param reused: Whether the output was there already.
+    """
     facts: dict[str, Any] = record["facts"]
     return facts | {
         "nwbfile_path": str(path),

@@ -82,7 +82,7 @@ def add_imaging_to_nwbfile(
             f"{parent_container} already has {series.name!r}. Give the series another name in "
             "Ophys.MicroscopySeries."
         )
-    data = _make_iterator(imaging, iterator_options or {})
+    data = make_iterator(imaging, iterator_options or {})
     fields = series.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key"})
     fields.setdefault("dimension", list(data.maxshape[1:]))
     fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps)
@@ -107,7 +107,14 @@ def _key_in_list_form(
     return key
 
 
-def _make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
+def make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
+    """
+    Return what reads a movie.
+
+    :param imaging: The movie.
+    :param options: Those of :class:`ImagingExtractorDataChunkIterator`.
+    :raises ConfigurationError: If they are wrong.
+    """
     try:
         iterator = ImagingExtractorDataChunkIterator(imaging, **options)
     except TypeError as error:

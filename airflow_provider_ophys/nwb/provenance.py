@@ -46,6 +46,8 @@ def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:
     """
     Return the record of a conversion in a file on disk, or ``None`` if that conversion did not write there.
 
+    The record's ``path`` is that of the object in the file.
+
     What cannot be read as HDF5 or Zarr was not written by it either.
     """
     return next((record for record in _records(path) if record["digest"] == digest), None)
@@ -64,7 +66,11 @@ def _records(path: Path) -> list[dict[str, Any]]:
     try:
         storage = open_storage(path)
         with storage.open_groups(path, "r") as root:
-            return [json.loads(text) for group in _groups(root) if (text := group.attrs.get(ATTRIBUTE))]
+            return [
+                json.loads(text) | {"path": group.name.strip("/")}
+                for group in _groups(root)
+                if (text := group.attrs.get(ATTRIBUTE))
+            ]
     except (SourceDataError, OSError):
         return []
 

@@ -26,113 +26,29 @@ if TYPE_CHECKING:
 SECTION = "ophys"
 
 
-class ConversionOperator(BaseOperator):
+class ConvertingOperator(BaseOperator):
     """
-    Writes one part of a recording to an NWB file; the options that movies and segmentations share.
+    Converts, tells what it wrote, and ends soon after Airflow has asked it to.
 
-    All options are template fields and take XCom results; each is checked when the task runs, before any work.
-
-    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
-    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ...
-    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write; its parent folder must exist.
-    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
-    :param backend: ``"hdf5"`` or ``"zarr"``. Default: HDF5 for a new file; appending takes that of the file.
-    :param backend_configuration: Storage per dataset, such as
-        ``{"acquisition/TwoPhotonSeries/data": {"chunk_shape": [64, 128, 128]}}``.
-    :param compression: ``"fast"``, ``"small"`` or ``"none"``. Default: ``[ophys] compression``.
-    :param if_exists: What to do when there is something at ``nwbfile_path``. ``"reuse"`` (default) returns it if
-        this very conversion wrote it, and fails otherwise; ``"fail"``; ``"overwrite"``; ``"append"`` adds to it,
-        unless this very conversion did so before.
-    :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
-        ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
-    :param threads: Encoding threads. Default: ``[ophys] threads``.
-    :param validate: Before the file is published, check it against the NWB schema and compare samples of its
-        arrays with the recording.
-    :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
-        glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, which fails at once
         what a retry cannot mend.
     """
 
-    template_fields: Sequence[str] = (
-        "extractor",
-        "extractor_kwargs",
-        "nwbfile_path",
-        "metadata",
-        "backend",
-        "backend_configuration",
-        "compression",
-        "if_exists",
-        "memory_limit",
-        "threads",
-        "validate",
-        "report",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "extractor_kwargs": "json",
-        "metadata": "json",
-        "backend_configuration": "json",
-        "iterator_options": "json",
-    }
     ui_color = "#d5e8d4"
 
-    conversion_class: ClassVar[type[Conversion]]
-
-    def __init__(
-        self,
-        *,
-        extractor: str,
-        extractor_kwargs: Mapping[str, Any] | None = None,
-        nwbfile_path: str,
-        metadata: object = None,
-        backend: str | None = None,
-        backend_configuration: Mapping[str, Any] | None = None,
-        compression: str | None = None,
-        if_exists: str = "reuse",
-        memory_limit: int | str | None = None,
-        threads: int | str | None = None,
-        validate: bool | str = True,
-        report: bool | str = False,
-        retry_policy: RetryPolicy | None = RETRY_POLICY,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, retry_policy: RetryPolicy | None = RETRY_POLICY, **kwargs: Any) -> None:
         super().__init__(retry_policy=retry_policy, **kwargs)
-        self.extractor = extractor
-        self.extractor_kwargs = extractor_kwargs
-        self.nwbfile_path = nwbfile_path
-        self.metadata = spell_nan(metadata)
-        self.backend = backend
-        self.backend_configuration = backend_configuration
-        self.compression = compression
-        self.if_exists = if_exists
-        self.memory_limit = memory_limit
-        self.threads = threads
-        self.validate = validate
-        self.report = report
         self._stop: threading.Event | None = None
 
-    @abstractmethod
-    def _convert(self, conversion: Any, circumstances: Circumstances) -> ImagingResult | SegmentationResult:
-        """Run the conversion of this operator's kind."""
+    def _with_report(
+        self, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances
+    ) -> dict[str, Any]:
+        """Make the report of what was converted, if it is wanted, and return the result as plain JSON."""
+        if not conversion.report:
+            return converted.to_json()
+        from airflow_provider_ophys.report.conversion import with_report
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Convert, and return what was written, as plain JSON."""
-        conversion, wrong = self.conversion_class.read_options(
-            {option: getattr(self, option) for option in self.template_fields}
-        )
-        if conversion is None:
-            raise cast("ConfigurationError", wrong)
-        circumstances = self._circumstances(wrong)
-        converted: ConversionResult = self._convert(conversion, circumstances)
-        if conversion.report:
-            from airflow_provider_ophys.report.conversion import with_report
-
-            wish = circumstances.defaults.wish(conversion)
-            converted = with_report(converted, wish, circumstances.stop)
-        result = converted.to_json()
-        self._tell(result)
-        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
-        return result
+        return with_report(converted, circumstances.defaults.wish(conversion), circumstances.stop).to_json()
 
     def _tell(self, result: dict[str, Any]) -> None:
         if result["reused"]:
@@ -165,6 +81,108 @@ class ConversionOperator(BaseOperator):
             defaults = Defaults()
             problems.append(error)
         return Circumstances(defaults=defaults, problems=problems, stop=self._stop)
+
+
+class ConversionOperator(ConvertingOperator):
+    """
+    Writes one part of a recording to an NWB file; the options that movies and segmentations share.
+
+    All options are template fields and take XCom results; each is checked when the task runs, before any work.
+
+    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
+    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ...
+    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write; its parent folder must exist.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
+    :param backend: ``"hdf5"`` or ``"zarr"``. Default: HDF5 for a new file; appending takes that of the file.
+    :param backend_configuration: Storage per dataset, such as
+        ``{"acquisition/TwoPhotonSeries/data": {"chunk_shape": [64, 128, 128]}}``.
+    :param compression: ``"fast"``, ``"small"`` or ``"none"``. Default: ``[ophys] compression``.
+    :param if_exists: What to do when there is something at ``nwbfile_path``. ``"reuse"`` (default) returns it if
+        this very conversion wrote it, and fails otherwise; ``"fail"``; ``"overwrite"``; ``"append"`` adds to it,
+        unless this very conversion did so before.
+    :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
+        ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
+    :param threads: Encoding threads. Default: ``[ophys] threads``.
+    :param validate: Before the file is published, check it against the NWB schema and compare samples of its
+        arrays with the recording.
+    :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
+        glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
+    :param retry_policy: As for :class:`ConvertingOperator`.
+    """
+
+    template_fields: Sequence[str] = (
+        "extractor",
+        "extractor_kwargs",
+        "nwbfile_path",
+        "metadata",
+        "backend",
+        "backend_configuration",
+        "compression",
+        "if_exists",
+        "memory_limit",
+        "threads",
+        "validate",
+        "report",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "extractor_kwargs": "json",
+        "metadata": "json",
+        "backend_configuration": "json",
+        "iterator_options": "json",
+    }
+    conversion_class: ClassVar[type[Conversion]]
+
+    def __init__(
+        self,
+        *,
+        extractor: str,
+        extractor_kwargs: Mapping[str, Any] | None = None,
+        nwbfile_path: str,
+        metadata: object = None,
+        backend: str | None = None,
+        backend_configuration: Mapping[str, Any] | None = None,
+        compression: str | None = None,
+        if_exists: str = "reuse",
+        memory_limit: int | str | None = None,
+        threads: int | str | None = None,
+        validate: bool | str = True,
+        report: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.extractor = extractor
+        self.extractor_kwargs = extractor_kwargs
+        self.nwbfile_path = nwbfile_path
+        self.metadata = spell_nan(metadata)
+        self.backend = backend
+        self.backend_configuration = backend_configuration
+        self.compression = compression
+        self.if_exists = if_exists
+        self.memory_limit = memory_limit
+        self.threads = threads
+        self.validate = validate
+        self.report = report
+
+    @abstractmethod
+    def _convert(self, conversion: Any, circumstances: Circumstances) -> ImagingResult | SegmentationResult:
+        """Run the conversion of this operator's kind."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Convert, and return what was written, as plain JSON."""
+        conversion, circumstances = self._read_options()
+        result = self._with_report(conversion, self._convert(conversion, circumstances), circumstances)
+        self._tell(result)
+        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
+        return result
+
+    def _read_options(self) -> tuple[Any, Circumstances]:
+        """Check the options, which are rendered now; those that are wrong go with what the conversion finds."""
+        conversion, wrong = self.conversion_class.read_options(
+            {option: getattr(self, option) for option in self.template_fields}
+        )
+        if conversion is None:
+            raise cast("ConfigurationError", wrong)
+        return conversion, self._circumstances(wrong)
 
 
 def platform_defaults() -> Defaults:

@@ -69,6 +69,17 @@ class ShardGrid:
         """Return the file of the shard at a place in the grid of shards."""
         return self._folder / self._file_of(place)
 
+    def make_folder(self, place: Place) -> None:
+        """
+        Make the folder of a shard's file.
+
+        :raises FileNotFoundError: If the array's folder is not there; a writer that Airflow has given up for dead
+            must not bring back what was published or removed meanwhile.
+        """
+        _, *folders = reversed(self.file(place).relative_to(self._folder).parents)
+        for folder in folders:
+            (self._folder / folder).mkdir(exist_ok=True)
+
     def missing_bands(self, bands: Iterable[int]) -> list[int]:
         """Return those of the bands of which a shard is missing or not whole."""
         wanted = list(bands)

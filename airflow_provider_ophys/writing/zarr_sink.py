@@ -81,6 +81,7 @@ class ZarrSink:
             of_shard = tuple(at // per for at, per in zip(place, chunks_per_shard, strict=True))
             in_shard = tuple(at % per for at, per in zip(place, chunks_per_shard, strict=True))
             if of_shard not in self._growing:
+                self.grid.make_folder(of_shard)
                 self._growing[of_shard] = _Shard(self.grid.file(of_shard), chunks_per_shard)
             self._growing[of_shard].add(in_shard, data)
         rows_done = encoded[0][0][0] + 1
@@ -105,7 +106,6 @@ class _Shard:
     """
 
     def __init__(self, file: Path, chunks_per_shard: tuple[int, ...]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file
         self._unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}{UNFINISHED_SUFFIX}")
         self._stream = self._unfinished.open("wb")

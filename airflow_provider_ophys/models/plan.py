@@ -1,0 +1,86 @@
+"""What the tasks that write one recording together are told: plain JSON in XCom."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from airflow_provider_ophys.models.conversion import ImagingConversion
+
+
+class ParallelImagingConversion(ImagingConversion):
+    """The options of a movie, and by how many tasks it is written; that does not change what is written."""
+
+    num_tasks: PositiveInt | None = None
+
+    _not_content: ClassVar[frozenset[str]] = ImagingConversion._not_content | {"num_tasks"}  # noqa: SLF001
+
+
+class Share(BaseModel):
+    """One task's share of the work: bands of shards ``first`` to ``stop - 1``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: int
+    stop: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the share as what XCom carries."""
+        return self.model_dump(mode="json")
+
+
+class ImagingPlan(BaseModel):
+    """
+    How several tasks write one movie.
+
+    :param conversion: What to convert and how; the metadata is in the allocated part already.
+    :param digest: Tells this conversion from others.
+    :param recording: Fingerprint of the recording that was planned for.
+    :param started: When the plan was made, in seconds since 1970.
+    :param part: Folder that was allocated, which is also the plan's claim to the output.
+    :param dataset_path: Of the array in it.
+    :param base: Digest of the metadata of the store that is appended to, as it was when it was copied.
+    :param shares: What each task fills; none if there is nothing to do.
+    :param bulk_bytes: Uncompressed size of the array.
+    :param reused: Whether the output was there already, made by this very conversion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    conversion: ParallelImagingConversion
+    digest: str
+    recording: str
+    started: float
+    part: str = ""
+    dataset_path: str = ""
+    base: str | None = None
+    shares: list[Share] = []
+    bulk_bytes: int = 0
+    reused: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as what XCom carries."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class FilledShare(BaseModel):
+    """
+    What one task did.
+
+    :param filled: Bands of shards that it filled.
+    :param found: Bands that were there already.
+    :param elapsed_seconds: From its start to the last shard.
+    :param peak_memory_bytes: Most that its process held for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filled: int = 0
+    found: int = 0
+    elapsed_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as what XCom carries."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,308 @@
+"""
+One movie written by many processes on any number of hosts, which share nothing but the storage.
+
+Plan, fill, publish: the plan allocates the store beside its path and shares out the shards; each share is filled
+by whoever has it, in any order, as often as need be, for a shard is there whole or not at all; when all are there,
+the store is checked and moved to its path. The steps are those of :mod:`.files`, so the result is what one process
+would have written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+from airflow_provider_ophys import __version__
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    OphysError,
+    OutputExistsError,
+    PlanLostError,
+    SourceDataError,
+)
+from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging
+from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
+from airflow_provider_ophys.models.result import ImagingResult
+from airflow_provider_ophys.nwb.backend import BulkDataset, ZarrStorage
+from airflow_provider_ophys.nwb.checks import compare_samples
+from airflow_provider_ophys.nwb.conversion import (
+    Circumstances,
+    Run,
+    imaging_run,
+    naming_recording,
+    result_of,
+    write_options,
+)
+from airflow_provider_ophys.nwb.files import (
+    ZARR_ROOT,
+    WriteOptions,
+    allocate,
+    backend_of,
+    check_written,
+    storage_for,
+)
+from airflow_provider_ophys.nwb.imaging import make_iterator
+from airflow_provider_ophys.nwb.provenance import find_conversion
+from airflow_provider_ophys.nwb.publishing import (
+    building,
+    move,
+    naming_write_errors,
+    part_of,
+    remove,
+    sole_writer,
+    sync,
+)
+from airflow_provider_ophys.writing.memory import PeakMemory
+from airflow_provider_ophys.writing.sharing import sharing
+
+log = logging.getLogger(__name__)
+
+# A task takes seconds to start and a worker writes some hundred megabytes per second: about a minute's work keeps
+# the start below a tenth, and a hundred tasks are enough for a terabyte.
+TASK_BYTES = 16 * 10**9
+MOST_TASKS = 100
+
+
+def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumstances | None = None) -> ImagingPlan:
+    """
+    Allocate the store of a movie and share out the work; joins what the same plan has begun already.
+
+    :param conversion: What to convert and how.
+    :param circumstances: Where it runs.
+    :raises ConfigurationError: If the output is to be HDF5.
+    :raises OutputBusyError: If another plan or process is writing the output.
+    :raises OphysError: As :func:`airflow_provider_ophys.nwb.conversion.convert_imaging` does.
+    """
+    started = time.time()
+    circumstances = circumstances or Circumstances()
+    # What one worker's configuration says must hold for all of them.
+    compression = conversion.compression or circumstances.defaults.compression
+    told = replace(circumstances, problems=[*circumstances.problems, *_hdf5_problem(conversion)])
+    run = imaging_run(conversion, told)
+    existing = run.look()
+    conversion = conversion.model_copy(update={"compression": compression, "metadata": None})
+    if existing is not None:
+        return ImagingPlan(**_identity(run, conversion), started=started, reused=True)
+    if run.problems:
+        run.prepare()  # finds what else is in the way, and raises
+    base = _state_of(run.path) if run.append else None
+    part = part_of(run.path, _plan_name(run, conversion, base))
+    with sole_writer(run.path, part):
+        if find_conversion(part, run.record["digest"]) is None:
+            _allocate(run, part)
+        else:
+            log.info("Going on with what was begun in %s.", part)
+    return _share_out(run, conversion, part, base, started)
+
+
+def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
+    path = Path(conversion.nwbfile_path)
+    added_to = conversion.if_exists == "append" and path.exists()
+    if (conversion.backend or (backend_of(path) if added_to else "hdf5")) == "zarr":
+        return []
+    return [
+        ConfigurationError(
+            f"{path} is to be HDF5, and an HDF5 file can be written by one process only. Write Zarr with "
+            "backend='zarr', or HDF5 with one WriteImagingOperator."
+        )
+    ]
+
+
+def _allocate(run: Run, part: Path) -> None:
+    with naming_recording(run.conversion):
+        prepared = run.prepare()
+    unfinished = part_of(run.path)
+    with naming_write_errors(run.path), building(unfinished):
+        remove(part)
+        allocate(prepared.output, unfinished, prepared.add, run.note)
+        sync(unfinished)
+        unfinished.rename(part)
+
+
+def _share_out(
+    run: Run, conversion: ParallelImagingConversion, part: Path, base: str | None, started: float
+) -> ImagingPlan:
+    record = find_conversion(part, run.record["digest"])
+    if record is None:
+        raise PlanLostError(_LOST.format(part=part))
+    dataset_path = f"{record['path']}/data"
+    storage = _storage(write_options(conversion, Circumstances()))
+    array, grid = storage.open_array(part, dataset_path), storage.grid(part, dataset_path)
+    num_tasks = conversion.num_tasks or min(-(-array.nbytes // TASK_BYTES), MOST_TASKS)
+    return ImagingPlan(
+        **_identity(run, conversion),
+        started=started,
+        part=str(part),
+        dataset_path=dataset_path,
+        base=base,
+        shares=share_out(grid.num_bands, num_tasks),
+        bulk_bytes=array.nbytes,
+    )
+
+
+def _identity(run: Run, conversion: ParallelImagingConversion) -> dict[str, Any]:
+    return {"conversion": conversion, "digest": run.record["digest"], "recording": run.record["recording"]}
+
+
+def share_out(num_bands: int, num_tasks: int) -> list[Share]:
+    """Cut bands into shares of neighbours that differ by one at most; never more shares than bands."""
+    num_tasks = min(num_tasks, num_bands)
+    edges = [num_bands * task // num_tasks for task in range(num_tasks + 1)]
+    return [Share(first=first, stop=stop) for first, stop in pairwise(edges)]
+
+
+def _plan_name(run: Run, conversion: ParallelImagingConversion, base: str | None) -> str:
+    """Name a plan by all that decides the bytes it writes, so that two plans of one name may write together."""
+    decisive = [run.record["digest"], str(conversion.compression), __version__, str(base)]
+    return hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:12]
+
+
+def _state_of(path: Path) -> str | None:
+    """Return a digest of all metadata of a store, or ``None`` if there is none."""
+    try:
+        return hashlib.sha256((path / ZARR_ROOT).read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | None = None) -> FilledShare:
+    """
+    Fill the shards of one share that are not there yet.
+
+    :param plan: From :func:`plan_imaging`.
+    :param share: Which.
+    :param circumstances: Where it runs.
+    :raises PlanLostError: If what was allocated is not there any more.
+    :raises SourceDataError: If the recording is not the one that was planned for, or cannot be read.
+    :raises ConversionStoppedError: If asked to stop; the shards that are finished stay.
+    """
+    begun = time.monotonic()
+    part = Path(plan.part)
+    try:
+        with PeakMemory() as memory:
+            filled = _fill_missing(plan, range(share.first, share.stop), circumstances or Circumstances())
+    except (OphysError, OSError):
+        if part.exists():
+            raise
+        _require_published(plan)
+        filled = 0
+    return FilledShare(
+        filled=filled,
+        found=share.stop - share.first - filled,
+        elapsed_seconds=round(time.monotonic() - begun, 3),
+        peak_memory_bytes=memory.peak_bytes,
+    )
+
+
+def publish_imaging(
+    plan: ImagingPlan, filled: Sequence[FilledShare], circumstances: Circumstances | None = None
+) -> ImagingResult:
+    """
+    Check that every shard is there and whole, check the store, and move it to its path.
+
+    :param plan: From :func:`plan_imaging`.
+    :param filled: What the tasks did, for the result.
+    :param circumstances: Where it runs.
+    :returns: As a single conversion does; the time is since the plan was made, the memory that of the task that
+        held the most.
+    :raises InvalidOutputError: If a shard is missing or the store does not fit the NWB schema.
+    :raises OutputExistsError: If something else has appeared at the path.
+    :raises PlanLostError: If neither what was allocated nor the finished output is there.
+    """
+    path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
+    if not plan.reused:
+        with sole_writer(path, part), naming_write_errors(path):
+            if find_conversion(part, plan.digest) is None:
+                # A publisher that was killed after the move may have left what it replaced.
+                _require_published(plan)
+                remove(part)
+            else:
+                _publish(plan, path, part, circumstances or Circumstances())
+    return ImagingResult(
+        **result_of(
+            path,
+            _require_published(plan),
+            time.time() - plan.started,
+            bulk_bytes=plan.bulk_bytes,
+            peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
+            reused=plan.reused,
+        )
+    )
+
+
+_LOST = (
+    "What was allocated for the tasks to fill is not there any more: {part}. It was given up, or what was "
+    "published from it has been replaced. Run the task that plans again, and those after it."
+)
+
+
+def _fill_missing(plan: ImagingPlan, bands: range, circumstances: Circumstances) -> int:
+    """Fill those of the bands that are missing; return how many."""
+    part, conversion = Path(plan.part), plan.conversion
+    options = write_options(conversion, circumstances)
+    storage = _storage(options)
+    grid = storage.grid(part, plan.dataset_path)
+    missing = grid.missing_bands(bands)
+    log.info("%d of %d bands of shards are there already.", len(bands) - len(missing), len(bands))
+    if missing:
+        array = storage.open_array(part, plan.dataset_path)
+        with naming_recording(conversion), sharing(options.wish, options.stop) as resources:
+            dataset = _open_source(plan, array)
+            with naming_write_errors(part):
+                storage.fill(part, [dataset], resources, missing)
+    return len(missing)
+
+
+def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
+    """
+    Open the recording, and make sure that it is still the one that was planned for.
+
+    :raises SourceDataError: If it is not: shards of two recordings must not meet in one array.
+    """
+    conversion = plan.conversion
+    imaging = open_imaging(conversion.extractor, conversion.extractor_kwargs)
+    source = make_iterator(imaging, conversion.iterator_options or {})
+    same = fingerprint_recording(conversion.all_kwargs) == plan.recording
+    if not same or tuple(source.maxshape) != array.shape or source.dtype != array.dtype:
+        raise SourceDataError(
+            "The recording has changed since the plan was made. Run the task that plans again, and those after it."
+        )
+    return BulkDataset(None, plan.dataset_path, plan.dataset_path, source)
+
+
+def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances) -> None:
+    storage = _storage(write_options(plan.conversion, circumstances))
+    storage.grid(part, plan.dataset_path).remove_unfinished()
+    check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
+    array = storage.open_array(part, plan.dataset_path)
+    with naming_recording(plan.conversion):
+        dataset = _open_source(plan, array)
+        if plan.conversion.validate_output:
+            compare_samples(storage, part, [dataset])
+    if plan.base is not None and _state_of(path) != plan.base:
+        raise OutputExistsError(
+            f"{path} has changed since it was copied for appending; it was left as it is. Delete {part}, then run "
+            "the task that plans again, and those after it."
+        )
+    sync(part)
+    move(part, path, replace=plan.base is not None or plan.conversion.if_exists == "overwrite")
+    remove(part)
+    # A task that Airflow had given up for dead may have begun another shard just before the move.
+    storage.grid(path, plan.dataset_path).remove_unfinished()
+
+
+def _require_published(plan: ImagingPlan) -> dict[str, Any]:
+    record = find_conversion(Path(plan.conversion.nwbfile_path), plan.digest)
+    if record is None:
+        raise PlanLostError(_LOST.format(part=plan.part))
+    return record
+
+
+def _storage(options: WriteOptions) -> ZarrStorage:
+    return cast("ZarrStorage", storage_for("zarr", options))

@@ -1,0 +1,126 @@
+"""The task group that writes one movie by many tasks, in real DAG runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from airflow.sdk import DAG, Asset, task
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow_runs import events_of, result_of, run_dag
+from hdmf_zarr import NWBZarrIO
+
+from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.parallel import PlanImagingOperator, write_imaging_in_parallel
+
+METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+SHARDS = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [2, 29, 13], "shard_shape": [4, 29, 13]}}
+
+pytestmark = pytest.mark.usefixtures("airflow_db")
+
+
+@pytest.fixture
+def tiff(tmp_path):
+    path = tmp_path / "movie.tif"
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(path, rng.poisson(100, (20, 13, 29)).astype("uint16"), photometric="minisblack")
+    return path
+
+
+def imaging(tiff, path, **options):
+    return {
+        "extractor": "Tiff",
+        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
+        "nwbfile_path": str(path),
+        "metadata": METADATA,
+        "backend": "zarr",
+        "backend_configuration": SHARDS,
+    } | options
+
+
+def group_dag(dag_id, tiff, path, **options):
+    with DAG(dag_id, params={"tasks": 3}) as dag:
+        group = write_imaging_in_parallel(group_id="movie", **imaging(tiff, path, **options))
+
+        @task
+        def after(result):
+            return result
+
+        after(group.output)
+    return dag
+
+
+def states(instances):
+    return {task_id: [instance.state for instance in of_task] for task_id, of_task in instances.items()}
+
+
+def test_the_group_returns_what_the_operator_returns(tmp_path, tiff):
+    path = tmp_path / "many.nwb"
+    # The number of tasks is a template like every other option.
+    dag = group_dag("parallel", tiff, path, num_tasks="{{ params.tasks }}", outlets=[Asset("parallel")])
+    instances = run_dag(dag)
+    assert states(instances) == {
+        "movie.plan": ["success"],
+        "movie.fill": ["success"] * 3,
+        "movie.publish": ["success"],
+        "after": ["success"],
+    }
+    assert [instance.rendered_map_index for instance in instances["movie.fill"]] == [
+        "shards 0 to 0",
+        "shards 1 to 2",
+        "shards 3 to 4",
+    ]
+    result = result_of(instances["movie.publish"][0])
+    assert json.loads(json.dumps(result)) == result_of(instances["after"][0])
+    one = WriteImagingOperator(task_id="one", **imaging(tiff, tmp_path / "one.nwb")).execute({})
+    varying = {"nwbfile_path", "size_bytes", "elapsed_seconds", "throughput_mb_per_s", "peak_memory_bytes"}
+    assert {key: result[key] for key in result.keys() - varying} == {key: one[key] for key in one.keys() - varying}
+    assert result["peak_memory_bytes"] > 0
+    assert events_of("parallel") == [("parallel", result)], "one event, of the finished store"
+    with NWBZarrIO(str(path), "r") as io:
+        data = io.read().acquisition["TwoPhotonSeries"].data[:]
+    np.testing.assert_array_equal(data, tifffile.imread(tiff).transpose(0, 2, 1))
+
+    again = run_dag(group_dag("parallel_again", tiff, path))
+    assert states(again) == {
+        "movie.plan": ["success"],
+        "movie.fill": ["skipped"],
+        "movie.publish": ["success"],
+        "after": ["success"],
+    }
+    assert result_of(again["movie.publish"][0])["reused"] is True
+
+
+def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff):
+    dag = group_dag("parallel_hdf5", tiff, tmp_path / "a.nwb", backend="hdf5", retries=3)
+    instances = run_dag(dag)
+    assert states(instances) == {
+        "movie.plan": ["failed"],
+        "movie.fill": ["upstream_failed"],
+        "movie.publish": ["upstream_failed"],
+        "after": ["upstream_failed"],
+    }
+    assert instances["movie.plan"][0].try_number == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["movie.tif"]
+    with DAG("bad"):
+        plan = PlanImagingOperator(
+            task_id="plan", num_tasks="many", **imaging(tiff, tmp_path / "a.nwb", threads=0)
+        )
+    with pytest.raises(AirflowFailException, match=r"(?s)2 option\(s\).*threads.*num_tasks"):
+        plan.execute({})
+
+
+def test_airflows_own_options_are_those_of_every_task(tmp_path, tiff):
+    dag = group_dag(
+        "parallel_options", tiff, tmp_path / "a.nwb", retries=2, pool="writers", pool_slots=2, outlets=[Asset("x")]
+    )
+    back = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    for name in ("plan", "fill", "publish"):
+        task = back.get_task(f"movie.{name}")
+        assert (task.retries, task.pool, task.pool_slots) == (2, "writers", 2)
+    assert [bool(dag.get_task(f"movie.{name}").outlets) for name in ("plan", "publish")] == [False, True]
+    assert back.get_task("movie.publish").upstream_task_ids == {"movie.plan", "movie.fill"}
+    assert back.get_task("after").upstream_task_ids == {"movie.publish"}
