@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tifffile
 from airflow.sdk import DAG, Asset, task
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import PlanImagingOperator, write_imaging_in_parallel
 
@@ -109,7 +109,7 @@ def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff):
         plan = PlanImagingOperator(
             task_id="plan", num_tasks="many", **imaging(tiff, tmp_path / "a.nwb", threads=0)
         )
-    with pytest.raises(AirflowFailException, match=r"(?s)2 option\(s\).*threads.*num_tasks"):
+    with pytest.raises(ConfigurationError, match=r"(?s)2 option\(s\).*threads.*num_tasks"):
         plan.execute({})
 
 
