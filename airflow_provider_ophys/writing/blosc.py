@@ -26,9 +26,7 @@ def fast_encoder(itemsize: int) -> Encode:
     """Return what encodes at a gigabyte per second and core, with bits of equal significance side by side."""
     from numcodecs import Blosc
 
-    encode: Encode = Blosc(
-        "zstd", FAST_LEVEL, Blosc.BITSHUFFLE, typesize=itemsize, blocksize=BLOCK_BYTES
-    ).encode
+    encode: Encode = Blosc("zstd", FAST_LEVEL, Blosc.BITSHUFFLE, typesize=itemsize, blocksize=BLOCK_BYTES).encode
     return encode
 
 
