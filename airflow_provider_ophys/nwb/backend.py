@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 # A shard is a file: few enough of them for any file system and bucket, small enough to be sent again.
 SHARD_BYTES = 64 * 2**20
+
+
+ZARR_METADATA = "zarr.json"
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,8 @@ class ZarrStorage:
         """Open an NWB store with hdmf-zarr, and its options."""
         from hdmf_zarr import NWBZarrIO
 
+        if mode == "r+":
+            _drop_gathered_metadata(path)
         return NWBZarrIO(str(path), mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
@@ -357,6 +363,19 @@ class ZarrStorage:
         if mode != "r":
             with _quiet_consolidation():
                 zarr.consolidate_metadata(path)
+
+
+def _drop_gathered_metadata(store: Path) -> None:
+    """
+    Have every group read its own metadata, before something is added; they are gathered again afterwards.
+
+    zarr takes gathered metadata for all that there is, keeps them with each group that it then touches, and finds
+    nothing that was added below such a group, not even when it gathers them anew.
+    """
+    for file in store.rglob(ZARR_METADATA):
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+        if metadata.pop("consolidated_metadata", None) is not None:
+            file.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
 
 
 Storage = HDF5Storage | ZarrStorage

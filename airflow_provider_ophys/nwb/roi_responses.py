@@ -85,10 +85,25 @@ def container_of(role: str) -> str:
     return "DfOverF" if role == "dff" else "Fluorescence"
 
 
+def rows_of_columns(extractor: Any, role: str, num_rows: int) -> list[int]:
+    """
+    Return which row of the table each column of a trace is about.
+
+    roiextractors keeps with each trace which ROIs it is of; they may be in another order than the ROIs.
+    """
+    places = {roi_id: row for row, roi_id in enumerate(extractor.get_roi_ids())}
+    for response in getattr(extractor, "_roi_responses", ()):
+        if response.response_type == role and set(response.roi_ids) == set(places) and len(places) == num_rows:
+            return [places[roi_id] for roi_id in response.roi_ids]
+    return list(range(num_rows))
+
+
 def add_traces(
     nwbfile: NWBFile,
     table: PlaneSegmentation,
     traces: Mapping[str, TraceDataChunkIterator],
+    *,
+    rows: Mapping[str, list[int]],
     described: Mapping[str, RoiResponseMetadata],
     timing: Mapping[str, Any],
 ) -> None:
@@ -97,6 +112,7 @@ def add_traces(
 
     :param table: What the columns of the traces are rows of.
     :param traces: By role, (time, rows of the table).
+    :param rows: By role: which row each column of the traces is about.
     :param described: By role: name, unit and description.
     :param timing: ``rate`` and ``starting_time``, or ``timestamps``.
     """
@@ -105,9 +121,7 @@ def add_traces(
         container, entry = container_of(role), described[role]
         if container not in module.data_interfaces:
             module.add(CONTAINERS[container](name=container))
-        region = table.create_roi_table_region(
-            region=list(range(len(table.id))), description=f"The ROIs of {table.name}."
-        )
+        region = table.create_roi_table_region(region=rows[role], description=f"The ROIs of {table.name}.")
         module[container].add_roi_response_series(
             RoiResponseSeries(
                 name=entry.name,

@@ -20,6 +20,7 @@ from airflow_provider_ophys.nwb.roi_responses import (
     container_of,
     find_traces,
     make_iterators,
+    rows_of_columns,
     trace_timing,
 )
 from airflow_provider_ophys.nwb.roi_table import MaskType, add_table, background_columns, roi_columns
@@ -179,8 +180,9 @@ class PlannedSegmentation:
             if columns:
                 plane = add_imaging_plane(nwbfile, self.metadata, entry.imaging_plane_metadata_key)
                 table = add_table(nwbfile, entry, plane, columns)
+                rows = {role: rows_of_columns(self.extractor, role, len(table.id)) for role in traces}
                 described = self.responses(of_background=of_background)
-                add_traces(nwbfile, table, traces, described, self._timing)
+                add_traces(nwbfile, table, traces, rows=rows, described=described, timing=self._timing)
         add_images(nwbfile, self.made_images)
 
 

@@ -35,7 +35,9 @@ class InMemorySegmentation(SegmentationExtractor):
                 masks, f"nwb-{mask_type}_mask", shape, {roi_id: place for place, roi_id in enumerate(all_ids)}
             )
         for role, trace in (traces or {}).items():
-            self._roi_responses.append(_RoiResponse(role, trace, list(range(trace.shape[1]))))
+            of_rois = masks is not None and trace.shape[1] == count - num_background
+            columns = self._roi_ids if of_rois else range(trace.shape[1])
+            self._roi_responses.append(_RoiResponse(role, trace, list(columns)))
 
     def get_frame_shape(self):
         return self._shape[:2]

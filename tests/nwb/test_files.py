@@ -190,7 +190,7 @@ def test_an_empty_recording_is_refused(tmp_path):
     empty = generate_dummy_imaging_extractor(num_samples=0)
     with pytest.raises(EmptyRecordingError, match="has no samples"):
         write_imaging_to_nwbfile(empty, tmp_path / "a.nwb", metadata=METADATA)
-    no_rois = generate_dummy_segmentation_extractor(num_rois=0)
+    no_rois = generate_dummy_segmentation_extractor(num_rois=0, has_summary_images=False)
     with pytest.raises(EmptyRecordingError, match="has no ROIs"):
         write_segmentation_to_nwbfile(no_rois, tmp_path / "a.nwb", metadata=METADATA)
     assert list(tmp_path.iterdir()) == []
