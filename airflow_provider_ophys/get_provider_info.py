@@ -20,6 +20,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": [
                     "airflow_provider_ophys.operators.imaging",
                     "airflow_provider_ophys.operators.parallel",
+                    "airflow_provider_ophys.operators.report",
                     "airflow_provider_ophys.operators.segmentation",
                     "airflow_provider_ophys.operators.staging",
                 ],

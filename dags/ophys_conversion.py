@@ -118,6 +118,7 @@ def convert(folder: XComArg) -> None:
         extractor_kwargs=session["imaging_kwargs"],
         nwbfile_path=session["nwbfile_path"],
         metadata=session["metadata"],
+        report=True,
     )
     segmentation = WriteSegmentationOperator(
         task_id="write_segmentation",
@@ -126,10 +127,12 @@ def convert(folder: XComArg) -> None:
         nwbfile_path=session["nwbfile_path"],
         metadata=session["metadata"],
         if_exists="append",
+        report=True,
     )
     stage = StageToS3Operator(
         task_id="stage_to_s3",
-        source=session["nwbfile_path"],
+        # Names the file, which has the ROIs by then, and its report.
+        source=imaging.output,
         destination="{{ var.value.get('ophys_destination', 's3://ophys-nwb/sessions/') }}",
         outlets=[NWB_FILES],
         trigger_rule="none_failed",

@@ -89,6 +89,7 @@ def loaded_by(statement):
     [
         "operators.imaging",
         "operators.parallel",
+        "operators.report",
         "operators.segmentation",
         "operators.staging",
         "sensors.acquisition",

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
@@ -41,6 +41,9 @@ from airflow_provider_ophys.staging.plan import Destination, local_source, plan_
 from airflow_provider_ophys.staging.publication import publish
 from airflow_provider_ophys.staging.responses import error_code, error_status
 from airflow_provider_ophys.staging.result import StagingResult
+
+if TYPE_CHECKING:
+    from airflow_provider_ophys.staging.remote import RemoteFile, RemoteTree
 
 
 class _Advice(NamedTuple):
@@ -205,6 +208,21 @@ class OphysS3Hook(AwsBaseHook):
         with self._explained(place.bucket), carried(self.conn, how.extra_args):
             workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
             return audit(Bucket(self.conn, place.bucket, workers), path, place, staged)
+
+    @contextmanager
+    def opened(self, bucket: str, key: str) -> Iterator[RemoteFile | RemoteTree]:
+        """
+        Open an NWB file or Zarr tree where it is; nothing is copied.
+
+        :param key: Of the object; of a tree, what the keys of its objects have in common.
+        :raises SourceNotFoundError: If there is neither.
+        :raises ConfigurationError: If connection, credentials, rights or bucket are wrong.
+        :raises StagingError: If the server fails. A later try may succeed.
+        """
+        from airflow_provider_ophys.staging.remote import open_remote
+
+        with self._explained(bucket):
+            yield open_remote(self.conn, bucket, key)
 
     def address(self, s3_uri: str) -> str:
         """Give the address at which people find an object: in the AWS console, or at the connection's endpoint."""

@@ -28,6 +28,11 @@ class Report(BaseModel):
     thumbnail: str
     summary: dict[str, Any]
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Where its files are, by kind."""
+        return {"html": self.html, "png": self.png, "thumbnail": self.thumbnail}
+
 
 class ConversionResult(BaseModel):
     """

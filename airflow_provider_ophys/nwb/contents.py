@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from hdmf.build.errors import ConstructError
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.base import Images
 from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, RoiResponseSeries, TwoPhotonSeries
 
+from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.nwb.files import backend_of
 from airflow_provider_ophys.nwb.provenance import ATTRIBUTE
 
@@ -162,7 +164,7 @@ def open_contents(source: Any) -> Iterator[Contents]:
     :param source: The path of an HDF5 file or Zarr store, a binary file object of the former, or a
         ``zarr.abc.store.Store`` of the latter.
     :raises SourceNotFoundError: If there is nothing at the path.
-    :raises SourceDataError: If it is neither HDF5 nor Zarr.
+    :raises SourceDataError: If it is neither HDF5 nor Zarr, or no NWB file.
     """
     if isinstance(source, Path):
         is_zarr, opened = backend_of(source) == "zarr", str(source)
@@ -172,10 +174,20 @@ def open_contents(source: Any) -> Iterator[Contents]:
         from hdmf_zarr import NWBZarrIO
 
         with NWBZarrIO(opened, "r") as io:
-            yield _contents(io.read())
+            yield _looked_at(io, source)
         return
     with h5py.File(opened, "r") as file, NWBHDF5IO(file=file, mode="r") as io:
-        yield _contents(io.read())
+        yield _looked_at(io, source)
+
+
+def _looked_at(io: Any, source: Any) -> Contents:
+    try:
+        return _contents(io.read())
+    except (KeyError, TypeError, ValueError, AttributeError, ConstructError) as error:
+        # What pynwb and hdmf raise for files that are no NWB files.
+        raise SourceDataError(
+            f"{source} cannot be read as an NWB file: {type(error).__name__}: {error}. Check that it is one."
+        ) from error
 
 
 def _contents(nwbfile: NWBFile) -> Contents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+    from airflow_provider_ophys.staging.result import StagingResult
 
 
 # What the hook's publish() takes under the same name; a template may have turned any of it into text.
@@ -31,6 +33,9 @@ _OPTIONS = (
     "extra_args",
     "delete_local",
 )
+# Those of them that also hold for the report of what is staged, and the files that it has.
+_REPORT_OPTIONS = ("unsafe_no_conditional", "memory_limit", "extra_args")
+_REPORT_FILES = ("html", "png", "thumbnail")
 _NOT_FOR_AUDITS = ("overwrite", "delete_local")
 ADDRESS_KEY = "staged_address"
 AUDIT_KEY = "audit"
@@ -56,7 +61,9 @@ class StageToS3Operator(BaseOperator):
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
     ``s3_uri``, ``manifest_uri`` (of a tree), ``latest_uri`` (of the versioned layout), ``digest``, ``objects``,
     ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content), ``deleted_local``,
-    ``dry_run`` and ``elapsed_seconds``.
+    ``dry_run``, ``elapsed_seconds`` and ``report``: the addresses of ``html``, ``png`` and ``thumbnail`` if the
+    source is a result that names a report, which is staged beside the file, verified like it, and never deleted
+    here; else None.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -164,11 +171,32 @@ class StageToS3Operator(BaseOperator):
             **{name: getattr(self, name) for name in _OPTIONS},
         )
         result = staged.to_json()
+        result["report"] = self._stage_report(hook, staged, context)
         if not staged.dry_run:
             _push(self, context, ADDRESS_KEY, hook.address(staged.s3_uri))
             # Asset URIs have the syntax of URLs, which keys need not have.
             announce_output(self, context, quote(staged.s3_uri, safe="/:!$&'()*+,;=@"), result)
         return result
+
+    def _stage_report(self, hook: OphysS3Hook, staged: StagingResult, context: Context) -> dict[str, str] | None:
+        """Put the report that the source names beside what was staged; return its addresses by kind."""
+        report = self.source.get("report") if isinstance(self.source, Mapping) else None
+        if not report:
+            return None
+        paths = {kind: Path(report[kind]) for kind in _REPORT_FILES}
+        if gone := [path.name for path in paths.values() if not path.is_file()]:
+            self.log.warning("The report was not staged: %s is not there any more.", ", ".join(gone))
+            return None
+        # Of a report there is only one: it follows the file, whatever was there.
+        how: dict[str, Any] = {
+            "overwrite": True,
+            "dry_run": self._dry_run,
+            "stopped": self._stopped,
+            "owner": _task_instance(context),
+            **{name: getattr(self, name) for name in _REPORT_OPTIONS},
+        }
+        beside = f"{staged.s3_uri.rpartition('/')[0]}/"
+        return {kind: hook.publish(path, beside, **how).s3_uri for kind, path in paths.items()}
 
     def _audit(self, hook: OphysS3Hook, context: Context) -> dict[str, Any]:
         given = [name for name in _NOT_FOR_AUDITS if str(getattr(self, name)) not in ("False", "false", "never")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 WIDTH, DPI = 14.0, 100
-TITLE_HEIGHT, IMAGES_HEIGHT, CURVES_HEIGHT, SEGMENTATION_HEIGHT = 0.7, 5.0, 2.9, 6.2
+TITLE_HEIGHT, CURVES_HEIGHT = 0.7, 2.9
+# Inches across that an image has in its panel, and what is needed above and below it.
+IMAGE_WIDTH, OUTLINES_WIDTH, ABOVE_IMAGE, BELOW_IMAGE = 4.0, 4.75, 0.75, 0.5
+LEAST_IMAGE_HEIGHT, MOST_IMAGE_HEIGHT = 2.2, 7.0
+LONGEST_SUBTITLE = 160
 THUMBNAIL_PIXELS = 320
 # Noise hardly shrinks, however long one tries.
 PNG_LEVEL = 4
@@ -37,28 +42,30 @@ def draw_report(seen: Seen, *, title: str, subtitle: str) -> Figure:
     Uses matplotlib's objects and not pyplot, whose figures are the process's and not ours.
     """
     heights = [TITLE_HEIGHT]
-    heights += [IMAGES_HEIGHT + CURVES_HEIGHT] * len(seen.movies)
-    heights += [SEGMENTATION_HEIGHT] * len(seen.segmentations)
+    heights += [_image_height(movie.movie.data.shape[1:], IMAGE_WIDTH) + CURVES_HEIGHT for movie in seen.movies]
+    heights += [_image_height(found.shape, OUTLINES_WIDTH) for found in seen.segmentations]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     parts[0].text(0.01, 0.62, drawable(title), fontsize=16, fontweight="bold", va="center")
-    parts[0].text(0.01, 0.18, drawable(subtitle), fontsize=10, va="center", color="#333333")
+    parts[0].text(0.01, 0.18, drawable(subtitle, LONGEST_SUBTITLE), fontsize=10, va="center", color="#333333")
     places = iter(parts[1:])
     for movie in seen.movies:
         _draw_movie(next(places), movie)
     for segmentation in seen.segmentations:
-        _draw_segmentation(next(places), segmentation)
+        _draw_segmentation(next(places), segmentation, _image_height(segmentation.shape, OUTLINES_WIDTH))
     return figure
 
 
 def _draw_movie(part: SubFigure, seen: SeenMovie) -> None:
     survey, unit = seen.survey, seen.movie.unit
     _name(part, seen.movie.path)
-    images, curves = part.subfigures(2, 1, squeeze=False, height_ratios=[IMAGES_HEIGHT, CURVES_HEIGHT])[:, 0]
-    montage = Montage.of(seen.movie.data.shape[1:])
+    shape = seen.movie.data.shape[1:]
+    heights = [_image_height(shape, IMAGE_WIDTH), CURVES_HEIGHT]
+    images, curves = part.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
+    montage = Montage.of(shape)
     panels = images.subplots(
-        1, 3, gridspec_kw={"left": 0.05, "right": 0.99, "top": 0.86, "bottom": 0.1, "wspace": 0.16}
+        1, 3, gridspec_kw={"left": 0.05, "right": 0.99, "wspace": 0.16, **_margins(heights[0])}
     )
     shown = (("Mean", survey.mean), ("Maximum", survey.maximum), ("Standard deviation", survey.deviation))
     for axes, (name, image) in zip(panels, shown, strict=True):
@@ -75,24 +82,17 @@ def _draw_movie(part: SubFigure, seen: SeenMovie) -> None:
             "width_ratios": [3, 1],
         },
     )
-    draw_intensity(over_time, survey, seen.times, seen.marks, unit)
-    draw_histogram(values, survey, seen.saturation, unit)
+    draw_intensity(over_time, seen)
+    draw_histogram(values, seen)
 
 
-def _draw_segmentation(part: SubFigure, seen: SeenSegmentation) -> None:
+def _draw_segmentation(part: SubFigure, seen: SeenSegmentation, height: float) -> None:
     segmentation = seen.segmentation
     _name(part, segmentation.path)
     where, traces = part.subplots(
         1,
         2,
-        gridspec_kw={
-            "left": 0.05,
-            "right": 0.96,
-            "top": 0.87,
-            "bottom": 0.09,
-            "wspace": 0.17,
-            "width_ratios": [2, 3],
-        },
+        gridspec_kw={"left": 0.05, "right": 0.96, "wspace": 0.17, "width_ratios": [2, 3], **_margins(height)},
     )
     montage = Montage.of(seen.shape)
     is_part = len(seen.chosen) < segmentation.num_rois
@@ -123,12 +123,24 @@ def _draw_segmentation(part: SubFigure, seen: SeenSegmentation) -> None:
         draw_traces(traces, seen.traces, names)
 
 
+def _image_height(shape: Sequence[int], width: float) -> float:
+    """Return the inches that a row of images needs."""
+    across, down = Montage.of(shape).size
+    return min(max(width * down / across, LEAST_IMAGE_HEIGHT), MOST_IMAGE_HEIGHT) + ABOVE_IMAGE + BELOW_IMAGE
+
+
+def _margins(height: float) -> dict[str, float]:
+    """Leave room for a title above and the axis below, in a row of this height in inches."""
+    return {"top": 1 - ABOVE_IMAGE / height, "bottom": BELOW_IMAGE / height}
+
+
 def _name(part: SubFigure, path: str) -> None:
     part.text(0.01, 0.985, drawable(path), fontsize=12, fontweight="bold", va="top")
 
 
 def _roi_name(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return f"ROI {text}" if text.isdigit() else text
 
 
 def draw_thumbnail(seen: Seen) -> Figure:

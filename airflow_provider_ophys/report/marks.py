@@ -27,7 +27,7 @@ PILED_UP_SHARE = 1e-4
 BELOW_FULL_SCALE = 0.05
 
 LEAK_SIGMAS = 6.0
-LEAK_SHARE = 0.05
+LEAK_SHARE = 0.1
 BASELINE_SHARE = 0.2
 # In a movie without noise, rounding must not look like light.
 SMALLEST_EXCESS = 1e-6

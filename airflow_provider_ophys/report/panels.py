@@ -13,9 +13,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import NullFormatter
 
-from airflow_provider_ophys.report.marks import Mark, Saturation
-from airflow_provider_ophys.report.movie import MovieSurvey
+from airflow_provider_ophys.report.marks import SATURATED_SHARE, Mark
 from airflow_provider_ophys.report.rois import Outline, SampleTraces
+from airflow_provider_ophys.report.survey import SeenMovie
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +40,11 @@ HISTOGRAM_BINS = 128
 DARKEST, BRIGHTEST = 1.0, 99.7
 
 
-def drawable(text: object) -> str:
+def drawable(text: object, longest: int = LONGEST_TEXT) -> str:
     """Make any text one that can be drawn: one short line, without formulas, of letters that the font has."""
     line = " ".join(str(text).split())
-    if len(line) > LONGEST_TEXT:
-        line = line[: LONGEST_TEXT - 1] + "…"
+    if len(line) > longest:
+        line = line[: longest - 1] + "…"
     known = "".join(letter if ord(letter) in _letters() else "?" for letter in line)
     return known.replace("$", r"\$")
 
@@ -172,10 +172,9 @@ def _name_planes(axes: Axes, montage: Montage) -> None:
         )
 
 
-def draw_intensity(
-    axes: Axes, survey: MovieSurvey, times: NDArray[np.float64], marks: list[Mark], unit: str
-) -> None:
+def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     """Draw the mean of each sample over time, and what catches the eye in it."""
+    survey, times = seen.survey, seen.times
     indices = survey.sample.indices
     breaks = np.flatnonzero(np.diff(indices) > 1) + 1
     shown = [
@@ -185,14 +184,18 @@ def draw_intensity(
     segments = [np.column_stack(line) for line in shown]
     axes.add_collection(LineCollection(segments, colors="black", linewidths=0.9))
     axes.autoscale_view()
+    usual = survey.intensity[~survey.is_blank & (seen.saturation.per_sample < SATURATED_SHARE)]
+    if usual.size and np.ptp(usual) > 0:
+        # What is saturated or blank is marked; it must not flatten all the rest.
+        axes.set_ylim(usual.min() - 0.05 * np.ptp(usual), usual.max() + 0.05 * np.ptp(usual))
     if not survey.sample.is_whole:
         where = np.concatenate([line[0] for line in shown])
         axes.plot(where, np.concatenate([line[1] for line in shown]), ".", color="black", markersize=2)
-    _draw_marks(axes, marks)
+    _draw_marks(axes, seen.marks)
     axes.set_xlabel("time (s)", fontsize=SMALL)
-    axes.set_ylabel(drawable(f"mean intensity ({unit})"), fontsize=SMALL)
-    seen = "every frame" if survey.sample.is_whole else f"{len(indices)} of {survey.sample.num_samples} frames"
-    axes.set_title(f"Mean intensity over time, {seen}", fontsize=11, loc="left")
+    axes.set_ylabel(drawable(f"mean intensity ({seen.movie.unit})"), fontsize=SMALL)
+    what = "every frame" if survey.sample.is_whole else f"{len(indices)} of {survey.sample.num_samples} frames"
+    axes.set_title(f"Mean intensity over time, {what}", fontsize=11, loc="left")
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.01)
 
@@ -238,9 +241,10 @@ def _envelope(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[
     return times[kept], values[kept]
 
 
-def draw_histogram(axes: Axes, survey: MovieSurvey, saturation: Saturation, unit: str) -> None:
+def draw_histogram(axes: Axes, seen: SeenMovie) -> None:
     """Draw how often each pixel value occurs, and how many are saturated."""
-    pixels = survey.pixels[np.isfinite(survey.pixels)]
+    saturation = seen.saturation
+    pixels = seen.survey.pixels[np.isfinite(seen.survey.pixels)]
     if not pixels.size:
         return
     # One bin per value where there are few, else every other bin of a movie of integers might be empty.
@@ -252,7 +256,7 @@ def draw_histogram(axes: Axes, survey: MovieSurvey, saturation: Saturation, unit
     # Powers of ten as formulas would load matplotlib's formula parser, which takes longer than all the drawing.
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(drawable(f"pixel value ({unit})"), fontsize=SMALL)
+    axes.set_xlabel(drawable(f"pixel value ({seen.movie.unit})"), fontsize=SMALL)
     axes.set_ylabel("pixels (%)", fontsize=SMALL)
     axes.set_title("Pixel values", fontsize=11, loc="left")
     axes.tick_params(labelsize=SMALL)
@@ -330,7 +334,7 @@ def draw_traces(axes: Axes, traces: SampleTraces, names: Sequence[str]) -> None:
             fontsize=SMALL - 1,
             color="#555555",
         )
-    axes.set_yticks([len(names) - 1 - place for place in range(len(names))], [drawable(f"ROI {n}") for n in names])
+    axes.set_yticks([len(names) - 1 - place for place in range(len(names))], [drawable(name) for name in names])
     axes.set_xlabel("time (s)", fontsize=SMALL)
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.0)
