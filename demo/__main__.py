@@ -26,6 +26,7 @@ from demo.session import SESSION, UnknownRecordingError, guess_session
 from demo.stack import AirflowStack, AirflowStackError
 from demo.summary import (
     GROUP,
+    ReportError,
     StagingError,
     describe_arrival,
     describe_conversion,
@@ -33,6 +34,7 @@ from demo.summary import (
     format_table,
     megabytes,
     nwb_path,
+    report_path,
 )
 from demo.workspace import Workspace, WorkspaceInUseError, emptied_workspace
 
@@ -43,6 +45,7 @@ EXPECTED_ERRORS = (
     AirflowStackError,
     FollowError,
     OSError,
+    ReportError,
     S3ServerError,
     StagingError,
     UnknownRecordingError,
@@ -123,9 +126,10 @@ def _demonstrate(progress: Progress, acquisition: Path | None, sampling_frequenc
                 *describe_staging(stack.client, run, f"{GROUP}.stage_to_s3", server),
                 *describe_staging(stack.client, archiving, "archive", server),
             ]
-            path = nwb_path(stack.client, run)
+            path, report = nwb_path(stack.client, run), report_path(stack.client, run)
             progress.say("stopping")
     print(f"\n{format_table([*rows, ('Elapsed', f'{progress.seconds:.0f} s')])}\n")
+    print(f"Look at it: {report}")
     print(f"Open it: {sys.executable} -c \"from pynwb import read_nwb; print(read_nwb('{path}'))\"")
 
 

@@ -20,6 +20,10 @@ class StagingError(RuntimeError):
     """What the staging task reported is not what the bucket holds."""
 
 
+class ReportError(RuntimeError):
+    """The report of what was converted is missing."""
+
+
 def results(client: AirflowClient, run: DagRun, task: str) -> list[Result]:
     """Collect what the instances of one task returned, by map index."""
     tasks = sorted(client.task_instances(run), key=lambda instance: instance.map_index)
@@ -29,6 +33,18 @@ def results(client: AirflowClient, run: DagRun, task: str) -> list[Result]:
 def nwb_path(client: AirflowClient, run: DagRun) -> str:
     """Give the path of the first file that a run wrote."""
     return str(results(client, run, f"{GROUP}.write_imaging")[0]["nwbfile_path"])
+
+
+def report_path(client: AirflowClient, run: DagRun) -> str:
+    """
+    Give the path of the report of the first file that a run wrote.
+
+    :raises ReportError: When the task that should have made it could not.
+    """
+    movie = results(client, run, f"{GROUP}.write_imaging")[0]
+    if movie["report"] is None:
+        raise ReportError(f"There is no report of {movie['nwbfile_path']}: {movie['report_problem']}")
+    return str(movie["report"]["html"])
 
 
 def describe_arrival(folder: Path) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
-    "operators": {"exceptions", "models", "nwb", "report", "hooks", "staging", "retries", "assets"},
+    "operators": {"exceptions", "models", "writing", "nwb", "report", "hooks", "staging", "retries", "assets"},
 }
 AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators"}
 

@@ -31,8 +31,8 @@ IMAGE_WIDTH, OUTLINES_WIDTH, ABOVE_IMAGE, BELOW_IMAGE = 4.0, 4.75, 0.75, 0.5
 LEAST_IMAGE_HEIGHT, MOST_IMAGE_HEIGHT = 2.2, 7.0
 LONGEST_SUBTITLE = 160
 THUMBNAIL_PIXELS = 320
-# Noise hardly shrinks, however long one tries.
-PNG_LEVEL = 4
+# Images of noise get no smaller with the next levels, and take longer.
+PNG_LEVEL = 3
 
 
 def draw_report(seen: Seen, *, title: str, subtitle: str) -> Figure:

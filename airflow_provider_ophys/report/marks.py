@@ -185,19 +185,14 @@ def _light_leaks(
     if np.count_nonzero(usable) < FEWEST_FOR_A_BASELINE:
         return
     found = np.zeros(len(usable), dtype=bool)
-    found[usable] = _is_outlier(survey.intensity[usable], _dark(survey)) & _is_outlier(
-        survey.floor[usable], _dark(survey)
+    found[usable] = _is_outlier(survey.intensity[usable], survey.dark) & _is_outlier(
+        survey.floor[usable], survey.dark
     )
     for stretch in _stretches(found, indices):
         brightness = float(survey.intensity[stretch].max() / np.median(survey.intensity[usable]))
         yield _mark(
             "light leak", stretch, times, f"all pixels are brighter; the mean is {brightness:.2g} times its usual"
         )
-
-
-def _dark(survey: MovieSurvey) -> float:
-    """What is dark: the value that one percent of the pixels are below."""
-    return float(np.nanpercentile(survey.pixels, 1))
 
 
 def _is_outlier(values: NDArray[np.float64], dark: float) -> NDArray[np.bool_]:
@@ -241,7 +236,7 @@ def _bleaching(survey: MovieSurvey, times: NDArray[np.float64]) -> Iterator[Mark
     tenth = len(usable) // 10
     first = float(np.median(survey.intensity[usable[:tenth]]))
     last = float(np.median(survey.intensity[usable[-tenth:]]))
-    light = first - _dark(survey)
+    light = first - survey.dark
     if light > 0 and (first - last) / light > BLEACHED_SHARE:
         detail = f"the light falls by {(first - last) / light:.0%} from the first tenth to the last"
         yield Mark("bleaching", float(times[0]), float(times[-1]), len(times), detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Enough for a histogram whose bins are to be seen, and for the light of the darkest pixels of one sample.
-HISTOGRAM_PIXELS = 2_000_000
+HISTOGRAM_PIXELS = 500_000
 FLOOR_PIXELS = 4096
 FLOOR_SHARE = 0.25
 
@@ -35,7 +36,7 @@ class MovieSurvey:
     :param num_brightest: How many of its pixels have that value.
     :param is_blank: Whether all pixels of a sample are equal.
     :param is_repeat: Whether a sample equals the one before it, pixel by pixel.
-    :param pixels: Up to two million pixel values from everywhere, for histograms.
+    :param pixels: Up to half a million pixel values from everywhere, for histograms.
     :param pixels_per_sample: How many pixels a sample has.
     """
 
@@ -52,6 +53,11 @@ class MovieSurvey:
     is_repeat: NDArray[np.bool_]
     pixels: NDArray[Any]
     pixels_per_sample: int
+
+    @cached_property
+    def dark(self) -> float:
+        """What is dark: the value that one percent of the pixels are below."""
+        return float(np.nanpercentile(self.pixels, 1))
 
 
 class _Images:
