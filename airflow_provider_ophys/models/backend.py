@@ -12,6 +12,7 @@ from airflow_provider_ophys.models.problems import list_problems
 
 Backend = Literal["hdf5", "zarr"]
 Compression = Literal["fast", "small", "none"]
+Layout = Literal["frames", "traces"]
 
 Shape = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     import zarr
     from hdmf.backends.io import HDMFIO
 
-# A shard is a file: few enough of them for any file system and bucket, small enough to be sent again.
-SHARD_BYTES = 64 * 2**20
+# A shard is a file: few enough of them for any file system and bucket, small enough to be sent again. As it grows
+# chunk by chunk, its size costs no memory.
+SHARD_BYTES = 128 * 2**20
 
 
 ZARR_METADATA = "zarr.json"
@@ -399,7 +400,7 @@ def _not_filled(dataset_path: str, found: str) -> InvalidOutputError:
 
 
 def _default_shard_shape(source: BulkDataChunkIterator, chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Whole samples, about 64 MiB of them, uncompressed."""
+    """Whole samples, about 128 MiB of them, uncompressed."""
     shape = source.maxshape
     row_bytes = math.prod(shape[1:]) * int(source.dtype.itemsize)
     rows = max(1, SHARD_BYTES // (chunk_shape[0] * row_bytes)) * chunk_shape[0]

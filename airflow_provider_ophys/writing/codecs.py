@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from airflow_provider_ophys.writing.blosc import (
+    BLOCK_BYTES,
+    FAST_LEVEL,
+    SMALL_LEVEL,
+    fast_encoder,
+    small_encoder,
+)
 from airflow_provider_ophys.writing.deflate import deflate_fast, deflate_small
 
 if TYPE_CHECKING:
@@ -97,9 +104,9 @@ def zarr_codec(method: str, level: int | None, itemsize: int) -> ZarrCodec:
 
     match method:
         case "fast":
-            return _blosc(5, itemsize)
+            return _preset(FAST_LEVEL, itemsize, fast_encoder(itemsize))
         case "small":
-            return _blosc(9, itemsize)
+            return _preset(SMALL_LEVEL, itemsize, small_encoder(itemsize))
         case "blosc":
             return _blosc(5 if level is None else level, itemsize)
         case "zstd":
@@ -110,6 +117,15 @@ def zarr_codec(method: str, level: int | None, itemsize: int) -> ZarrCodec:
             return ZarrCodec([GzipCodec(level=level)], GZip(level).encode)
         case _:
             return ZarrCodec([], lambda chunk: chunk.tobytes())
+
+
+def _preset(level: int, itemsize: int, encode: Callable[[NDArray[Any]], bytes]) -> ZarrCodec:
+    from zarr.codecs import BloscCodec
+
+    return ZarrCodec(
+        [BloscCodec(cname="zstd", clevel=level, shuffle="bitshuffle", typesize=itemsize, blocksize=BLOCK_BYTES)],
+        encode,
+    )
 
 
 def _blosc(level: int, itemsize: int) -> ZarrCodec:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from hdmf.data_utils import GenericDataChunkIterator
 
 from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError, is_passing, unreadable
+from airflow_provider_ophys.models.backend import Layout
+from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +40,8 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
     An array that is read in slabs along its first axis.
 
     :param options: Those of hdmf's ``GenericDataChunkIterator``: ``buffer_gb``, ``buffer_shape``, ``chunk_mb``,
-        ``chunk_shape``, ``display_progress``, ``progress_bar_class``, ``progress_bar_options``.
+        ``chunk_shape``, ``display_progress``, ``progress_bar_class``, ``progress_bar_options``. A
+        chunk shape may be the name of a layout: ``"frames"`` or ``"traces"``.
     :raises ConfigurationError: If the options contradict each other or do not fit the array.
     """
 
@@ -50,6 +53,9 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
         self.quiet = False
         if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
             options["chunk_mb"] = self.default_chunk_mb
+        if isinstance(layout := options.get("chunk_shape"), str):
+            shape, dtype = self._get_maxshape(), self._get_dtype()
+            options["chunk_shape"] = layout_chunk_shape(cast("Layout", layout), shape, dtype.itemsize)
         for option in ("buffer_shape", "chunk_shape"):
             if options.get(option) is not None:
                 options[option] = tuple(options[option])
@@ -97,7 +103,7 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
     :param buffer_shape: That as a shape: a whole multiple of the chunk.
     :param chunk_mb: Size of a stored chunk in megabytes (10^6 bytes); default 10. A chunk is as many whole
         frames (of one plane) as fit, at least one.
-    :param chunk_shape: That as a shape: (samples, columns, rows[, planes]).
+    :param chunk_shape: That as a shape: (samples, columns, rows[, planes]); or ``"frames"``, ``"traces"``.
     :param display_progress: Show a progress bar.
     :param progress_bar_class: Instead of ``tqdm.tqdm``.
     :param progress_bar_options: Keyword arguments of the progress bar.
@@ -110,7 +116,7 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
         buffer_gb: float | None = None,
         buffer_shape: tuple[int, ...] | None = None,
         chunk_mb: float | None = None,
-        chunk_shape: tuple[int, ...] | None = None,
+        chunk_shape: tuple[int, ...] | Layout | None = None,
         display_progress: bool = False,  # noqa: FBT001
         progress_bar_class: Callable[..., Any] | None = None,
         progress_bar_options: dict[str, Any] | None = None,
