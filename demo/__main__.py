@@ -30,6 +30,7 @@ from demo.summary import (
     StagingError,
     describe_arrival,
     describe_conversion,
+    describe_reports,
     describe_staging,
     format_table,
     megabytes,
@@ -123,6 +124,7 @@ def _demonstrate(progress: Progress, acquisition: Path | None, sampling_frequenc
             rows = [
                 *describe_arrival(folder),
                 *describe_conversion(stack.client, run),
+                *describe_reports(stack.client, run),
                 *describe_staging(stack.client, run, f"{GROUP}.stage_to_s3", server),
                 *describe_staging(stack.client, archiving, "archive", server),
             ]
@@ -157,6 +159,7 @@ def _services(workspace: Workspace, progress: Progress) -> Iterator[tuple[S3Serv
         server.start()
         environment = {
             "AIRFLOW_CONN_AWS_DEFAULT": server.connection_json(),
+            "AIRFLOW__OPHYS__ALLOWED_ROOTS": f"{workspace.incoming},{workspace.nwb}",
             "AIRFLOW_VAR_OPHYS_ACQUISITION_ROOT": str(workspace.incoming),
             "AIRFLOW_VAR_OPHYS_OUTPUT_ROOT": str(workspace.nwb),
             "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{server.bucket}/sessions/",
@@ -201,6 +204,7 @@ def _how_to_use(workspace: Workspace, source: Path, server: S3Server, stack: Air
     target = workspace.incoming / "my_session"
     return f"""
   Web UI          {stack.url}  (no password: everyone on this machine is an administrator)
+  Recordings      {stack.url}/plugin/ophys
   Watched folder  {workspace.incoming}
   NWB files       {workspace.nwb}
   S3              {server.endpoint_url}, bucket {server.bucket}

@@ -94,15 +94,17 @@ class TaskInstance:
 
 class AirflowClient:
     """
-    Talk to one API server whose simple auth manager takes everyone for an administrator.
+    Talk to one API server with the simple auth manager.
 
     :param base_url: Address of the API server, such as ``http://127.0.0.1:8080``.
     :param timeout: Seconds that one request may take.
+    :param credentials: Name and password. Default: the server takes everyone for an administrator.
     """
 
-    def __init__(self, base_url: str, *, timeout: float = 30) -> None:
+    def __init__(self, base_url: str, *, timeout: float = 30, credentials: tuple[str, str] | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
+        self._credentials = credentials
         self._token = ""
         # A proxy of the environment cannot reach this machine's own 127.0.0.1.
         self._opener = build_opener(ProxyHandler({}))
@@ -125,14 +127,25 @@ class AirflowClient:
         :raises AirflowApiError: When the server cannot be reached or answers with an error status.
         """
         if not self._token:
-            self._token = self._send("GET", "/auth/token")["access_token"]
+            self.log_in()
         try:
             return self._send(method, f"/api/v2{path}", query=query, body=body)
         except AirflowApiError as error:
             if error.status != 401:  # noqa: PLR2004 -- a token lives a day, a stack that stays may live longer
                 raise
-            self._token = self._send("GET", "/auth/token")["access_token"]
+            self.log_in()
             return self._send(method, f"/api/v2{path}", query=query, body=body)
+
+    def log_in(self) -> str:
+        """Get a new token, and return it."""
+        self._token = ""
+        if self._credentials is None:
+            answer = self._send("GET", "/auth/token")
+        else:
+            username, password = self._credentials
+            answer = self._send("POST", "/auth/token", body={"username": username, "password": password})
+        self._token = answer["access_token"]
+        return self._token
 
     def health(self) -> dict[str, str]:
         """Give the state of each component, by its name in the health report (no token needed)."""
@@ -189,6 +202,16 @@ class AirflowClient:
         )
         return entry["value"]
 
+    def report_page(self, task: TaskInstance) -> bytes:
+        """Give the page with the report of a task, as the web UI shows it."""
+        return self._ask("GET", "/ophys/report/document", query=_task_query(task))
+
+    def report_address(self, task: TaskInstance) -> str:
+        """Tell where the web UI shows the report of a task."""
+        run = f"/dags/{quote(task.dag_id, safe='')}/runs/{quote(task.run_id, safe='')}"
+        mapped = f"/mapped/{task.map_index}" if task.map_index >= 0 else ""
+        return f"{self.base_url}{run}/tasks/{quote(task.task_id, safe='')}{mapped}/plugin/ophys-report"
+
     def task_log(self, task: TaskInstance) -> list[str]:
         """Give the log of a task's last attempt, one line per event."""
         answer = self.api(
@@ -214,6 +237,19 @@ class AirflowClient:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Json:
+        try:
+            return json.loads(self._ask(method, path, query=query, body=body))
+        except ValueError as error:
+            raise AirflowApiError(f"{method} {path}: the answer is no JSON: {error}") from error
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> bytes:
         url = f"{self.base_url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self._token:
@@ -222,16 +258,25 @@ class AirflowClient:
         request = Request(url, data=data, headers=headers, method=method)  # noqa: S310 -- base_url is http
         try:
             with self._opener.open(request, timeout=self.timeout) as answer:
-                return json.load(answer)
+                return bytes(answer.read())
         except HTTPError as error:
             detail = error.read().decode(errors="replace")[:500]
             raise AirflowApiError(f"{method} {path}: {error.code} {error.reason}: {detail}", error.code) from error
-        except (URLError, OSError, ValueError) as error:
+        except (URLError, OSError) as error:
             raise AirflowApiError(f"{method} {url}: {error}") from error
 
 
 def _run_path(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}"
+
+
+def _task_query(task: TaskInstance) -> dict[str, str | int]:
+    return {
+        "dag_id": task.dag_id,
+        "run_id": task.run_id,
+        "task_id": task.task_id,
+        "map_index": task.map_index,
+    }
 
 
 def _task_path(task: TaskInstance) -> str:

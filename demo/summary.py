@@ -21,7 +21,7 @@ class StagingError(RuntimeError):
 
 
 class ReportError(RuntimeError):
-    """The report of what was converted is missing."""
+    """The report of what was converted is missing, or the web UI does not show it."""
 
 
 def results(client: AirflowClient, run: DagRun, task: str) -> list[Result]:
@@ -61,6 +61,22 @@ def describe_conversion(client: AirflowClient, run: DagRun) -> list[tuple[str, s
         *(row for movie in movies for row in _movie_rows(movie)),
         *(row for segmentation in segmentations for row in _segmentation_rows(segmentation)),
     ]
+
+
+def describe_reports(client: AirflowClient, run: DagRun) -> list[tuple[str, str]]:
+    """
+    Tell where the web UI shows the reports of a run, as rows of a name and a text.
+
+    :raises ReportError: When it does not show one as it was written.
+    """
+    rows = []
+    for task in client.task_instances(run):
+        report = client.xcom(task)["report"] if task.task_id == f"{GROUP}.write_imaging" else None
+        if report:
+            if client.report_page(task) != Path(report["html"]).read_bytes():
+                raise ReportError(f"{client.report_address(task)} does not show {report['html']}.")
+            rows.append(("Report", f"{client.report_address(task)} (while Airflow runs)"))
+    return rows
 
 
 def describe_staging(client: AirflowClient, run: DagRun, task: str, server: S3Server) -> list[tuple[str, str]]:

@@ -45,9 +45,10 @@ MAY_IMPORT = {
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
+    "plugin": {"exceptions", "models", "acquisition"},
     "operators": {"exceptions", "models", "writing", "nwb", "report", "hooks", "staging", "retries", "assets"},
 }
-AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators"}
+AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators", "plugin"}
 
 
 def room_of(file):
@@ -94,6 +95,7 @@ def loaded_by(statement):
         "operators.staging",
         "sensors.acquisition",
         "triggers.acquisition",
+        "plugin.ophys_plugin",
         "models.metadata",
         "models.conversion",
         "nwb",
@@ -103,6 +105,14 @@ def loaded_by(statement):
 )
 def test_what_a_dag_file_imports_is_light(module):
     assert not HEAVY & loaded_by(f"import airflow_provider_ophys.{module}")
+
+
+def test_the_plugin_loads_its_pages_in_the_api_server_only():
+    """Every process of Airflow imports it."""
+    assert not {"fastapi", "jinja2"} & (
+        loaded_by("import airflow_provider_ophys.plugin.ophys_plugin")
+        - loaded_by("import airflow.sdk.plugins_manager")
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from airflow_provider_ophys.acquisition.readiness import FileSeen
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_ophys.acquisition.readiness import Look
 
 type Entry = Mapping[str, Any]
+
+WAITING_PREFIX = "acquisition-waiting:"
 
 # Airflow's key has room for 512 characters; the end of a long name says more than its beginning.
 _READABLE_PART = 200
@@ -48,9 +50,29 @@ def short_digest(root: Path, name: str) -> str:
     return blake2b(os.fsencode(f"{root}\0{name}"), digest_size=12).hexdigest()
 
 
+def waiting_key(root: Path) -> str:
+    """The ledger's key under which the last look's :class:`WaitingFolders` are, for the web page to show."""
+    return f"{WAITING_PREFIX}{short_digest(root, '')}"
+
+
 def first_start_key(root: Path) -> str:
     """The ledger's key that says that the folders which were there before the first start are set aside."""
     return f"acquisition-start:{short_digest(root, '')}"
+
+
+class WaitingFolder(TypedDict):
+    """A folder that was seen but is not complete, and why, as plain JSON."""
+
+    name: str
+    reason: str
+
+
+class WaitingFolders(TypedDict):
+    """Those in the watched folder ``path``, as plain JSON; ``more`` is how many there are beyond those listed."""
+
+    path: str
+    folders: list[WaitingFolder]
+    more: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from airflow_provider_ophys.acquisition.ledger import (
     Acquisition,
     Entry,
     Folder,
+    WaitingFolders,
     first_start_key,
     is_same_recording,
     short_digest,
+    waiting_key,
 )
 from airflow_provider_ophys.acquisition.readiness import (
     Look,
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 _LINES_PER_LOOK = 20
 # One takes some 120 bytes in a state, and Airflow advises against values of more than 64 KiB.
 _LOOKS_IN_STATE = 400
+# What the web page shows of the folders that wait, at some 500 bytes each at most.
+_WAITING_IN_LEDGER = 50
+_LONGEST_TEXT = 200
 # A triggerer gets some hundred answers a second. After a restart, a new folder should not have to wait until all
 # those are looked up that were handed over long ago.
 _ASKING_SECONDS = 5.0
@@ -98,6 +103,8 @@ class AcquisitionWatch:
         self._kept: dict[str, list[Any]] = {}
         self._news: list[tuple[int, str]] = []
         self._root_told = ""
+        self._waiting: dict[str, Reason] = {}
+        self._noted: dict[str, str] | None = None
 
     def stop(self) -> None:
         """Make a look that is under way in a thread end soon."""
@@ -114,6 +121,7 @@ class AcquisitionWatch:
         :raises OSError: If it cannot be read at the moment.
         """
         self._folders, self._listed, self.due = [], False, math.inf
+        self._waiting = {}
         self._pass = self._look_round(since)
         names = self._pass.names
         for name, error in self._pass.trouble:
@@ -193,6 +201,7 @@ class AcquisitionWatch:
         self._consult_ledger(_ASKING_SECONDS)
         known = [folder for folder in self._folders if folder.name in self._asked]
         found = [self._judge(folder) for folder in known if not self._is_handed_over(folder)]
+        self._note_waiting()
         complete = [acquisition for acquisition in found if acquisition is not None]
         complete.sort(key=_age)
         ready: list[Acquisition] = []
@@ -205,6 +214,28 @@ class AcquisitionWatch:
                 ready.append(acquisition)
                 self._news.append((logging.INFO, f"{acquisition.folder.name}: {_facts(acquisition)}, complete"))
         return ready
+
+    def _note_waiting(self) -> None:
+        """Leave in the ledger which folders wait and why, whenever that has changed."""
+        kinds = {name: reason.kind for name, reason in self._waiting.items()}
+        if kinds == self._noted:
+            return
+        key = waiting_key(self.root)
+        # An earlier watch may have left some.
+        if kinds or self._noted or self._ledger.get(key):
+            self._ledger.set(key, self._waiting_folders())
+        self._noted = kinds
+
+    def _waiting_folders(self) -> WaitingFolders:
+        shown = sorted(self._waiting.items())[:_WAITING_IN_LEDGER]
+        return {
+            "path": _printable(str(self.root)),
+            "folders": [
+                {"name": _printable(name)[-_LONGEST_TEXT:], "reason": _printable(reason.text)[:_LONGEST_TEXT]}
+                for name, reason in shown
+            ],
+            "more": len(self._waiting) - len(shown),
+        }
 
     def hand_over(self, acquisition: Acquisition, owner: Any) -> None:
         """Look past this folder from now on; :meth:`record` makes it known to others and to later processes."""
@@ -278,6 +309,7 @@ class AcquisitionWatch:
 
     def _tell(self, name: str, reason: Reason, look: Look | None = None) -> None:
         """Note why a folder has to wait, once for each kind of reason."""
+        self._waiting[name] = reason
         told = self._remember(name).told
         if reason.kind in told:
             return

@@ -117,7 +117,8 @@ class DictStore:
     @property
     def names(self) -> list[str]:
         """The folders that are entered."""
-        return sorted(entry["name"] for entry in map(json.loads, self.values.values()) if isinstance(entry, dict))
+        entered = [json.loads(value) for key, value in self.values.items() if key.startswith("acquisition:")]
+        return sorted(entry["name"] for entry in entered)
 
 
 class Pipe:

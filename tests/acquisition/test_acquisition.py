@@ -10,6 +10,7 @@ import pytest
 from folder_states import SETTLE, STATES, DictStore, State, put, unprivileged_folder
 
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch
+from airflow_provider_ophys.acquisition.ledger import waiting_key
 from airflow_provider_ophys.acquisition.readiness import FileSeen, Look, Summary, path_matches, readable_size
 from airflow_provider_ophys.exceptions import (
     AcquisitionAccessError,
@@ -199,8 +200,38 @@ def test_every_old_folder_is_looked_up_once_and_one_that_came_meanwhile_is_found
         found += watched.look()
         watched.hand_over()
     assert found == ["copied with its times"]
-    asked = [key for key in watched.ledger.asked if "copied" not in key]
+    asked = [key for key in watched.ledger.asked if key.startswith("acquisition:") and "copied" not in key]
     assert len(asked) == len(set(asked)) == 30
+
+
+def test_what_waits_and_why_is_in_the_ledger_until_it_is_complete(tmp_path):
+    watched = Watched(tmp_path, marker_file="DONE")
+    folder = put(tmp_path / "m1", "movie.tif")
+    watched.look()
+    key = waiting_key(tmp_path)
+    assert watched.ledger.get(key) == {
+        "path": str(tmp_path),
+        "folders": [{"name": "m1", "reason": "waiting for its marker 'DONE'"}],
+        "more": 0,
+    }
+    watched.ledger.values[key] = json.dumps("not written again while nothing changes")
+    watched.look()
+    assert watched.ledger.get(key) == "not written again while nothing changes"
+    (folder / "DONE").touch()
+    # Also by a watch that does not know what the one before has left.
+    after = Watched(tmp_path, watched.ledger, marker_file="DONE")
+    assert after.look() == ["m1"]
+    assert watched.ledger.get(key)["folders"] == []
+
+
+def test_of_many_folders_that_wait_the_ledger_names_a_few(tmp_path):
+    watched = Watched(tmp_path, marker_file="DONE")
+    for number in range(60):
+        put(tmp_path / f"{number:03}{'x' * 240}", "movie.tif")
+    watched.look()
+    note = watched.ledger.get(waiting_key(tmp_path))
+    assert (len(note["folders"]), note["more"]) == (50, 10)
+    assert len(json.dumps(note)) < 65535
 
 
 def test_folders_that_were_set_aside_stay_aside(tmp_path):

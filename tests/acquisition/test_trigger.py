@@ -205,7 +205,7 @@ def test_the_event_loop_is_never_blocked(tmp_path):
     put(tmp_path / "rec", "movie.tif")
 
     async def scenario() -> float:
-        running = asyncio.create_task(events(watcher(tmp_path, Slow()), seconds=2))
+        running = asyncio.create_task(events(watcher(tmp_path, Slow()), seconds=4))
         worst = 0.0
         while not running.done():
             before = time.monotonic()

@@ -1,0 +1,47 @@
+"""
+The plugin as Airflow registers it, from the entry point ``airflow.plugins``.
+
+Every process of Airflow imports this module, and only the API server needs the web pages: they are imported when
+it asks for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk.plugins_manager import AirflowPlugin
+
+URL_PREFIX = "/ophys"
+# Without a leading slash: Airflow's page resolves it below the path of [api] base_url.
+_PAGE = "ophys/"
+_TASK = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
+
+
+class OphysPlugin(AirflowPlugin):
+    """The page "Ophys" in the navigation, the tab "Report" of each task instance, and the app that serves both."""
+
+    name = "ophys"
+    external_views: list[dict[str, Any]] = [  # noqa: RUF012 -- as Airflow declares it
+        {
+            "name": "Ophys",
+            "href": _PAGE,
+            "url_route": "ophys",
+            "destination": "nav",
+            "nav_top_level": True,
+            "icon": f"{_PAGE}static/icon.svg",
+        },
+        {
+            "name": "Report",
+            "href": f"{_PAGE}report?{_TASK}",
+            "url_route": "ophys-report",
+            "destination": "task_instance",
+            "icon": f"{_PAGE}static/icon.svg",
+        },
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # Airflow only reads it
+        """The app and where it is mounted, built when the API server asks."""
+        from airflow_provider_ophys.plugin.app import app
+
+        return [{"app": app, "url_prefix": URL_PREFIX, "name": "Ophys"}]

@@ -1,0 +1,137 @@
+"""Who gets what from the plugin's app, asked without a browser: only who may see it, and only reports."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from urllib.parse import urlencode
+
+import pytest
+
+pytestmark = pytest.mark.stack
+
+PAGES = ("", "report", "report/document", "report/picture")
+
+
+def get(airflow, page, *, token=None, cookie=None, **query):
+    """Ask for a page; return status, headers and text."""
+    address = f"{airflow.url}/ophys/{page}?{urlencode(query, doseq=True)}"
+    request = urllib.request.Request(address)  # noqa: S310 -- it is http
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    if cookie:
+        request.add_header("Cookie", f"_token={cookie}")
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return answer.status, answer.headers, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode(errors="replace")
+
+
+def task(airflow, dag_id, task_id, map_index=-1):
+    return {
+        "dag_id": dag_id,
+        "run_id": airflow.runs[dag_id].run_id,
+        "task_id": task_id,
+        "map_index": map_index,
+    }
+
+
+@pytest.fixture(scope="module")
+def tokens(airflow):
+    return {user: airflow.client(user).log_in() for user in ("boss", "ann", "bob")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nobody_gets_nothing(airflow, page):
+    status, _, text = get(airflow, page, **task(airflow, "sessions", "write_imaging", 0))
+    assert status == 401
+    assert "mouse_1" not in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_forged_token_gets_nothing(airflow, tokens, page):
+    head, payload, signature = tokens["ann"].split(".")
+    for forged in ("nonsense", f"{head}.{payload}.{signature[::-1]}"):
+        for way in ({"token": forged}, {"cookie": forged}):
+            status, _, text = get(airflow, page, **way, **task(airflow, "sessions", "write_imaging", 0))
+            assert status in {401, 403}
+            assert "mouse_1" not in text
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_who_may_not_read_the_dag_gets_no_report_of_it(airflow, tokens, page):
+    wanted = task(airflow, "sessions", "write_imaging", 0)
+    assert get(airflow, page, token=tokens["ann"], **wanted)[0] == 200
+    assert get(airflow, page, cookie=tokens["ann"], **wanted)[0] == 200
+    assert get(airflow, page, token=tokens["bob"], **wanted)[0] == 403
+    # Neither of two names of a DAG gets past the check of the other.
+    for twice in (["elsewhere", "sessions"], ["sessions", "elsewhere"]):
+        status, _, text = get(airflow, page, token=tokens["bob"], **wanted | {"dag_id": twice})
+        assert status in {403, 404} or "made no report" in text
+
+
+def test_the_list_of_one_who_asks_for_a_dag_of_others_is_empty(airflow, tokens):
+    status, _, text = get(airflow, "", token=tokens["bob"], dag_id="sessions")
+    assert status == 200
+    assert "mouse_1" not in text
+    assert "sessions" not in text
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_only_reports_below_the_allowed_roots_are_served(airflow, tokens, number):
+    claimed = airflow.claims[number]
+    wanted = task(airflow, "hostile", "claim", number)
+    for page in ("report/document", "report/picture"):
+        status, _, text = get(airflow, page, token=tokens["ann"], **wanted)
+        assert status == 404
+        assert "secret" not in text
+        assert "root:" not in text
+    _, _, text = get(airflow, "report", token=tokens["ann"], **wanted)
+    assert "is not shown" in text
+    assert str(claimed) in text
+
+
+def test_a_report_can_do_nothing_but_be_looked_at(airflow, tokens):
+    _, headers, _ = get(
+        airflow, "report/document", token=tokens["ann"], **task(airflow, "sessions", "write_imaging", 0)
+    )
+    policy = {part.split()[0]: part.split()[1:] for part in headers["Content-Security-Policy"].split("; ")}
+    assert policy["sandbox"] == []
+    assert policy["default-src"] == policy["form-action"] == policy["base-uri"] == ["'none'"]
+    assert "script-src" not in policy
+    assert policy["frame-ancestors"] == ["'self'"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "static/ophys.js"])
+def test_every_answer_is_guarded(airflow, tokens, page):
+    status, headers, _ = get(
+        airflow, page, token=tokens["ann"], **task(airflow, "sessions", "write_imaging", 0) if page else {}
+    )
+    assert status == 200
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+def test_an_address_that_is_not_right_is_explained(airflow, tokens):
+    status, _, text = get(airflow, "", token=tokens["ann"], since="yesterday", state="<b>")
+    assert status == 422
+    assert "since" in text
+    assert "<b>" not in text
+
+
+@pytest.fixture
+def without_the_report(airflow):
+    """Its page is not where the task wrote it, as when that was on another machine."""
+    page = airflow.root / "nwb" / "mouse_1.nwb.report.html"
+    elsewhere = page.rename(airflow.root / "elsewhere.html")
+    yield
+    elsewhere.rename(page)
+
+
+def test_a_report_that_is_not_on_this_machine_is_named_with_its_place_in_s3(airflow, tokens, without_the_report):
+    status, _, text = get(airflow, "report", token=tokens["ann"], **task(airflow, "sessions", "write_imaging", 0))
+    assert status == 200
+    assert "not on the machine" in text
+    assert "s3://ophys/sessions/mouse_1.nwb" in text
