@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.rows import Row, save, table
 
 # Each has ``run(*, quick: bool) -> list[Row]``.
-MODULES = ["acquisition", "conversion", "segmentation", "limits", "presets", "odd_cases", "backfill"]
+MODULES = ["acquisition", "conversion", "segmentation", "limits", "presets", "odd_cases", "backfill", "report"]
 
 
 def main() -> None:

@@ -146,7 +146,8 @@ def _inspected(result: Mapping[str, Any]) -> str:
     findings = result.get("inspection")
     if findings is None:
         return "not asked"
-    return "; ".join(f"{finding}" for finding in findings) or "no findings"
+    told = (f"{found['importance']}: {found['message']} ({found['location']})" for found in findings)
+    return "; ".join(told) or "no findings"
 
 
 def _placeholders(contents: Contents) -> Iterator[str]:
