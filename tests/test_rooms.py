@@ -141,6 +141,7 @@ def test_the_public_names_are_there():
         "add_imaging_to_nwbfile",
         "add_segmentation_to_nwbfile",
         "get_default_backend_configuration",
+        "get_existing_backend_configuration",
         "write_imaging_to_nwbfile",
         "write_segmentation_to_nwbfile",
     ]

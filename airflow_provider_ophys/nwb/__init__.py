@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.models.backend import HDF5BackendConfiguration, ZarrBackendConfiguration
-    from airflow_provider_ophys.nwb.backend import get_default_backend_configuration
+    from airflow_provider_ophys.nwb.configuration import (
+        get_default_backend_configuration,
+        get_existing_backend_configuration,
+    )
     from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile, write_imaging_to_nwbfile
     from airflow_provider_ophys.nwb.segmentation import (
         add_segmentation_to_nwbfile,
@@ -26,6 +29,7 @@ __all__ = [
     "add_imaging_to_nwbfile",
     "add_segmentation_to_nwbfile",
     "get_default_backend_configuration",
+    "get_existing_backend_configuration",
     "write_imaging_to_nwbfile",
     "write_segmentation_to_nwbfile",
 ]
@@ -33,7 +37,8 @@ __all__ = [
 _MODULES = {
     "HDF5BackendConfiguration": "airflow_provider_ophys.models.backend",
     "ZarrBackendConfiguration": "airflow_provider_ophys.models.backend",
-    "get_default_backend_configuration": "airflow_provider_ophys.nwb.backend",
+    "get_default_backend_configuration": "airflow_provider_ophys.nwb.configuration",
+    "get_existing_backend_configuration": "airflow_provider_ophys.nwb.configuration",
     "add_imaging_to_nwbfile": "airflow_provider_ophys.nwb.imaging",
     "write_imaging_to_nwbfile": "airflow_provider_ophys.nwb.imaging",
     "add_segmentation_to_nwbfile": "airflow_provider_ophys.nwb.segmentation",

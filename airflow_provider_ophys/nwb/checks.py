@@ -10,7 +10,8 @@ import numpy as np
 import pynwb
 
 from airflow_provider_ophys.exceptions import InvalidOutputError
-from airflow_provider_ophys.nwb.backend import BulkDataset, Storage
+from airflow_provider_ophys.nwb.backend import Storage
+from airflow_provider_ophys.nwb.datasets import BulkDataset
 
 OWN_SCHEMAS = {"core", "hdmf-common", "hdmf-experimental"}
 
@@ -53,12 +54,14 @@ def _has_own_schemas(storage: Storage, part: Path) -> bool:
 
 def compare_samples(storage: Storage, part: Path, datasets: Sequence[BulkDataset]) -> None:
     """
-    Open a file anew and compare samples of its arrays with what they were filled from.
+    Open a file anew and compare samples of its arrays with what they were filled from, but for rounded ones.
 
     :raises InvalidOutputError: If a sample is not what the source gives.
     """
     with storage.open_groups(part, "r") as root:
         for dataset in datasets:
+            if storage.is_lossy(dataset):
+                continue
             _compare_rows(dataset, root[dataset.path])
 
 

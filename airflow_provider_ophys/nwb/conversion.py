@@ -40,7 +40,7 @@ from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
-from airflow_provider_ophys.nwb.backend import path_of
+from airflow_provider_ophys.nwb.datasets import path_of
 from airflow_provider_ophys.nwb.files import (
     Output,
     WriteOptions,

@@ -29,17 +29,13 @@ from airflow_provider_ophys.models.backend import (
     Compression,
     HDF5BackendConfiguration,
     parse_backend_configuration,
+    stated_backend,
 )
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
-from airflow_provider_ophys.nwb.backend import (
-    BulkDataset,
-    HDF5Storage,
-    Storage,
-    ZarrStorage,
-    bulk_datasets,
-    check_configuration,
-)
+from airflow_provider_ophys.nwb.backend import HDF5Storage, Storage, ZarrStorage
 from airflow_provider_ophys.nwb.checks import check_schema, compare_samples
+from airflow_provider_ophys.nwb.configuration import check_configuration
+from airflow_provider_ophys.nwb.datasets import BulkDataset, written_datasets
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.nwb.preflight import Problems, check_disk, check_memory
 from airflow_provider_ophys.nwb.publishing import check_output_folder, naming_write_errors, publishing
@@ -155,8 +151,9 @@ def rehearse(
     nwbfile = output.nwbfile if output.nwbfile is not None or output.append else make_nwbfile(output.metadata)
     with problems.gather(), _in_memory(output, nwbfile) as target:
         add(target)
-        datasets = bulk_datasets(target)
-        check_configuration(datasets, output.storage.configuration)
+        written = written_datasets(target)
+        check_configuration(written, output.storage.configuration)
+        datasets = [dataset for dataset in written if isinstance(dataset, BulkDataset)]
         with problems.gather(), sharing(options.wish, options.stop) as resources:
             check_memory(output.storage, datasets, resources)
         with problems.gather():
@@ -238,7 +235,7 @@ def prepare_output(
             )
     if problems is None:
         found.tell()
-    backend = _resolve_backend(path, options.backend, nwbfile, append=append)
+    backend = _resolve_backend(path, options, nwbfile, append=append)
     if not append and nwbfile is None:
         require_session_start_time(metadata)
     storage = storage_for(backend, options)
@@ -271,19 +268,24 @@ def allocate(
             nwbfile = io.read()
         if not output.added:
             add(nwbfile)
-        datasets = bulk_datasets(nwbfile)
+        datasets = written_datasets(nwbfile)
         check_configuration(datasets, storage.configuration)
-        for dataset in datasets:
-            storage.declare(dataset)
-        storage.write(io, nwbfile)
-    growing = [dataset for dataset in datasets if dataset.is_shown_as_one_row]
+        try:
+            for dataset in datasets:
+                storage.declare(dataset)
+            storage.write(io, nwbfile)
+        finally:
+            for dataset in datasets:
+                dataset.unwrap()
+    bulk = [dataset for dataset in datasets if isinstance(dataset, BulkDataset)]
+    growing = [dataset for dataset in bulk if dataset.is_shown_as_one_row]
     if note is not None or growing:
         with storage.open_groups(part, "r+") as root:
             for dataset in growing:
-                root[dataset.path].resize(dataset.source.maxshape)
+                root[dataset.path].resize(dataset.shape)
             if note is not None:
                 note(root)
-    return nwbfile, datasets
+    return nwbfile, bulk
 
 
 def check_written(storage: Storage, part: Path, dataset_paths: Sequence[str], *, validate: bool) -> None:
@@ -332,7 +334,8 @@ def open_storage(path: Path) -> Storage:
     return storage_for(backend_of(path), WriteOptions())
 
 
-def _resolve_backend(path: Path, backend: Backend | None, nwbfile: NWBFile | None, *, append: bool) -> Backend:
+def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None, *, append: bool) -> Backend:
+    backend = options.backend or stated_backend(options.backend_configuration)
     if not append:
         return backend or "hdf5"
     if nwbfile is not None:

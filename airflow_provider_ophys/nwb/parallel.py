@@ -29,7 +29,7 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.models.result import ImagingResult
-from airflow_provider_ophys.nwb.backend import BulkDataset, ZarrStorage
+from airflow_provider_ophys.nwb.backend import ZarrStorage
 from airflow_provider_ophys.nwb.checks import compare_samples
 from airflow_provider_ophys.nwb.conversion import (
     Circumstances,
@@ -39,6 +39,7 @@ from airflow_provider_ophys.nwb.conversion import (
     result_of,
     write_options,
 )
+from airflow_provider_ophys.nwb.datasets import BulkDataset
 from airflow_provider_ophys.nwb.files import (
     ZARR_ROOT,
     WriteOptions,

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import DiskSpaceError, OphysError, PreflightError
-from airflow_provider_ophys.nwb.backend import BulkDataset, Storage
+from airflow_provider_ophys.nwb.backend import Storage
+from airflow_provider_ophys.nwb.datasets import BulkDataset
 from airflow_provider_ophys.writing.roi_masks import ImageMaskDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Resources
 

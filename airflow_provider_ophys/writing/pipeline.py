@@ -126,10 +126,12 @@ def plan_source(
     scratch_tasks: int,
     result_tasks: int,
     resources: Resources,
+    most_rows: int | None = None,
 ) -> FillPlan:
     """
     Plan how a source is copied; see :func:`plan_fill`.
 
+    :param most_rows: Most rows that are read at once; default: those of the source's buffer.
     :raises MemoryBudgetError: If the budget is too small.
     """
     return plan_fill(
@@ -138,7 +140,7 @@ def plan_source(
         scratch_tasks=scratch_tasks,
         result_tasks=result_tasks,
         num_rows=source.maxshape[0],
-        most_rows=source.buffer_shape[0],
+        most_rows=most_rows or source.buffer_shape[0],
         resources=resources,
     )
 
@@ -154,6 +156,7 @@ def fill(
     *,
     name: str,
     spans: Sequence[tuple[int, int]] | None = None,
+    most_rows: int | None = None,
 ) -> None:
     """
     Copy an array from its source into an allocated dataset.
@@ -164,6 +167,7 @@ def fill(
     :param name: The dataset's location, for the log.
     :param spans: Rows [start, stop) of the first axis to copy, each beginning where a task does (see
         :class:`Sink`) and ending where one does or at the end; ``None`` for all.
+    :param most_rows: Most rows that are read at once; default: those of the source's buffer.
     :raises ConversionStoppedError: If asked to stop.
     :raises MemoryBudgetError: If the budget is too small.
     :raises SourceDataError: If the source cannot be read.
@@ -174,6 +178,7 @@ def fill(
         rows_per_task=sink.rows_per_task,
         scratch_tasks=sink.scratch_tasks,
         result_tasks=sink.result_tasks,
+        most_rows=most_rows,
         resources=resources,
     )
     log.debug("Filling %s: %s", name, plan)

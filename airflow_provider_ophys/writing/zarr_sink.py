@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from airflow_provider_ophys.writing.codecs import ZarrCodec
     from airflow_provider_ophys.writing.shards import Place
+    from airflow_provider_ophys.writing.zarr_codecs import ZarrCodec
 
 
 class ZarrSink:

@@ -7,8 +7,9 @@ import pytest
 import zarr
 from numcodecs import blosc
 
+from airflow_provider_ophys.models.backend import ZarrDatasetConfiguration
 from airflow_provider_ophys.writing.blosc import fast_encoder, small_encoder
-from airflow_provider_ophys.writing.codecs import zarr_codec
+from airflow_provider_ophys.writing.zarr_codecs import zarr_codec
 from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
 SHAPE = (8, 96, 128)
@@ -37,9 +38,9 @@ def test_small_is_never_larger_than_fast(movie):
 def test_chunks_that_were_made_in_different_ways_are_read_as_one_array(tmp_path):
     """zarr's metadata name one way of shuffling; what counts is what each chunk says of itself."""
     movie = np.concatenate([MOVIES["denoised"], MOVIES["registered"]])
-    codec = zarr_codec("small", None, 4)
+    codec = zarr_codec(ZarrDatasetConfiguration(compression_method="small"), np.dtype("f4"))
     array = zarr.create_array(
-        tmp_path / "a.zarr", shape=movie.shape, dtype="f4", chunks=SHAPE, compressors=codec.declared
+        tmp_path / "a.zarr", shape=movie.shape, dtype="f4", chunks=SHAPE, compressors=codec.compressors
     )
     with ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
         for start in (0, 8):

@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 import zarr
 
-from airflow_provider_ophys.writing.codecs import hdf5_codec, zarr_codec
+from airflow_provider_ophys.models.backend import HDF5DatasetConfiguration, ZarrDatasetConfiguration
+from airflow_provider_ophys.writing.codecs import hdf5_codec, hdf5_filters
 from airflow_provider_ophys.writing.hdf5_sink import HDF5Sink
+from airflow_provider_ophys.writing.zarr_codecs import zarr_codec
 from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
 RNG = np.random.default_rng(0)
+
+
+def hdf5(method, filters=("shuffle",)):
+    return HDF5DatasetConfiguration(compression_method=method, filter_methods=filters)
+
+
+def zarr_stored(method, filters=(), options=()):
+    return ZarrDatasetConfiguration(compression_method=method, filter_methods=filters, filter_options=options)
 
 
 @pytest.mark.parametrize("method", ["fast", "small", "none", "gzip"])
@@ -22,9 +32,10 @@ def test_hdf5_reads_every_type(tmp_path, method, dtype):
     data = RNG.integers(0, 100, (11, 6, 5)).astype(dtype)
     native = np.dtype(dtype).newbyteorder("=")
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        codec = hdf5_codec(method, None, native.itemsize)
-        dataset = file.create_dataset("data", data.shape, native, chunks=(4, 4, 4), **codec.filters)
-        sink = HDF5Sink(dataset, codec)
+        configuration = hdf5(method, ("shuffle",) if method != "none" and native.itemsize > 1 else ())
+        filters = hdf5_filters(configuration)
+        dataset = file.create_dataset("data", data.shape, native, chunks=(4, 4, 4), **filters)
+        sink = HDF5Sink(dataset, hdf5_codec(configuration))
         for start in range(0, 11, 4):
             sink.write(sink.encode(data[start : start + 4], start))
     with h5py.File(tmp_path / "a.h5") as file:
@@ -36,30 +47,55 @@ def test_hdf5_reads_every_type(tmp_path, method, dtype):
 def test_traces_and_timestamps_are_filled_too(tmp_path, shape):
     data = RNG.random(shape)
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        codec = hdf5_codec("fast", None, 8)
-        dataset = file.create_dataset("data", shape, "f8", chunks=(4, *shape[1:]), **codec.filters)
-        sink = HDF5Sink(dataset, codec)
+        filters = hdf5_filters(hdf5("fast"))
+        dataset = file.create_dataset("data", shape, "f8", chunks=(4, *shape[1:]), **filters)
+        sink = HDF5Sink(dataset, hdf5_codec(hdf5("fast")))
         for start in range(0, 11, 4):
             sink.write(sink.encode(data[start : start + 4], start))
         np.testing.assert_array_equal(dataset[:], data)
 
 
-def test_a_filter_that_is_not_ours_has_no_codec():
-    assert hdf5_codec("lzf", None, 2) is None
+@pytest.mark.parametrize(
+    "configuration", [hdf5("lzf"), hdf5("blosc", ()), hdf5("gzip", ("shuffle", "fletcher32")), hdf5("none")]
+)
+def test_what_hdf5_must_apply_itself_has_no_codec(configuration):
+    assert hdf5_codec(configuration) is None
 
 
 @pytest.mark.parametrize("method", ["fast", "small", "none", "zstd", "gzip", "blosc"])
 @pytest.mark.parametrize("dtype", ["?", "u1", "<u2", ">u2", "i4", "u8", "f4", "f8"])
 def test_zarr_reads_every_type(tmp_path, method, dtype):
+    check_zarr(tmp_path, zarr_stored(method), dtype)
+
+
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        zarr_stored("gzip", ("shuffle",)),
+        zarr_stored("zstd", ("delta",)),
+        zarr_stored("none", ("delta", "shuffle")),
+        zarr_stored("none", ("shuffle", "delta")),
+        zarr_stored("blosc", ("fixedscaleoffset",), ({"offset": 0, "scale": 1},)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "f8"])
+def test_zarr_undoes_every_filter(tmp_path, configuration, dtype):
+    check_zarr(tmp_path, configuration, dtype)
+
+
+def check_zarr(tmp_path, configuration, dtype):
     data = RNG.integers(0, 100, (11, 6, 5)).astype(dtype)
-    codec = zarr_codec(method, None, data.dtype.itemsize)
+    codec = zarr_codec(configuration, data.dtype)
     array = zarr.create_array(
         tmp_path / "a.zarr",
         shape=data.shape,
         dtype=data.dtype.newbyteorder("="),
         chunks=(2, 3, 2),
         shards=(4, 6, 4),
-        compressors=codec.declared,
+        filters=codec.filters,
+        compressors=codec.compressors,
     )
     with ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
         for start in range(0, 11, 2):
@@ -75,7 +111,7 @@ def test_zarr_reads_every_type(tmp_path, method, dtype):
 
 def test_a_shard_says_which_chunks_it_has(tmp_path):
     """What lies beyond the edge of the array is not stored, and the index says so."""
-    codec = zarr_codec("none", None, 1)
+    codec = zarr_codec(zarr_stored("none"), np.dtype("u1"))
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=(3, 2), dtype="u1", chunks=(2, 2), shards=(6, 2), compressors=[]
     )
@@ -92,7 +128,7 @@ def test_a_shard_says_which_chunks_it_has(tmp_path):
 
 
 def test_a_shard_that_is_not_whole_is_not_there(tmp_path):
-    codec = zarr_codec("none", None, 1)
+    codec = zarr_codec(zarr_stored("none"), np.dtype("u1"))
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=(4, 2), dtype="u1", chunks=(1, 2), shards=(2, 2), compressors=[]
     )

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import zarr
 
-from airflow_provider_ophys.writing.codecs import hdf5_codec, zarr_codec
+from airflow_provider_ophys.models.backend import HDF5DatasetConfiguration, ZarrDatasetConfiguration
+from airflow_provider_ophys.writing.codecs import hdf5_codec, hdf5_filters
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import fill
 from airflow_provider_ophys.writing.sharing import Resources
+from airflow_provider_ophys.writing.zarr_codecs import zarr_codec
 from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
 TYPES = [
@@ -74,8 +76,9 @@ def movie_of(shape, dtype):
 
 def store_hdf5(folder, source, chunks, method, resources):
     with h5py.File(folder / "a.h5", "w") as file:
-        codec = hdf5_codec(method, None, source.dtype.itemsize)
-        filters = {"compression": method} if codec is None else codec.filters
+        shuffle = ("shuffle",) if method != "none" and source.dtype.itemsize > 1 else ()
+        configuration = HDF5DatasetConfiguration(compression_method=method, filter_methods=shuffle)
+        codec, filters = hdf5_codec(configuration), hdf5_filters(configuration)
         dataset = file.create_dataset("data", source.maxshape, source.dtype, chunks=chunks, **filters)
         sink = HDF5FilterSink(dataset) if codec is None else HDF5Sink(dataset, codec)
         fill(source, sink, resources, name="data")
@@ -84,7 +87,7 @@ def store_hdf5(folder, source, chunks, method, resources):
 
 
 def store_zarr(folder, source, chunks, method, resources):
-    codec = zarr_codec(method, None, source.dtype.itemsize)
+    codec = zarr_codec(ZarrDatasetConfiguration(compression_method=method), source.dtype)
     shards = tuple(2 * chunk for chunk in chunks)
     array = zarr.create_array(
         folder / "a.zarr",
@@ -92,7 +95,7 @@ def store_zarr(folder, source, chunks, method, resources):
         dtype=source.dtype,
         chunks=chunks,
         shards=shards,
-        compressors=codec.declared,
+        compressors=codec.compressors,
     )
     with ZarrSink(array, folder / "a.zarr", codec) as sink:
         fill(source, sink, resources, name="data")

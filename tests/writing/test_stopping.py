@@ -200,7 +200,7 @@ def write_hdf5(path: Path):
         file.create_dataset("data", noise.shape, "u1", chunks=(1, 64, 1024), compression="gzip")
     source = ArrayDataChunkIterator(noise, chunk_shape=(1, 64, 1024))
     with open_for_filling(path) as file:
-        sink = HDF5Sink(file["data"], HDF5Codec(filters={}, shuffle=False, deflate=deflate_fast))
+        sink = HDF5Sink(file["data"], HDF5Codec(shuffle=False, deflate=deflate_fast))
         fill(source, sink, Resources(2**24, 2), name="acquisition/S/data")
 
 

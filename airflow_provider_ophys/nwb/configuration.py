@@ -1,0 +1,207 @@
+"""How each dataset of an NWBFile is stored: the defaults, what the user changes of them, and what a file has."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import h5py
+from hdmf.container import Data
+from pynwb.core import NWBContainer
+
+from airflow_provider_ophys.exceptions import BackendConfigurationError
+from airflow_provider_ophys.models.backend import (
+    Backend,
+    BackendConfiguration,
+    Compression,
+    DatasetConfiguration,
+    HDF5BackendConfiguration,
+    HDF5DatasetConfiguration,
+    ZarrBackendConfiguration,
+    ZarrDatasetConfiguration,
+    check_shard_shape,
+)
+from airflow_provider_ophys.nwb.datasets import BulkDataset, WrittenDataset, content_of, path_of, written_datasets
+from airflow_provider_ophys.writing.codecs import SHUFFLED_METHODS, hdf5_filters_of
+from airflow_provider_ophys.writing.zarr_codecs import zarr_codecs_of
+
+log = logging.getLogger(__name__)
+
+# A shard is a file: few enough of them for any file system and bucket, small enough to be sent again. As it grows
+# chunk by chunk, its size costs no memory.
+SHARD_BYTES = 128 * 2**20
+
+
+def get_default_backend_configuration(nwbfile: Any, backend: Backend) -> BackendConfiguration:
+    """
+    Return how the datasets of an NWBFile are stored when nobody says otherwise.
+
+    :param nwbfile: A ``pynwb.NWBFile`` with data that is not on disk yet, whoever added it.
+    :param backend: ``"hdf5"`` or ``"zarr"``.
+    """
+    datasets = written_datasets(nwbfile)
+    if backend == "hdf5":
+        return HDF5BackendConfiguration(
+            dataset_configurations={
+                dataset.location: complete_hdf5(dataset, HDF5DatasetConfiguration(), "fast")
+                for dataset in datasets
+                if is_configurable(dataset, backend)
+            }
+        )
+    return ZarrBackendConfiguration(
+        dataset_configurations={
+            dataset.location: complete_zarr(dataset, ZarrDatasetConfiguration(), "fast") for dataset in datasets
+        }
+    )
+
+
+def is_configurable(dataset: WrittenDataset, backend: Backend) -> bool:
+    """Whether a dataset's storage can be chosen: hdmf itself stores records in HDF5 in one way only."""
+    return backend == "zarr" or isinstance(dataset, BulkDataset) or not dataset.is_compound
+
+
+def complete_hdf5(
+    dataset: WrittenDataset, given: HDF5DatasetConfiguration, compression: Compression
+) -> HDF5DatasetConfiguration:
+    """
+    Fill what a configuration leaves open.
+
+    Texts are not compressed unless told so: what HDF5 would compress is where they are, not what they say.
+
+    :param compression: For datasets that do not name their own.
+    """
+    method = given.compression_method or ("none" if dataset.is_text else compression)
+    shuffle = method in SHUFFLED_METHODS and not dataset.is_text and dataset.dtype.itemsize > 1
+    filters = given.filter_methods if given.filter_methods is not None else ("shuffle",) * shuffle
+    # Without filters, what is written at once is stored in one piece.
+    is_chunked = method != "none" or bool(filters) or isinstance(dataset, BulkDataset)
+    return given.model_copy(
+        update={
+            "chunk_shape": given.chunk_shape or (dataset.chunk_shape if is_chunked else None),
+            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, given.chunk_shape),
+            "compression_method": method,
+            "filter_methods": filters,
+        }
+    )
+
+
+def complete_zarr(
+    dataset: WrittenDataset, given: ZarrDatasetConfiguration, compression: Compression
+) -> ZarrDatasetConfiguration:
+    """Fill what a configuration leaves open; as :func:`complete_hdf5`."""
+    chunk_shape = given.chunk_shape or dataset.chunk_shape
+    return given.model_copy(
+        update={
+            "chunk_shape": chunk_shape,
+            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, given.chunk_shape),
+            "shard_shape": given.shard_shape or _default_shard_shape(dataset, chunk_shape),
+            "compression_method": given.compression_method or compression,
+            "filter_methods": given.filter_methods or (),
+        }
+    )
+
+
+def _buffer_shape(dataset: WrittenDataset, chunk_shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the default buffer, or more of it if a chunk of the user's does not fit into it."""
+    if chunk_shape is None or len(chunk_shape) != len(dataset.shape):
+        return dataset.buffer_shape
+    return tuple(max(lengths) for lengths in zip(chunk_shape, dataset.buffer_shape, strict=True))
+
+
+def _default_shard_shape(dataset: WrittenDataset, chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole samples, about 128 MiB of them, uncompressed."""
+    row_bytes = dataset.dtype.itemsize
+    for length in dataset.shape[1:]:
+        row_bytes *= length
+    rows = max(1, SHARD_BYTES // (chunk_shape[0] * row_bytes)) * chunk_shape[0]
+    whole = [-(-length // chunk) * chunk for length, chunk in zip(dataset.shape, chunk_shape, strict=True)]
+    return (min(rows, whole[0]), *whole[1:])
+
+
+def check_configuration(datasets: list[WrittenDataset], configuration: BackendConfiguration) -> None:
+    """
+    Check that a configuration fits the datasets that it names.
+
+    :raises BackendConfigurationError: If it names a dataset that is not there, or something that does not fit.
+    """
+    by_location = {
+        dataset.location: dataset for dataset in datasets if is_configurable(dataset, configuration.backend)
+    }
+    for location, wanted in configuration.dataset_configurations.items():
+        if location not in by_location:
+            known = ", ".join(map(repr, by_location)) or "none"
+            raise BackendConfigurationError(
+                f"backend_configuration names {location!r}, which is not written (written: {known})."
+            )
+        try:
+            _check_dataset(by_location[location], wanted)
+        except ValueError as error:
+            raise BackendConfigurationError(f"backend_configuration of {location!r}: {error}.") from error
+
+
+def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> None:
+    for name in ("chunk_shape", "buffer_shape"):
+        shape = getattr(wanted, name)
+        if shape is not None and (
+            len(shape) != len(dataset.shape)
+            or any(length > whole for length, whole in zip(shape, dataset.shape, strict=True))
+        ):
+            raise ValueError(
+                f"{name} {shape} does not fit its shape {dataset.shape}: give one length per axis, none longer "
+                "than the axis"
+            )
+    if wanted.buffer_shape not in (None, dataset.shape) and not isinstance(dataset, BulkDataset):
+        raise ValueError(
+            f"buffer_shape {wanted.buffer_shape} is of no use: it is in memory as a whole; leave it out"
+        )
+    if isinstance(wanted, ZarrDatasetConfiguration) and wanted.shard_shape is not None:
+        check_shard_shape(wanted.shard_shape, wanted.chunk_shape or dataset.chunk_shape)
+    if (dataset.is_text or dataset.is_compound) and set(wanted.filter_methods or ()) - {"fletcher32"}:
+        raise ValueError(f"filter_methods {list(wanted.filter_methods or ())} are for numbers; leave them out")
+
+
+def get_existing_backend_configuration(nwbfile_path: str | Path) -> BackendConfiguration:
+    """
+    Read how the datasets of an NWB file on disk are stored, to write others in the same way.
+
+    A codec or filter that this package does not write is left out, and a line in the log says so.
+
+    :param nwbfile_path: File (HDF5) or folder (Zarr, format 3).
+    :raises SourceNotFoundError: If there is nothing at the path.
+    :raises SourceDataError: If it is neither.
+    """
+    from airflow_provider_ophys.nwb.files import backend_of, open_storage
+
+    path = Path(nwbfile_path)
+    found: dict[str, Any] = {}
+    with open_storage(path).io(path, "r") as io:
+        for container in io.read().all_children():
+            names = ("data",) if isinstance(container, Data) else ("data", "timestamps")
+            for name in names if isinstance(container, (Data, NWBContainer)) else ():
+                stored = content_of(container, name)
+                stored = getattr(stored, "dataset", stored)  # hdmf wraps texts and records
+                if getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset):
+                    found[f"{path_of(container)}/{name}"] = _configuration_of(stored)
+    model = HDF5BackendConfiguration if backend_of(path) == "hdf5" else ZarrBackendConfiguration
+    return model(dataset_configurations=dict(sorted(found.items())))
+
+
+def _configuration_of(stored: Any) -> DatasetConfiguration:
+    if isinstance(stored, h5py.Dataset):
+        method, options, filters = hdf5_filters_of(stored)
+        return HDF5DatasetConfiguration(
+            chunk_shape=stored.chunks,
+            compression_method=method,
+            compression_options=options,
+            filter_methods=filters,
+        )
+    method, options, filters, filter_options = zarr_codecs_of(stored)
+    return ZarrDatasetConfiguration(
+        chunk_shape=stored.chunks,
+        shard_shape=stored.shards,
+        compression_method=method,
+        compression_options=options,
+        filter_methods=filters,
+        filter_options=filter_options,
+    )
