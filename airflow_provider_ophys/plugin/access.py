@@ -18,25 +18,24 @@ from fastapi import Depends, HTTPException, Query, status
 
 from airflow_provider_ophys.plugin.tasks import TaskKey
 
+# What the pages show of a DAG.
+_SHOWN = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 # What is left in the address of a tab for a task that is not mapped.
 _NO_INDEX = "{MAP_INDEX}"
 
 
 def readable(dag_ids: Iterable[str], user: GetUserDep) -> set[str]:
     """Pick the DAGs whose results a user may read."""
-    wanted = list(dag_ids)
-    teams = DagModel.get_dag_id_to_team_name_mapping(wanted)
+    teams = DagModel.get_dag_id_to_team_name_mapping(wanted := list(dag_ids))
+    details = {dag_id: DagDetails(id=dag_id, team_name=teams.get(dag_id)) for dag_id in wanted}
+    return {dag_id for dag_id in wanted if _may_read(details[dag_id], user)}
+
+
+def _may_read(dag: DagDetails, user: GetUserDep) -> bool:
     manager = get_auth_manager()
-    return {
-        dag_id
-        for dag_id in wanted
-        if manager.is_authorized_dag(
-            method="GET",
-            access_entity=DagAccessEntity.XCOM,
-            details=DagDetails(id=dag_id, team_name=teams.get(dag_id)),
-            user=user,
-        )
-    }
+    return all(
+        manager.is_authorized_dag(method="GET", access_entity=entity, details=dag, user=user) for entity in _SHOWN
+    )
 
 
 def _readable_task(

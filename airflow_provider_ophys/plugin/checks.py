@@ -9,6 +9,9 @@ from typing import Literal
 
 from airflow_provider_ophys.plugin.tasks import Json
 
+# What nwbinspector calls the least of its findings.
+SUGGESTION = "BEST_PRACTICE_SUGGESTION"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -47,9 +50,10 @@ def _schema(results: Sequence[Json]) -> Iterator[Check]:
 def _inspection(results: Sequence[Json]) -> Iterator[Check]:
     findings = last(results, "inspection")
     if isinstance(findings, list):
+        serious = [finding for finding in findings if _dict(finding).get("importance") != SUGGESTION]
         count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "no findings"
-        detail = "\n".join(["nwbinspector", *map(str, findings)])
-        yield Check(count, "care" if findings else "good", detail)
+        detail = "\n".join(["nwbinspector", *map(_told, findings)])
+        yield Check(count, "care" if serious else "good", detail)
 
 
 def _marks(results: Sequence[Json]) -> Iterator[Check]:
@@ -64,6 +68,11 @@ def _marks(results: Sequence[Json]) -> Iterator[Check]:
 def _no_report(results: Sequence[Json]) -> Iterator[Check]:
     if problem := last(results, "report_problem"):
         yield Check("no report", "care", str(problem))
+
+
+def _told(finding: object) -> str:
+    known = _dict(finding)
+    return " ".join(str(known[name]) for name in ("importance", "message", "location") if name in known)
 
 
 def _dict(value: object) -> Json:

@@ -153,6 +153,18 @@ def test_a_page_ends_between_two_moments(minutes, shown, next_page):
     assert rest == (next_page and NIGHT - next_page)
 
 
+def test_only_what_is_more_than_a_suggestion_asks_for_care():
+    suggestion = {"importance": "BEST_PRACTICE_SUGGESTION", "message": "name the lab", "location": "/"}
+    serious = {"importance": "CRITICAL", "message": "rate is 0", "location": "/acquisition/movie"}
+    (harmless,), (serious,) = (
+        checks([{"inspection": [suggestion]}]),
+        checks([{"inspection": [suggestion, serious]}]),
+    )
+    assert (harmless.text, harmless.kind) == ("1 finding", "good")
+    assert (serious.text, serious.kind) == ("2 findings", "care")
+    assert "CRITICAL rate is 0 /acquisition/movie" in serious.detail
+
+
 @pytest.mark.parametrize("odd", [5, "text", ["list"], {"movies": 3}, {"movies": [None, {"marks": [1, {}]}]}])
 def test_a_result_of_any_shape_breaks_nothing(odd):
     checks([{"report": odd}, {"report": {"summary": odd}}, {"inspection": odd, "validation": odd}])
