@@ -31,7 +31,7 @@ from airflow_provider_ophys.plugin.recordings import gather
 from airflow_provider_ophys.plugin.tasks import task_result, tasks_of_runs
 from airflow_provider_ophys.plugin.waiting import dags_that_wait, waiting_tasks
 
-MOST_RUNS, MOST_TASKS, MOST_WAITING = 50, 500, 50
+MOST_RUNS, MOST_TASKS = 50, 500
 
 app = FastAPI(title="Ophys", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
@@ -73,7 +73,7 @@ def overview(choice: ChoiceDep, user: GetUserDep, session: SessionDep) -> Respon
         choice=choice,
         dag_ids=dag_ids,
         recordings=[one for one in gather(tasks) if choice.state in {None, *one.states}],
-        waiting=waiting_tasks(session, waiting, limit=MOST_WAITING),
+        waiting=waiting_tasks(session, waiting, limit=pages.MOST_WAITING + 1),
         folders=waiting_folders(session, assets),
         earlier=earlier or earlier_runs,
     )

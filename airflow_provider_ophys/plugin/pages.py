@@ -28,6 +28,7 @@ _REPORT_POLICY = (
     "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
+MOST_WAITING = 50
 REPORT_HEADERS = {"Content-Security-Policy": _REPORT_POLICY, "Cache-Control": "private, no-cache"}
 PICTURE_HEADERS = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": "private, max-age=300"}
 _PAGE_HEADERS = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "private, no-store"}
@@ -46,6 +47,7 @@ def overview(
     Write the page "Ophys".
 
     :param dag_ids: The DAGs to choose from.
+    :param waiting: Of which the first are shown.
     :param earlier: Where the next page begins; None when there is none.
     """
     return _page(
@@ -54,7 +56,8 @@ def overview(
         states=STATES,
         dag_ids=dag_ids,
         recordings=recordings,
-        waiting=waiting,
+        waiting=waiting[:MOST_WAITING],
+        more_wait=len(waiting) > MOST_WAITING,
         folders=folders,
         older=choice.older(earlier) if earlier else "",
     )
@@ -99,15 +102,20 @@ def _task_link(task: TaskKey) -> str:
     return f"{_run_link(task)}/tasks/{quote(task.task_id, safe='')}{mapped}"
 
 
+def _digits(number: float) -> str:
+    """Write three digits, or all of a larger number."""
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 -- has three already
+
+
 def _bytes(number: object) -> str:
     if not isinstance(number, int | float):
         return ""
     value = float(number)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:  # noqa: PLR2004 -- SI prefixes, as Airflow's operators log them
-            return f"{value:.3g} {unit}"
+            return f"{_digits(value)} {unit}"
         value /= 1000
-    return f"{value:.3g} TB"
+    return f"{_digits(value)} TB"
 
 
 def _seconds(number: object) -> str:
@@ -122,7 +130,7 @@ def _seconds(number: object) -> str:
 
 def _speed(task: Task) -> str:
     speed = task.result.get("throughput_mb_per_s")
-    return f"{speed:.3g}" if isinstance(speed, int | float) and not task.result.get("reused") else ""
+    return _digits(speed) if isinstance(speed, int | float) and not task.result.get("reused") else ""
 
 
 def _label(task: TaskKey) -> str:

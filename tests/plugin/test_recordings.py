@@ -10,6 +10,7 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import PlanImagingOperator, PublishImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
+from airflow_provider_ophys.plugin import pages
 from airflow_provider_ophys.plugin.checks import checks
 from airflow_provider_ophys.plugin.choice import Run, whole_moments
 from airflow_provider_ophys.plugin.recordings import gather
@@ -151,6 +152,27 @@ def test_a_page_ends_between_two_moments(minutes, shown, next_page):
     kept, rest = whole_moments(due(*minutes), 3)
     assert len(kept) == shown
     assert rest == (next_page and NIGHT - next_page)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1234, "1.23 kB"),
+        (911_000, "911 kB"),
+        (2.5e12, "2.5 TB"),
+        (None, ""),
+        ("x", ""),
+    ],
+)
+def test_sizes_are_written_for_people(size, text):
+    assert pages._bytes(size) == text
+
+
+@pytest.mark.parametrize(("speed", "text"), [(0.0612, "0.0612"), (261.4, "261"), (1520.0, "1520"), ("fast", "")])
+def test_speeds_are_written_for_people(speed, text):
+    assert pages._speed(a_task("write", WRITING[0], result={"throughput_mb_per_s": speed})) == text
 
 
 def test_only_what_is_more_than_a_suggestion_asks_for_care():
