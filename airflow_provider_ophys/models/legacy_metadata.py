@@ -147,8 +147,8 @@ def _responses(ophys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _images(ophys: Mapping[str, Any]) -> dict[str, Any]:
-    images = _mapping(ophys.get("SegmentationImages") or {}, "Ophys.SegmentationImages")
-    return {table: roles for table, roles in images.items() if isinstance(roles, Mapping)}
+    images = _container(ophys, "SegmentationImages")
+    return {table: _mapping(roles, f"Ophys.SegmentationImages.{table}") for table, roles in images.items()}
 
 
 def _container(ophys: Mapping[str, Any], section: str) -> dict[str, Any]:

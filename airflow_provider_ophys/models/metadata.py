@@ -15,12 +15,26 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.models.legacy_metadata import translate
 
 DEFAULT_METADATA_KEY = "default_metadata_key"
+
+# In HDF5 a name is part of a path, in Zarr of a file's path too; some are taken in every group.
+SEPARATORS = "/\\:"
+RESERVED_NAMES = frozenset({"description", "namespace", "neurodata_type", "object_id", "zarr.json"})
+LONGEST_NAME = 200
 
 UNKNOWN = "unknown"
 NAN = float("nan")
@@ -38,6 +52,35 @@ class _Section(BaseModel):
     """A part of the metadata; a field that NWB does not know there is an error, not a loss."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _check_texts(cls, value: object) -> object:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.isprintable():
+                _check_storable(text)
+        return value
+
+    @field_validator("name", check_fields=False)
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not value.strip(".") or value in RESERVED_NAMES or set(value) & set(SEPARATORS):
+            raise PydanticCustomError(
+                "name",
+                "A name in NWB may not be empty, '.' or '..', nor hold any of {separators}, nor be one of {names}",
+                {"separators": " ".join(SEPARATORS), "names": ", ".join(sorted(RESERVED_NAMES))},
+            )
+        if len(value.encode()) > LONGEST_NAME:
+            raise PydanticCustomError("name", "A name may have {most} bytes at most", {"most": LONGEST_NAME})
+        return value
+
+
+def _check_storable(text: str) -> None:
+    """HDF5 ends a text at a NUL, and a lone surrogate has no bytes in UTF-8."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError(
+            "text", "A text may hold neither NUL nor lone surrogates, which cannot be stored"
+        )
 
 
 class NWBFileMetadata(_Section):

@@ -21,6 +21,8 @@ BACKGROUND_TABLE_NAME = "BackgroundPlaneSegmentation"
 TABLE_DESCRIPTION = "Segmented ROIs"
 BACKGROUND_TABLE_DESCRIPTION = "Segmented Background Components"
 
+LONGEST_SUFFIX = 40
+
 # Keys that say nothing of the segmentation, so no name needs them.
 PLAIN_KEYS = (DEFAULT_METADATA_KEY, TABLE_NAME)
 
@@ -177,8 +179,8 @@ def _check_sections(ophys: OphysMetadata, chosen: set[str | None]) -> None:
 
 
 def _suffix(key: str) -> str:
-    # NWB's names may hold neither of the two.
-    return "" if key in PLAIN_KEYS else "_" + re.sub(r"[/:]", "_", key)
+    # A key may hold what a name may not.
+    return "" if key in PLAIN_KEYS else "_" + re.sub(r"[^\w .+-]", "_", key)[:LONGEST_SUFFIX]
 
 
 def _known(names: object) -> str:

@@ -105,14 +105,20 @@ def test_all_geometry_is_the_same_place(tmp_path, backend, asymmetric):
     assert tables["image"]["Accepted"].dtype == bool
 
 
-def test_roiextractors_reads_back_what_it_gave(tmp_path, asymmetric):
-    path = tmp_path / "cells.nwb"
-    write_segmentation_to_nwbfile(asymmetric, path, metadata=SESSION)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_roiextractors_reads_back_what_it_gave(tmp_path, backend, asymmetric):
+    path, again = tmp_path / "cells.nwb", tmp_path / "again.nwb"
+    write_segmentation_to_nwbfile(asymmetric, path, metadata=SESSION, backend=backend)
     back = NwbSegmentationExtractor(file_path=path)
-    np.testing.assert_array_equal(back.get_roi_image_masks(), asymmetric.get_roi_image_masks())
-    np.testing.assert_array_equal(back.get_traces(name="raw"), asymmetric.get_traces(name="raw"))
-    assert back.get_property("accepted", ids=back.get_roi_ids()).tolist() == [True, False]
-    np.testing.assert_array_equal(back.get_images_dict()["mean"], asymmetric.get_image("mean"))
+    write_segmentation_to_nwbfile(back, again, metadata=SESSION, backend=backend)
+    for found in (back, NwbSegmentationExtractor(file_path=again)):
+        np.testing.assert_array_equal(found.get_roi_image_masks(), asymmetric.get_roi_image_masks())
+        np.testing.assert_array_equal(found.get_traces(name="raw"), asymmetric.get_traces(name="raw"))
+        np.testing.assert_array_equal(found.get_images_dict()["mean"], asymmetric.get_image("mean"))
+        assert found.get_property("accepted", ids=found.get_roi_ids()).tolist() == [True, False]
+        # roiextractors has the row before the column.
+        centroids = found.get_property("roi_centroids", ids=found.get_roi_ids())
+        np.testing.assert_allclose(centroids, [(3.5, 22.0), (11.0, 2.0)])
 
 
 VOLUME = (13, 29, 4)
