@@ -95,13 +95,14 @@ class Conversion(BaseModel, ABC):
             "threads",
             "validate_output",
             "report",
+            "iterator_type",
         }
     )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
         """
-        Check rendered operator options; those that are ``None`` take their default.
+        Check rendered operator options; those that are ``None`` take their default, unless ``None`` is a choice.
 
         :raises ConfigurationError: One error that names every wrong option.
         """
@@ -118,7 +119,8 @@ class Conversion(BaseModel, ABC):
         :returns: The conversion, with defaults in place of what is wrong; ``None`` if that has no default. And one
             error that names every wrong option, or ``None``.
         """
-        given = {name: value for name, value in options.items() if _none_if_blank(value) is not None}
+        given = {name: _none_if_blank(value) for name, value in options.items()}
+        given = {name: value for name, value in given.items() if value is not None or name == "iterator_type"}
         try:
             return cls.model_validate(given), None
         except ValidationError as error:
@@ -169,6 +171,7 @@ class ImagingConversion(Conversion):
     metadata_key: str | None = None
     parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"
     always_write_timestamps: bool = False
+    iterator_type: Literal["v2"] | None = "v2"
     iterator_options: dict[str, Any] | None = None
 
     @property

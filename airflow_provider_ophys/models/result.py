@@ -38,6 +38,7 @@ class ConversionResult(BaseModel):
     """
     What both kinds of conversions report.
 
+    ``remarks`` are what the user may want to know of the file, such as a time without a time zone.
     ``report`` is ``None`` if none was asked for or, with the reason in ``report_problem``, if it failed.
     """
 
@@ -51,6 +52,7 @@ class ConversionResult(BaseModel):
     peak_memory_bytes: int
     reused: bool
     validation: Literal["valid", "not validated"]
+    remarks: list[str] = []
     report: Report | None = None
     report_problem: str | None = None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hdmf.utils import get_data_shape
 from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
 
@@ -50,6 +51,7 @@ from airflow_provider_ophys.nwb.files import (
     write_output,
 )
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
+from airflow_provider_ophys.nwb.nwbfile import naive_times
 from airflow_provider_ophys.nwb.preflight import Problems, size_on_disk
 from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
 from airflow_provider_ophys.nwb.publishing import check_output_folder
@@ -129,10 +131,11 @@ def imaging_run(conversion: ImagingConversion, circumstances: Circumstances) -> 
             metadata_key=conversion.metadata_key,
             parent_container=conversion.parent_container,
             always_write_timestamps=conversion.always_write_timestamps,
+            iterator_type=conversion.iterator_type,
             iterator_options=conversion.iterator_options,
         )
         data = _added(nwbfile)[0].data
-        num_samples, *sample_shape = data.maxshape
+        num_samples, *sample_shape = get_data_shape(data)
         return {"num_samples": num_samples, "sample_shape": sample_shape, "dtype": data.dtype.name}
 
     return Run(conversion, open_imaging, add, circumstances)
@@ -291,13 +294,15 @@ class Run:
         extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
         metadata = with_own_metadata(extractors[0], self.given)
+        validated = validate_metadata(metadata)
+        self.record["remarks"] = [] if self.append else naive_times(validated)
 
         def add(nwbfile: NWBFile) -> None:
             self._add(extractors, nwbfile, metadata)
 
         output = prepare_output(
             self.path,
-            metadata=validate_metadata(metadata),
+            metadata=validated,
             # Whether what is there now may be touched was decided before.
             overwrite=self.conversion.if_exists != "append",
             append=self.append,
@@ -422,4 +427,5 @@ def result_of(
         "peak_memory_bytes": peak_memory_bytes,
         "reused": reused,
         "validation": record["validation"],
+        "remarks": record.get("remarks", []),
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hdmf.utils import get_data_shape
 from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
@@ -21,6 +22,7 @@ from airflow_provider_ophys.models.metadata import (
 )
 from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
 from airflow_provider_ophys.nwb.files import WriteOptions, ophys_module, write_nwbfile
+from airflow_provider_ophys.nwb.nwbfile import read_from
 from airflow_provider_ophys.nwb.timing import timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Wish
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 PhotonSeriesType = Literal["TwoPhotonSeries", "OnePhotonSeries"]
 ParentContainer = Literal["acquisition", "processing/ophys"]
+IteratorType = Literal["v2"] | None
 
 SERIES_CLASSES = {"TwoPhotonSeries": TwoPhotonSeries, "OnePhotonSeries": OnePhotonSeries}
 
@@ -44,6 +47,7 @@ def add_imaging_to_nwbfile(
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
     always_write_timestamps: bool = False,
+    iterator_type: IteratorType = "v2",
     iterator_options: Mapping[str, Any] | None = None,
 ) -> NWBFile:
     """
@@ -60,10 +64,12 @@ def add_imaging_to_nwbfile(
         one.
     :param parent_container: Raw movies belong to the acquisition, motion-corrected ones to processing/ophys.
     :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
-    :param iterator_options: Those of :class:`ImagingExtractorDataChunkIterator`.
+    :param iterator_type: ``"v2"`` reads the movie piece by piece when the file is written; ``None`` all of it now.
+    :param iterator_options: Those of :class:`ImagingExtractorDataChunkIterator`, for ``"v2"``.
     :raises MetadataError: If the metadata is wrong; names every problem.
     :raises EmptyRecordingError: If the movie has no samples.
     :raises ConfigurationError: If an option is wrong, or the file has a series of that name already.
+    :raises MemoryBudgetError: If ``iterator_type`` is ``None`` and the movie is more than what memory is left.
     """
     if int(imaging.get_num_samples()) == 0:
         raise EmptyRecordingError(f"{type(imaging).__name__} has no samples; there is nothing to convert.")
@@ -82,9 +88,10 @@ def add_imaging_to_nwbfile(
             f"{parent_container} already has {series.name!r}. Give the series another name in "
             "Ophys.MicroscopySeries."
         )
-    data = make_iterator(imaging, iterator_options or {})
+    data = _make_data(imaging, iterator_type, iterator_options or {})
     fields = series.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key"})
-    fields.setdefault("dimension", list(data.maxshape[1:]))
+    fields["dimension"] = _dimension(series, get_data_shape(data)[1:])
+    fields.setdefault("comments", read_from(imaging))
     fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps)
     plane = add_imaging_plane(nwbfile, checked, series.imaging_plane_metadata_key)
     photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
@@ -107,6 +114,17 @@ def _key_in_list_form(
     return key
 
 
+def _make_data(imaging: Any, iterator_type: IteratorType, options: Mapping[str, Any]) -> Any:
+    if iterator_type not in ("v2", None):
+        raise ConfigurationError(f"iterator_type is {iterator_type!r}; write 'v2' or None.")
+    if iterator_type is None and options:
+        raise ConfigurationError(
+            f"iterator_options {dict(options)!r} are for iterator_type 'v2'; with None there is no iterator."
+        )
+    iterator = make_iterator(imaging, options)
+    return iterator.read_all() if iterator_type is None else iterator
+
+
 def make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorDataChunkIterator:
     """
     Return what reads a movie.
@@ -121,6 +139,20 @@ def make_iterator(imaging: Any, options: Mapping[str, Any]) -> ImagingExtractorD
         raise ConfigurationError(f"The iterator options {dict(options)!r} are wrong: {error}.") from error
     iterator.quiet = options.get("display_progress") is False
     return iterator
+
+
+def _dimension(series: MicroscopySeriesMetadata, sample_shape: Sequence[int]) -> list[int]:
+    """
+    Return the (columns, rows[, planes]) of the data.
+
+    :raises MetadataError: If the metadata says something else.
+    """
+    if series.dimension not in (None, list(sample_shape)):
+        raise MetadataError(
+            f"The dimension of the series {series.name!r} is {series.dimension} in the metadata, but its data has "
+            f"(columns, rows[, planes]) = {list(sample_shape)}. Leave dimension out, or write the latter."
+        )
+    return list(sample_shape)
 
 
 def _make_series(
@@ -167,6 +199,7 @@ def write_imaging_to_nwbfile(
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
     always_write_timestamps: bool = False,
+    iterator_type: IteratorType = "v2",
     iterator_options: Mapping[str, Any] | None = None,
     backend: Backend | None = None,
     backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
@@ -184,11 +217,12 @@ def write_imaging_to_nwbfile(
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
     :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
-    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next five.
+    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next six.
     :param photon_series_index: See there.
     :param metadata_key: See there.
     :param parent_container: See there.
     :param always_write_timestamps: See there.
+    :param iterator_type: See there.
     :param iterator_options: See there.
     :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
     :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
@@ -213,6 +247,7 @@ def write_imaging_to_nwbfile(
             metadata_key=metadata_key,
             parent_container=parent_container,
             always_write_timestamps=always_write_timestamps,
+            iterator_type=iterator_type,
             iterator_options=iterator_options,
         )
 

@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pynwb import NWBFile
 from pynwb.file import Subject
 
+from airflow_provider_ophys.extractors import PATH_PARAMETER
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
 
 log = logging.getLogger(__name__)
+
+
+def read_from(extractor: object) -> str:
+    """
+    Say what an object of a file was read with and from: NWB has ``comments`` for that.
+
+    Of the recording's files only the names are told; where they were is nobody's business who gets the file.
+    """
+    paths = [
+        Path(path).name
+        for parameter, given in (getattr(extractor, "_kwargs", None) or {}).items()
+        if PATH_PARAMETER.search(parameter)
+        for path in (given if isinstance(given, (list, tuple)) else [given])
+        if isinstance(path, (str, Path))
+    ]
+    source = f" from {', '.join(paths)}" if paths else ""
+    return (
+        f"Read{source} with {type(extractor).__name__} of roiextractors {version('roiextractors')} by "
+        f"airflow-provider-ophys {version('airflow-provider-ophys')}."
+    )
 
 
 def make_nwbfile(metadata: Metadata) -> NWBFile:
     """
     Make an NWBFile without data, with the session's description and, where given, its subject.
 
-    The software that made it is recorded in ``was_generated_by``. A ``session_start_time`` without a time zone
-    is taken as local time of this machine, as pynwb does, and a warning says so.
+    The software that made it is recorded in ``was_generated_by``. Times without a time zone are taken as local
+    time of this machine, as pynwb does; :func:`naive_times` says so, and so does the log.
 
     :param metadata: Validated; its section ``NWBFile`` is required.
     :raises MetadataError: If it has no ``NWBFile.session_start_time``.
     """
     described = require_session_start_time(metadata)
-    if described.session_start_time.tzinfo is None:
-        log.warning(
-            "NWBFile.session_start_time %s has no time zone; this machine's own is assumed. "
-            "Write one, for example +01:00, to be sure.",
-            described.session_start_time.isoformat(),
-        )
+    for remark in naive_times(metadata):
+        log.warning("%s", remark)
     fields = described.model_dump(exclude_none=True, exclude={"source_script_file_name", "source_script"})
     fields["identifier"] = described.identifier or str(uuid4())
     if described.source_script is not None:
@@ -38,9 +59,30 @@ def make_nwbfile(metadata: Metadata) -> NWBFile:
         fields["source_script_file_name"] = described.source_script_file_name or "unknown"
     subject = metadata.Subject
     return NWBFile(
-        **fields,
-        subject=None if subject is None else Subject(**subject.model_dump(exclude_none=True)),
+        **_with_zones(fields),
+        subject=None if subject is None else Subject(**_with_zones(subject.model_dump(exclude_none=True))),
         was_generated_by=[
             [package, version(package)] for package in ("airflow-provider-ophys", "roiextractors", "pynwb")
         ],
     )
+
+
+def naive_times(metadata: Metadata) -> list[str]:
+    """Say which times of a new file have no time zone, and what is made of them."""
+    sections = {"NWBFile": metadata.NWBFile, "Subject": metadata.Subject}
+    return [
+        f"{section}.{name} {value.isoformat()} has no time zone and was taken as {_zoned(value).isoformat()}, "
+        "local time of the machine that wrote the file. Write one, for example +01:00, to be sure."
+        for section, described in sections.items()
+        if described is not None
+        for name, value in described
+        if isinstance(value, datetime) and value.tzinfo is None
+    ]
+
+
+def _with_zones(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _zoned(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
+def _zoned(time: datetime) -> datetime:
+    return time.astimezone() if time.tzinfo is None else time

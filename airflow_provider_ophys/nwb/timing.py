@@ -39,7 +39,7 @@ def timing_of(extractor: Any, *, always_write_timestamps: bool) -> dict[str, Any
         return {"rate": float(rate), "starting_time": 0.0}
     _check_times(extractor, timestamps)
     if not always_write_timestamps:
-        rate = regular_rate(timestamps)
+        rate = regular_rate(timestamps, extractor.get_sampling_frequency())
         if rate is not None:
             return {"rate": rate, "starting_time": float(timestamps[0])}
     return {"timestamps": timestamps}
@@ -67,7 +67,7 @@ def _check_times(extractor: Any, timestamps: NDArray[np.float64]) -> None:
         )
 
 
-def regular_rate(timestamps: NDArray[np.float64]) -> float | None:
+def regular_rate(timestamps: NDArray[np.float64], nominal_rate: float | None = None) -> float | None:
     """
     Return the rate of regular timestamps, in hertz, and ``None`` for all others.
 
@@ -76,6 +76,8 @@ def regular_rate(timestamps: NDArray[np.float64]) -> float | None:
     equal, decreasing or NaN stamps are never regular.
 
     :param timestamps: Seconds.
+    :param nominal_rate: Returned instead of the rate of that line if it fits the stamps as well: seconds since
+        1970 have no more than a quarter of a microsecond, which shows in the line's.
     """
     if len(timestamps) < 2 or not np.all(np.isfinite(timestamps)):  # noqa: PLR2004
         return None
@@ -84,10 +86,16 @@ def regular_rate(timestamps: NDArray[np.float64]) -> float | None:
         return None
     period = duration / (len(timestamps) - 1)
     tolerance = min(TOLERANCE_SECONDS, TOLERANCE_PERIODS * period)
-    line = timestamps[0] + np.arange(len(timestamps)) * period
-    if np.max(np.abs(timestamps - line)) > tolerance:
+    if not _on_line(timestamps, period, tolerance):
         return None
+    if nominal_rate is not None and nominal_rate > 0 and _on_line(timestamps, 1 / nominal_rate, tolerance):
+        return float(nominal_rate)
     return 1.0 / period
+
+
+def _on_line(timestamps: NDArray[np.float64], period: float, tolerance: float) -> bool:
+    line = timestamps[0] + np.arange(len(timestamps)) * period
+    return bool(np.max(np.abs(timestamps - line)) <= tolerance)
 
 
 def _timestamps(extractor: Any) -> NDArray[np.float64] | None:

@@ -27,7 +27,8 @@ class WriteImagingOperator(ConversionOperator):
         most one.
     :param parent_container: ``"acquisition"``, or ``"processing/ophys"`` for a motion-corrected movie.
     :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
-    :param iterator_options: ``chunk_mb``, ``chunk_shape``, ``buffer_gb``, ``buffer_shape``,
+    :param iterator_type: ``"v2"`` reads the movie piece by piece; ``None`` reads all of it into memory first.
+    :param iterator_options: For ``"v2"``: ``chunk_mb``, ``chunk_shape``, ``buffer_gb``, ``buffer_shape``,
         ``display_progress``, ``progress_bar_options``.
     """
 
@@ -38,6 +39,7 @@ class WriteImagingOperator(ConversionOperator):
         "metadata_key",
         "parent_container",
         "always_write_timestamps",
+        "iterator_type",
         "iterator_options",
     )
     conversion_class = ImagingConversion
@@ -50,6 +52,7 @@ class WriteImagingOperator(ConversionOperator):
         metadata_key: str | None = None,
         parent_container: str = "acquisition",
         always_write_timestamps: bool | str = False,
+        iterator_type: str | None = "v2",
         iterator_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -59,6 +62,7 @@ class WriteImagingOperator(ConversionOperator):
         self.metadata_key = metadata_key
         self.parent_container = parent_container
         self.always_write_timestamps = always_write_timestamps
+        self.iterator_type = iterator_type
         self.iterator_options = iterator_options
 
     def _convert(self, conversion: ImagingConversion, circumstances: Circumstances) -> ImagingResult:

@@ -9,15 +9,23 @@ roiextractors (rows before columns) become those of NWB (x, the image column, be
 from __future__ import annotations
 
 import math
+import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from hdmf.data_utils import GenericDataChunkIterator
 
-from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError, is_passing, unreadable
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    MemoryBudgetError,
+    SourceDataError,
+    is_passing,
+    unreadable,
+)
 from airflow_provider_ophys.models.backend import Layout
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
+from airflow_provider_ophys.writing.memory import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +41,18 @@ DEFAULT_CHUNK_MB = 10.0
 def swap_image_axes(frames: Array) -> Array:
     """Turn (n, rows, columns[, planes]) into NWB's (n, columns, rows[, planes]), as a view."""
     return np.swapaxes(frames, 1, 2)
+
+
+def _span(chosen: object, length: int) -> tuple[int, int]:
+    if isinstance(chosen, slice):
+        start, stop, step = chosen.indices(length)
+        if step != 1:
+            raise IndexError(f"a step of {step} is not supported")
+        return start, max(start, stop)
+    at = operator.index(chosen)  # type: ignore[arg-type]
+    if not -length <= at < length:
+        raise IndexError(f"index {at} is out of range for an axis of length {length}")
+    return at % length, at % length + 1
 
 
 class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
@@ -74,6 +94,42 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
 
         May return a view that is neither contiguous nor of native byte order; its dtype is otherwise ``dtype``.
         """
+
+    def __len__(self) -> int:
+        return int(self.maxshape[0])
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.maxshape)
+
+    def __getitem__(self, selection: Any) -> Array:
+        """Read a part, chosen by integers and slices without a step, as of an array; the rest is full."""
+        given = selection if isinstance(selection, tuple) else (selection,)
+        if len(given) > self.ndim:
+            raise IndexError(f"{len(given)} indices for {self.ndim} axes")
+        spans = [_span(chosen, length) for chosen, length in zip(given, self.maxshape, strict=False)]
+        start, stop = spans[0]
+        others = tuple(slice(*span) for span in spans[1:])
+        rows = self.read(start, stop) if stop > start else np.empty((0, *self.maxshape[1:]), self.dtype)
+        whole = tuple(0 if not isinstance(chosen, slice) else slice(None) for chosen in given)
+        return np.asarray(rows[:, *others], dtype=self.dtype)[whole]
+
+    def read_all(self) -> ArrayDataChunkIterator:
+        """
+        Read everything into memory.
+
+        :returns: What was read, to be stored in the same chunks.
+        :raises MemoryBudgetError: If that is more than what this process may still allocate.
+        """
+        needed, left = math.prod(self.maxshape) * self.dtype.itemsize, available_memory()
+        if needed > left:
+            raise MemoryBudgetError(
+                f"Reading all of it at once needs {needed / 2**30:.2f} GiB, but {left / 2**30:.2f} GiB of memory "
+                "are left. Use iterator_type='v2', which reads it piece by piece."
+            )
+        array = np.ascontiguousarray(self.read(0, len(self)), dtype=self.dtype)
+        return ArrayDataChunkIterator(array, chunk_shape=self.chunk_shape, buffer_shape=self.buffer_shape)
 
     def __next__(self) -> Any:
         if self.filled_later:

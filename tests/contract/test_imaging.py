@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from typing import ClassVar
+
 import h5py
 import numpy as np
 import pynwb
@@ -11,6 +15,7 @@ from pynwb import NWBHDF5IO
 from roiextractors import NwbImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
+from airflow_provider_ophys.exceptions import ConfigurationError, MemoryBudgetError, MetadataError
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
 METADATA = {
@@ -226,19 +231,177 @@ def test_a_processed_one_photon_movie(tmp_path):
         np.testing.assert_allclose(series.timestamps[:], np.arange(47) / 30.0)
 
 
-def test_anyone_can_write_the_nwbfile_in_memory(tmp_path):
+class Bar:
+    """Counts what a progress bar is told."""
+
+    made: ClassVar[list[Bar]] = []
+
+    def __init__(self, **options):
+        self.options, self.steps = options, 0
+        Bar.made.append(self)
+
+    def update(self, n=1):
+        self.steps += n
+
+    def write(self, text):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "chunks", "buffer"),
+    [
+        ({}, (47, 29, 13), (47, 29, 13)),
+        ({"chunk_mb": 0.01}, (13, 29, 13), (47, 29, 13)),
+        ({"chunk_mb": 0.002, "buffer_gb": 0.00001}, (2, 29, 13), (12, 29, 13)),
+        ({"chunk_shape": (5, 10, 13), "buffer_shape": (10, 29, 13)}, (5, 10, 13), (10, 29, 13)),
+    ],
+)
+def test_anyone_can_write_the_nwbfile_in_memory(tmp_path, options, chunks, buffer):
     from airflow_provider_ophys.models.metadata import validate_metadata
     from airflow_provider_ophys.nwb import add_imaging_to_nwbfile
     from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 
     imaging = dummy()
     nwbfile = make_nwbfile(validate_metadata(METADATA))
-    add_imaging_to_nwbfile(imaging, nwbfile, METADATA)
+    shown = {"display_progress": True, "progress_bar_class": Bar, "progress_bar_options": {"desc": "movie"}}
+    add_imaging_to_nwbfile(imaging, nwbfile, METADATA, iterator_options=options | shown)
+    data = nwbfile.acquisition["Movie"].data
+    assert (data.buffer_shape, len(data), data.ndim) == (buffer, 47, 3)
+    pixels = imaging.get_series().transpose(0, 2, 1)
+    np.testing.assert_array_equal(data[3:5, 2:4, -1], pixels[3:5, 2:4, -1])
     with NWBHDF5IO(tmp_path / "movie.nwb", "w") as io:
         io.write(nwbfile)
-    with NWBHDF5IO(tmp_path / "movie.nwb", "r") as io:
+    assert Bar.made[-1].options["desc"] == "movie"
+    assert Bar.made[-1].steps == -(-47 // buffer[0])
+    with h5py.File(tmp_path / "movie.nwb") as file:
+        assert file["acquisition/Movie/data"].chunks == chunks
+        np.testing.assert_array_equal(file["acquisition/Movie/data"][:], pixels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunk_mb": 1.0, "chunk_shape": (1, 29, 13)},
+        {"buffer_gb": 1.0, "buffer_shape": (47, 29, 13)},
+        {"chunk_mb": 20.0, "buffer_gb": 0.01},
+        {"chunk_shape": (10, 29, 13), "buffer_shape": (15, 29, 13)},
+        {"chunk_size": 1},
+    ],
+)
+def test_iterator_options_that_make_no_sense_are_refused(tmp_path, options):
+    with pytest.raises(ConfigurationError):
+        write_imaging_to_nwbfile(dummy(), tmp_path / "a.nwb", metadata=METADATA, iterator_options=options)
+
+
+@pytest.mark.parametrize("num_planes", [None, 3])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_movie_can_be_read_at_once(tmp_path, backend, num_planes):
+    imaging = dummy(num_planes=num_planes)
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend, iterator_type=None)
+    with open_nwb(path, backend) as io:
         data = io.read().acquisition["Movie"].data[:]
-    np.testing.assert_array_equal(data, imaging.get_series().transpose(0, 2, 1))
+    np.testing.assert_array_equal(data, imaging.get_series().swapaxes(1, 2))
+    with pytest.raises(ConfigurationError, match="iterator_type is 'v1'"):
+        write_imaging_to_nwbfile(imaging, tmp_path / "b.nwb", metadata=METADATA, iterator_type="v1")
+    with pytest.raises(ConfigurationError, match="with None there is no iterator"):
+        write_imaging_to_nwbfile(
+            imaging, tmp_path / "b.nwb", metadata=METADATA, iterator_type=None, iterator_options={"chunk_mb": 1}
+        )
+
+
+def test_a_movie_that_does_not_fit_into_memory_is_not_read_at_once(tmp_path):
+    imaging = dummy()
+    imaging.get_num_samples = lambda: 10**13
+    with pytest.raises(MemoryBudgetError, match="Use iterator_type='v2'"):
+        write_imaging_to_nwbfile(imaging, tmp_path / "a.nwb", metadata=METADATA, iterator_type=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_dimension_agrees_with_the_data(tmp_path):
+    metadata = copy.deepcopy(METADATA)
+    metadata["Ophys"]["MicroscopySeries"]["movie"]["dimension"] = [13, 29]
+    with pytest.raises(MetadataError, match=r"dimension .* is \[13, 29\] .* = \[29, 13\]"):
+        write_imaging_to_nwbfile(dummy(), tmp_path / "a.nwb", metadata=metadata)
+
+
+def test_a_series_says_what_it_was_read_from(tmp_path, shared_data):
+    from airflow_provider_ophys.extractors import open_imaging
+
+    source = {"file_path": str(shared_data / "two_photon_tiff/mouse2p.tiff"), "sampling_frequency": 30.0}
+    write_imaging_to_nwbfile(open_imaging("Tiff", source), tmp_path / "a.nwb", metadata=METADATA)
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        comments = io.read().acquisition["Movie"].comments
+    assert re.fullmatch(
+        r"Read from mouse2p\.tiff with TiffImagingExtractor of roiextractors [\d.]+ by airflow-provider-ophys .*",
+        comments,
+    )
+
+
+def test_several_series_planes_and_devices_by_repeated_calls():
+    from airflow_provider_ophys.models.metadata import validate_metadata
+    from airflow_provider_ophys.nwb import add_imaging_to_nwbfile
+    from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+
+    nwbfile = make_nwbfile(validate_metadata(METADATA))
+    metadata = copy.deepcopy(METADATA)
+    plane = METADATA["Ophys"]["ImagingPlanes"]["plane"]
+    metadata["Devices"]["second"] = {"name": "Second scope"}
+    metadata["Ophys"]["ImagingPlanes"]["deep"] = plane | {"name": "Deep", "device_metadata_key": "second"}
+    metadata["Ophys"]["MicroscopySeries"] |= {
+        "again": {"name": "Again", "unit": "n.a.", "imaging_plane_metadata_key": "plane"},
+        "deep": {"name": "DeepMovie", "unit": "n.a.", "imaging_plane_metadata_key": "deep"},
+    }
+    before = copy.deepcopy(metadata)
+    for key, parent in {"movie": "acquisition", "again": "acquisition", "deep": "processing/ophys"}.items():
+        add_imaging_to_nwbfile(dummy(), nwbfile, metadata, metadata_key=key, parent_container=parent)
+    assert metadata == before
+    assert set(nwbfile.acquisition) == {"Movie", "Again"}
+    assert set(nwbfile.processing["ophys"].data_interfaces) == {"DeepMovie"}
+    assert (set(nwbfile.imaging_planes), set(nwbfile.devices)) == ({"Plane", "Deep"}, {"Scope", "Second scope"})
+    assert nwbfile.acquisition["Movie"].imaging_plane is nwbfile.acquisition["Again"].imaging_plane
+
+
+@pytest.mark.parametrize("given", [None, {}, {"NWBFile": METADATA["NWBFile"]}], ids=str)
+def test_an_nwbfile_in_memory_needs_no_metadata(tmp_path, given):
+    from airflow_provider_ophys.models.metadata import validate_metadata
+    from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+
+    nwbfile = make_nwbfile(validate_metadata(METADATA))
+    write_imaging_to_nwbfile(dummy(), tmp_path / "a.nwb", nwbfile=nwbfile, metadata=given)
+    plane = nwbfile.acquisition["TwoPhotonSeries"].imaging_plane
+    assert (plane.indicator, plane.location, plane.device.name) == ("unknown", "unknown", "Microscope")
+
+
+def test_what_the_extractor_knows_is_under_what_the_caller_says(tmp_path):
+    imaging = dummy()
+    imaging.nwb_metadata = {"NWBFile": {"session_description": "by itself", "lab": "its lab"}}
+    nwbfile = write_imaging_to_nwbfile(imaging, tmp_path / "a.nwb", metadata=METADATA)
+    assert (nwbfile.session_description, nwbfile.lab) == ("two mice, one wheel", "its lab")
+
+
+@pytest.mark.filterwarnings("ignore:The 'manufacturer' field is deprecated")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_real_one_photon_nwb_movie(tmp_path, shared_data, backend):
+    source = shared_data / "one_photon_nwb/movie.nwb"
+    imaging = NwbImagingExtractor(file_path=source, optical_series_name="OnePhotonSeries")
+    path = tmp_path / "movie.nwb"
+    write_imaging_to_nwbfile(
+        imaging,
+        path,
+        metadata={"NWBFile": METADATA["NWBFile"]},
+        photon_series_type="OnePhotonSeries",
+        backend=backend,
+    )
+    with h5py.File(source) as file, open_nwb(path, backend) as io:
+        given, series = file["acquisition/OnePhotonSeries"], io.read().acquisition["OnePhotonSeries"]
+        np.testing.assert_array_equal(series.data[:], given["data"][:])
+        assert series.starting_time == given["starting_time"][()], "seconds since 1970, to the bit"
+        assert series.rate == given["starting_time"].attrs["rate"] == 5.56
+        assert tuple(series.dimension) == (35, 29)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -55,6 +55,13 @@ def test_not_regular(timestamps):
     assert regular_rate(timestamps) is None
 
 
+def test_the_nominal_rate_counts_if_it_fits_the_stamps():
+    since_1970 = 1570464826.418463 + np.arange(200) / 5.56
+    assert regular_rate(since_1970) != 5.56, "rounding shows"
+    assert regular_rate(since_1970, 5.56) == 5.56
+    assert regular_rate(EVEN, 29.0) == pytest.approx(30.0)
+
+
 def test_set_times_come_before_native_ones_and_those_before_the_rate():
     assert timing_of(Recording(times=EVEN[:3] + 1, native=EVEN[:3] + 2), always_write_timestamps=False) == {
         "rate": pytest.approx(30.0),
