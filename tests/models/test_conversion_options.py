@@ -35,6 +35,15 @@ def test_rendered_templates_are_text():
     assert conversion.metadata_key is None
 
 
+def test_none_is_a_choice_of_the_iterator_type_alone():
+    assert ImagingConversion.from_options(REQUIRED).iterator_type == "v2"
+    assert ImagingConversion.from_options(REQUIRED | {"iterator_type": None, "parent_container": None}) == (
+        ImagingConversion.from_options(REQUIRED | {"iterator_type": "None"})
+    )
+    with pytest.raises(ConfigurationError, match="iterator_type"):
+        ImagingConversion.from_options(REQUIRED | {"iterator_type": "v1"})
+
+
 def test_every_wrong_option_is_in_one_message():
     with pytest.raises(ConfigurationError, match=r"(?s)3 option\(s\).*if_exists.*threads.*bogus"):
         ImagingConversion.from_options(REQUIRED | {"threads": 0, "if_exists": "maybe", "bogus": 1})
@@ -46,27 +55,6 @@ def test_what_decides_the_content_and_what_does_not():
     assert plain.content_options() == ImagingConversion.from_options(REQUIRED | elsewhere).content_options()
     for option in ({"compression": "small"}, {"backend": "zarr"}, {"parent_container": "processing/ophys"}):
         assert plain.content_options() != ImagingConversion.from_options(REQUIRED | option).content_options()
-
-
-@pytest.mark.parametrize(
-    ("backend", "settings", "message"),
-    [
-        ("hdf5", {"chunks": [1]}, "chunks"),
-        ("hdf5", {"compression_method": "blosc"}, "compression_method"),
-        ("hdf5", {"compression_method": "gzip", "compression_options": {"level": 10}}, "level 10 is not one of"),
-        ("hdf5", {"compression_method": "lzf", "compression_options": {"level": 1}}, "takes no level"),
-        ("hdf5", {"compression_method": "gzip", "compression_options": {"speed": 1}}, "only 'level' is known"),
-        ("hdf5", {"chunk_shape": [0, 1]}, "greater than 0"),
-        ("hdf5", {"shard_shape": [1]}, "shard_shape"),
-        ("zarr", {"shard_shape": [4]}, "shard_shape needs chunk_shape"),
-        ("zarr", {"chunk_shape": [3], "shard_shape": [4]}, "no whole multiple"),
-        ("zarr", {"chunk_shape": [2, 2], "shard_shape": [4]}, "no whole multiple"),
-    ],
-)
-def test_a_wrong_storage_setting_is_refused_with_its_place(backend, settings, message):
-    with pytest.raises(BackendConfigurationError, match=message) as caught:
-        parse_backend_configuration(backend, {"acquisition/S/data": settings})
-    assert "acquisition/S/data" in str(caught.value)
 
 
 def test_a_configuration_is_for_one_backend():

@@ -251,8 +251,9 @@ def test_every_filter_of_hdf5plugin(tmp_path, method):
     ],
 )
 def test_a_wrong_value_is_refused_with_its_reason(backend, settings, message):
-    with pytest.raises(BackendConfigurationError, match=message):
+    with pytest.raises(BackendConfigurationError, match=message) as caught:
         parse_backend_configuration(backend, {MOVIE: settings})
+    assert MOVIE in str(caught.value)
 
 
 @pytest.mark.parametrize(
