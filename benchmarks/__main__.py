@@ -1,5 +1,5 @@
 """
-Everything that this project claims to be fast at, side by side with neuroconv 0.10.2 where that can do it.
+Everything that this project claims to be fast at, side by side with what else does it, such as neuroconv 0.10.2.
 
     make bench                        # a movie of 1 GB, three rounds
     make bench QUICK=1                # small inputs, one round: for correctness, not for figures
@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.rows import Row, save, table
 
 # Each has ``run(*, quick: bool) -> list[Row]``.
-MODULES = ["acquisition", "conversion", "segmentation", "limits", "presets", "odd_cases", "backfill", "report"]
+MODULES = ["acquisition", "conversion", "segmentation", "limits", "presets", "odd_cases", "backfill", "report", "staging"]
 
 
 def main() -> None:

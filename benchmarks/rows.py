@@ -20,6 +20,7 @@ class Row:
     :param ours: What this package took, once per round.
     :param theirs: What the reference took; empty if it cannot do this, or the figure is not about it.
     :param target: Least ratio theirs / ours that is wanted.
+    :param reference: Who they are.
     """
 
     section: str
@@ -27,6 +28,7 @@ class Row:
     ours: Sequence[float]
     theirs: Sequence[float] = ()
     target: float | None = None
+    reference: str = "neuroconv 0.10.2"
 
     @property
     def ratio(self) -> float | None:
@@ -41,6 +43,7 @@ def rows_of(
     runs: Mapping[str, Sequence[Mapping[str, float]]],
     names: Mapping[str, str],
     targets: Mapping[str, float] | None = None,
+    reference: str = Row.reference,
 ) -> list[Row]:
     """
     Make the rows of one section.
@@ -48,10 +51,18 @@ def rows_of(
     :param runs: Who (``"ours"``, ``"theirs"``) -> what each of its rounds measured, by key.
     :param names: Key -> name of its row.
     :param targets: Key -> least ratio.
+    :param reference: Who they are.
     """
-    values = {who: {key: [run[key] for run in found] for key in names} for who, found in runs.items()}
+    values = {who: {key: [run[key] for run in runs.get(who, ())] for key in names} for who in ("ours", "theirs")}
     return [
-        Row(section, name, values["ours"][key], values.get("theirs", {}).get(key, ()), (targets or {}).get(key))
+        Row(
+            section,
+            name,
+            values["ours"][key],
+            values["theirs"][key],
+            (targets or {}).get(key),
+            reference,
+        )
         for key, name in names.items()
     ]
 
@@ -62,7 +73,7 @@ def table(rows: Iterable[Row]) -> str:
     for section, of_section in groupby(rows, key=lambda row: row.section):
         found = list(of_section)
         if any(row.theirs for row in found):
-            lines = [f"| {section} | ours | neuroconv 0.10.2 | ratio | target |", "|---|---|---|---|---|"]
+            lines = [f"| {section} | ours | {found[0].reference} | ratio | target |", "|---|---|---|---|---|"]
             lines += [
                 f"| {row.name} | {_cell(row.ours)} | {_cell(row.theirs)} | {_number(row.ratio)} "
                 f"| {_number(row.target)} |"
@@ -103,7 +114,7 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
     figure = Figure(figsize=(9, 1.2 + 0.28 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     places = range(len(rows), 0, -1)
-    axes.barh(places, [row.ratio or 0 for row in rows], color="#4477aa", label="neuroconv 0.10.2 / ours")
+    axes.barh(places, [row.ratio or 0 for row in rows], color="#4477aa", label="reference / ours")
     wanted = [(place, row.target) for place, row in zip(places, rows, strict=True) if row.target]
     axes.scatter(
         [target for _, target in wanted], [place for place, _ in wanted], marker="|", s=120, color="black",
@@ -111,8 +122,8 @@ def _plot(rows: Sequence[Row], file: Path) -> None:
     )  # fmt: skip
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xlabel("neuroconv 0.10.2 / ours: right of 1, ours takes less")
-    axes.set_yticks(places, [f"{row.section}: {row.name}" for row in rows], fontsize=8)
+    axes.set_xlabel("reference / ours: right of 1, ours takes less")
+    axes.set_yticks(places, [f"{row.section}: {row.name} ({row.reference})" for row in rows], fontsize=8)
     for place, row in zip(places, rows, strict=True):
         axes.annotate(f" {row.ratio:.2f}", (row.ratio or 1, place), va="center", fontsize=8)
     axes.margins(x=0.15, y=0.01)

@@ -212,6 +212,12 @@ class AirflowClient:
         mapped = f"/mapped/{task.map_index}" if task.map_index >= 0 else ""
         return f"{self.base_url}{run}/tasks/{quote(task.task_id, safe='')}{mapped}/plugin/ophys-report"
 
+    def task_links(self, task: TaskInstance) -> dict[str, str | None]:
+        """Give the addresses of the buttons beside a task, by what is written on them."""
+        path = f"{_task_path(task)}/links"
+        links: dict[str, str | None] = self.api("GET", path, query={"map_index": task.map_index})["extra_links"]
+        return links
+
     def task_log(self, task: TaskInstance) -> list[str]:
         """Give the log of a task's last attempt, one line per event."""
         answer = self.api(

@@ -29,6 +29,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSLError,
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
@@ -110,9 +111,10 @@ class OphysS3Hook(AwsBaseHook):
     Publish NWB files and Zarr trees in S3 or a store that speaks its protocol.
 
     Credentials, roles, region and endpoint come from an Airflow connection of type ``aws``, as for all hooks of
-    the Amazon provider. Bytes are always sent by boto3 itself and never by the CRT client, which ignores the
-    connection's ``endpoint_url``. A request waits at most 5 s for a connection and 60 s for an answer and is tried
-    at most 5 times, unless the connection's ``config_kwargs`` say otherwise.
+    the Amazon provider. Bytes always go over boto3's own connections and never through the CRT client, which
+    ignores the connection's ``endpoint_url``. A request waits at most 5 s for a connection and 60 s for an answer
+    and is tried at most 5 times, one for a small object of a tree once more, unless the connection's
+    ``config_kwargs`` say otherwise.
 
     :param aws_conn_id: Id of the connection. None leaves the search for credentials to boto3: environment,
         profile, the machine's role.
@@ -168,9 +170,9 @@ class OphysS3Hook(AwsBaseHook):
         how = StagingOptions.parse(options)
         plan = plan_staging(local_source(source), Destination.parse(destination))
         with self._explained(plan.bucket):
-            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
+            workers = self._workers(stopped, how)
             bucket = Bucket(self.conn, plan.bucket, workers, conditional=not how.unsafe_no_conditional)
-            with carried(self.conn, how.extra_args):
+            with carried(self.conn, how.extra_args), bucket.in_use():
                 result = publish(bucket, plan, how, owner=owner)
         if not how.dry_run:
             self._report_lineage(plan.source, result)
@@ -206,8 +208,9 @@ class OphysS3Hook(AwsBaseHook):
             )
         path = Path(str(staged["source"])) if staged else local_source(source)
         with self._explained(place.bucket), carried(self.conn, how.extra_args):
-            workers = Workers(self.max_concurrency, stopped or Event(), how.memory_limit)
-            return audit(Bucket(self.conn, place.bucket, workers), path, place, staged)
+            bucket = Bucket(self.conn, place.bucket, self._workers(stopped, how))
+            with bucket.in_use():
+                return audit(bucket, path, place, staged)
 
     @contextmanager
     def opened(self, bucket: str, key: str) -> Iterator[RemoteFile | RemoteTree]:
@@ -231,6 +234,9 @@ class OphysS3Hook(AwsBaseHook):
         if (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com"):
             return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={quote(key)}"
         return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+    def _workers(self, stopped: Event | None, options: StagingOptions) -> Workers:
+        return Workers(self.max_concurrency, stopped or Event(), options.memory_limit)
 
     def _report_lineage(self, source: Path, result: StagingResult) -> None:
         bucket, _, key = result.s3_uri.removeprefix("s3://").partition("/")
@@ -306,9 +312,14 @@ class OphysS3Hook(AwsBaseHook):
         except CredentialRetrievalError as error:
             raise StagingError(f"{self._connection} gave no credentials: {error}") from error
         except BotoCoreError as error:
+            if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ConfigurationError(
+                    f"The server of bucket {bucket!r} shows a certificate that is not trusted: {error}. Give the "
+                    f"path of its CA bundle as 'verify', here or in the extra of {_inside(self._connection)}."
+                ) from error
             raise StagingError(
                 f"The server of bucket {bucket!r} cannot be reached or does not answer: {error} Try again; if it "
-                f"stays so, check the endpoint of {self._connection[0].lower()}{self._connection[1:]}."
+                f"stays so, check the endpoint of {_inside(self._connection)}."
             ) from error
 
     def _client_error(self, error: ClientError, bucket: str) -> OphysError:
@@ -323,6 +334,11 @@ class OphysS3Hook(AwsBaseHook):
                 message=error.response.get("Error", {}).get("Message", ""),
             )
         )
+
+
+def _inside(name: str) -> str:
+    """Give a name as it stands inside a sentence."""
+    return name[0].lower() + name[1:]
 
 
 def _is_loopback(host: str) -> bool:

@@ -79,7 +79,7 @@ class StageToS3Operator(BaseOperator):
         ``<name>/latest.json``, which is switched to the newest at once.
     :param unsafe_no_conditional: Stage to a store that keeps no conditions of writes, which is refused otherwise.
         It is then up to you that never more than one task writes to a destination.
-    :param memory_limit: Most that the parts in flight hold together: bytes, or ``"512MiB"``.
+    :param memory_limit: Most that staging holds beyond its imports, at least 32 MiB: bytes, or ``"512MiB"``.
     :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
         ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
     :param dry_run: Only tell what would be done: nothing is written, deleted or announced.

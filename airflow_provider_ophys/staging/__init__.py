@@ -6,6 +6,7 @@ Publishing a finished NWB file or Zarr tree in an S3 bucket: whole or not at all
 - ``parallel``: many requests at a time, within a memory limit, until somebody stops them
 - ``options``, ``extra_args``, ``result``, ``manifest``: how to stage, what came of it, what a tree consists of
 - ``bucket``, ``multipart``, ``documents``, ``lease``, ``conditional``, ``versions``: the requests
+- ``repetition``, ``listing``: the same requests in less of the processor's time
 - ``transfer``, ``publication``, ``audit``: the order in which they are made
 - ``local_deletion``, ``progress``: what becomes of the source, and what the log says meanwhile
 

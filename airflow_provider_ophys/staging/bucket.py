@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 # Only publication imports this module, and operators import it inside execute().
 from botocore.exceptions import ClientError
 
 from airflow_provider_ophys.exceptions import StagingConflictError, StagingError
-from airflow_provider_ophys.staging.checksums import Digest, combined_crc64nvme, crc64nvme, digest, md5
+from airflow_provider_ophys.staging.checksums import Digest, crc64nvme, digest, md5
 from airflow_provider_ophys.staging.comparison import RemoteObject
 from airflow_provider_ophys.staging.files import PART_SIZE, Part, SourceFile
+from airflow_provider_ophys.staging.listing import short_listings
 from airflow_provider_ophys.staging.multipart import send_in_parts
 from airflow_provider_ophys.staging.parallel import Workers
+from airflow_provider_ophys.staging.repetition import RepeatedPuts
 from airflow_provider_ophys.staging.responses import check_stored, error_code, error_status, etag_of
 
 DELETE_BATCH = 1000
 # Somebody else was faster, or an answer was lost and the request sent again: look at what is there now.
 _OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchUpload"}
+
+
+class Sent(NamedTuple):
+    """
+    What came of a file that was to be sent.
+
+    :param stored: The checksum of the whole and the object's own ETag.
+    :param content: What S3 says of such an object where it uses no encryption keys of its own; None if that was
+        not asked for.
+    :param was_sent: False if somebody else had just put the same content there.
+    """
+
+    stored: Digest
+    content: Digest | None
+    was_sent: bool = True
 
 
 class Bucket:
@@ -37,6 +55,13 @@ class Bucket:
         self.name = name
         self.workers = workers
         self.conditional = conditional
+        self._puts = RepeatedPuts(client)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Spare boto3 what costs most of its time, in listings and in uploads of many small files."""
+        with short_listings(self.client), self._puts.remembered():
+            yield
 
     def list_object(self, key: str) -> dict[str, RemoteObject]:
         """List the object of one key, if it is there, by its key."""
@@ -77,13 +102,13 @@ class Bucket:
             return Digest(expected.crc64nvme, etag)
         return None
 
-    def send(self, file: SourceFile, *, replaced: RemoteObject | None) -> tuple[Digest, bool]:
+    def send(self, file: SourceFile, *, replaced: RemoteObject | None, with_md5: bool) -> Sent:
         """
         Upload one file, unless somebody else just put the same content there.
 
         :param file: What to upload.
         :param replaced: The object that it replaces; None where there must be none.
-        :return: The checksum and the object's ETag, and whether the file was sent.
+        :param with_md5: Whether the content's MD5 is needed, which takes longer to compute than all else.
         :raises StagingConflictError: If somebody else put other content there.
         :raises StagingError: If the file changes meanwhile or the server stores something else.
         """
@@ -93,12 +118,13 @@ class Bucket:
             condition = {}
         try:
             if file.size <= PART_SIZE:
-                return self._put(file, condition), True
-            return send_in_parts(self.client, self.name, file, condition, self.workers), True
+                return self._put(file, condition)
+            parts = send_in_parts(self.client, self.name, file, condition, self.workers, with_md5=with_md5)
+            return Sent(*parts)
         except ClientError as error:
             if error_code(error) not in _OVERTAKEN:
                 raise
-            return self._accept_if_same(file, error), False
+            return self._accept_if_same(file, error)
 
     def delete(self, keys: Sequence[str]) -> None:
         """
@@ -116,20 +142,19 @@ class Bucket:
                     "there, or try again."
                 )
 
-    def _put(self, file: SourceFile, condition: Mapping[str, str]) -> Digest:
+    def _put(self, file: SourceFile, condition: Mapping[str, str]) -> Sent:
         [content] = self.workers.each_part(file, file.read)
-        crc = combined_crc64nvme([(crc64nvme(content), len(content))])
-        answer = self.client.put_object(
-            Bucket=self.name, Key=file.key, Body=content, ChecksumCRC64NVME=crc, **condition
-        )
-        check_stored(file, answer, crc, lambda: md5(content).hex())
+        own = digest([(crc64nvme(content), len(content), md5(content))])
+        answer = self._puts.put(self.name, file.key, content, own.crc64nvme, condition)
+        check_stored(file, answer, own.crc64nvme, lambda: own.etag)
         self.workers.progress.advance(file.size)
-        return Digest(crc, etag_of(answer))
+        return Sent(Digest(own.crc64nvme, etag_of(answer)), own)
 
-    def _accept_if_same(self, file: SourceFile, error: ClientError) -> Digest:
-        confirmed = self.confirm(file, self.digest(file))
+    def _accept_if_same(self, file: SourceFile, error: ClientError) -> Sent:
+        own = self.digest(file)
+        confirmed = self.confirm(file, own)
         if confirmed:
-            return confirmed
+            return Sent(confirmed, own, was_sent=False)
         uri = f"s3://{self.name}/{file.key}"
         if error_code(error) == "PreconditionFailed" and self.list_object(file.key):
             raise StagingConflictError(

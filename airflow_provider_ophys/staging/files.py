@@ -12,9 +12,9 @@ from typing import NamedTuple, Self
 from airflow_provider_ophys.exceptions import StagingError
 
 MIB = 1024**2
-# What is larger is uploaded in parts of this size. Larger parts gain no speed, and cost memory: every thread
-# holds one.
-PART_SIZE = 16 * MIB
+# What is larger is uploaded in parts of this size. Larger parts gain no speed, and cost memory here and in the
+# server: every thread holds one.
+PART_SIZE = 8 * MIB
 MAX_PARTS = 10_000
 
 
@@ -55,7 +55,7 @@ class SourceFile:
 
     def parts(self) -> list[Part]:
         """
-        Cut the file into parts of 16 MiB, or larger ones where that would make more than 10,000.
+        Cut the file into parts of 8 MiB, or larger ones where that would make more than 10,000.
 
         An empty file is one empty part. The cut depends on the size alone, so that a later run finds the parts
         of an earlier one.

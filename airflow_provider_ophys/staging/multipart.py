@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 # Only publication imports this module, and operators import it inside execute().
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_provider_ophys.staging.checksums import Digest, combined_crc64nvme, crc64nvme, md5
+from airflow_provider_ophys.staging.checksums import Digest, combined_crc64nvme, crc64nvme, digest, md5
 from airflow_provider_ophys.staging.files import Part, SourceFile
 from airflow_provider_ophys.staging.parallel import Workers
 from airflow_provider_ophys.staging.responses import check_stored, error_code, etag_of
@@ -20,10 +20,11 @@ _CANNOT_LIST_UPLOADS = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 
 
 class SentPart(NamedTuple):
-    """A part that the server holds."""
+    """A part that the server holds; its MD5 is empty if that was not needed."""
 
     crc: int
     size: int
+    md5: bytes
     etag: str
 
 
@@ -40,8 +41,8 @@ class OpenUpload(NamedTuple):
 
 
 def send_in_parts(
-    client: Any, bucket: str, file: SourceFile, condition: Mapping[str, str], workers: Workers
-) -> Digest:
+    client: Any, bucket: str, file: SourceFile, condition: Mapping[str, str], workers: Workers, *, with_md5: bool
+) -> tuple[Digest, Digest | None]:
     """
     Upload a file in parts; no unfinished upload stays behind unless this process is killed.
 
@@ -50,13 +51,15 @@ def send_in_parts(
     :param file: What to upload.
     :param condition: ``IfNoneMatch`` or ``IfMatch``, on which the object appears.
     :param workers: Who reads and sends the parts.
-    :return: The checksum of the whole and the object's ETag.
+    :param with_md5: Whether the content's MD5 is needed.
+    :return: The checksum of the whole and the object's ETag; the same with the ETag that the content's MD5 makes,
+        or None.
     :raises StagingError: If the file changes meanwhile or the server stores something else.
     """
     upload = _left_upload(client, bucket, file) or _new_upload(client, bucket, file)
 
     def send(descriptor: int, part: Part) -> SentPart:
-        sent_part = _send_part(client, file, upload, descriptor, part)
+        sent_part = _send_part(client, file, upload, file.read(descriptor, part), part, with_md5=with_md5)
         workers.progress.advance(part.size)
         return sent_part
 
@@ -78,18 +81,21 @@ def send_in_parts(
         _abort(client, upload)
         raise
     check_stored(file, answer, crc, lambda: _etag_of_parts(sent))
-    return Digest(crc, etag_of(answer))
+    own = digest([(part.crc, part.size, part.md5) for part in sent]) if with_md5 else None
+    return Digest(crc, etag_of(answer)), own
 
 
-def _send_part(client: Any, file: SourceFile, upload: OpenUpload, descriptor: int, part: Part) -> SentPart:
-    content = file.read(descriptor, part)
+def _send_part(
+    client: Any, file: SourceFile, upload: OpenUpload, content: bytes, part: Part, *, with_md5: bool
+) -> SentPart:
     checksum = crc64nvme(content)
-    if part in upload.stored and upload.stored[part] == md5(content).hex():
-        return SentPart(checksum, part.size, upload.stored[part])
+    content_md5 = md5(content) if with_md5 or part in upload.stored else b""
+    if content_md5 and upload.stored.get(part) == content_md5.hex():
+        return SentPart(checksum, part.size, content_md5, upload.stored[part])
     crc = combined_crc64nvme([(checksum, part.size)])
     answer = client.upload_part(**upload.target, PartNumber=part.number, Body=content, ChecksumCRC64NVME=crc)
     check_stored(file, answer, crc, lambda: md5(content).hex())
-    return SentPart(checksum, part.size, etag_of(answer))
+    return SentPart(checksum, part.size, content_md5, etag_of(answer))
 
 
 def _new_upload(client: Any, bucket: str, file: SourceFile) -> OpenUpload:

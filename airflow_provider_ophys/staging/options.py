@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import parse_bytes
 from airflow_provider_ophys.staging.extra_args import ALLOWED
-from airflow_provider_ophys.staging.files import MIB, PART_SIZE
+from airflow_provider_ophys.staging.files import MIB
+from airflow_provider_ophys.staging.parallel import LEAST_MEMORY
 
 
 class StagingOptions(BaseModel):
@@ -24,7 +25,8 @@ class StagingOptions(BaseModel):
         switched to the newest at once.
     :param unsafe_no_conditional: Stage to a store that keeps no conditions of writes. It is then up to the user
         that never more than one task writes to a destination.
-    :param memory_limit: Most bytes that the parts in flight hold together: a number, or ``"512MiB"``.
+    :param memory_limit: Most bytes that staging holds beyond its imports, at least 32 MiB: a number, or
+        ``"512MiB"``. What is known of each file and object of a tree comes on top.
     :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
         ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
     :param dry_run: Only tell what would be done: nothing is written or deleted anywhere.
@@ -45,8 +47,8 @@ class StagingOptions(BaseModel):
     @field_validator("memory_limit")
     @classmethod
     def _holds_a_part(cls, value: int) -> int:
-        if value < PART_SIZE:
-            raise ValueError(f"it must hold at least one part of {PART_SIZE // MIB} MiB")
+        if value < LEAST_MEMORY:
+            raise ValueError(f"give at least {LEAST_MEMORY // MIB} MiB")
         return value
 
     @field_validator("extra_args")

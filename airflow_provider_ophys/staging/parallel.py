@@ -12,14 +12,21 @@ from airflow_provider_ophys.exceptions import ConfigurationError, StagingError
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
 from airflow_provider_ophys.staging.progress import Progress
 
+# Measured: what boto3's client and its connections hold beside the parts, and each thread beside its own. Both are
+# rounded up.
+CLIENT_MEMORY = 23 * MIB
+THREAD_MEMORY = MIB // 2
+LEAST_MEMORY = 32 * MIB
+
 
 class Workers:
     """
     Threads that read and send.
 
-    :param threads: The most that work at a time; fewer where their parts would exceed the limit together.
+    :param threads: The most that work at a time; fewer where they would exceed the limit together.
     :param stopped: When it is set, no further part or file is begun.
-    :param memory_limit: In bytes. Every thread holds the bytes of the request that it is sending.
+    :param memory_limit: In bytes, at least ``LEAST_MEMORY``. Every thread holds the bytes of the request that it
+        is sending.
     """
 
     def __init__(self, threads: int, stopped: Event, memory_limit: int) -> None:
@@ -64,24 +71,35 @@ class Workers:
                 return [work(descriptor, parts[0])]
             return self._all(partial(work, descriptor), parts, part_size=parts[0].size)
 
-    def each_file[T](self, work: Callable[[SourceFile], T], files: Sequence[SourceFile]) -> list[T]:
-        """Call ``work(file)`` for each file; those of several parts, parallel in themselves, one by one."""
+    def each_file[T](
+        self, work: Callable[[SourceFile], T], files: Sequence[SourceFile], *, threads: int | None = None
+    ) -> list[T]:
+        """
+        Call ``work(file)`` for each file; those of several parts, parallel in themselves, one by one.
+
+        :param threads: The most for this work; as many as there are by default, for work that waits for answers.
+        """
         small = [file for file in files if file.size <= PART_SIZE]
         largest = max((file.size for file in small), default=0)
-        done = dict(zip(small, self._all(work, small, part_size=largest), strict=True))
+        done = dict(zip(small, self._all(work, small, part_size=largest, threads=threads), strict=True))
         return [done[file] if file in done else work(file) for file in files]
 
-    def _all[S, T](self, work: Callable[[S], T], items: Sequence[S], *, part_size: int) -> list[T]:
+    def _all[S, T](
+        self, work: Callable[[S], T], items: Sequence[S], *, part_size: int, threads: int | None = None
+    ) -> list[T]:
         def unless_stopped(item: S) -> T:
             self.check_stopped()
             return work(item)
 
-        if part_size > self.memory_limit:
+        held = part_size + THREAD_MEMORY
+        fitting = (self.memory_limit - CLIENT_MEMORY) // held
+        if fitting < 1:
             raise ConfigurationError(
-                f"A file of this size is sent in parts of {part_size // MIB} MiB, more than memory_limit "
-                f"({self.memory_limit // MIB} MiB). Raise memory_limit."
+                f"A file of this size is sent in parts of {part_size // MIB} MiB, for which memory_limit "
+                f"({self.memory_limit // MIB} MiB) is too small. Raise it to "
+                f"{(CLIENT_MEMORY + held) // MIB + 1} MiB."
             )
-        threads = min(self.threads, self.memory_limit // max(part_size, 1))
+        threads = min(threads or self.threads, self.threads, fitting)
         with ThreadPoolExecutor(threads, thread_name_prefix="ophys-s3") as pool:
             futures = [pool.submit(unless_stopped, item) for item in items]
             try:

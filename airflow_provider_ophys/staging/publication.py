@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.bucket import Bucket
@@ -178,9 +179,13 @@ class TreePublication(_Publication):
     def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
         super().__init__(transfer, options, lease)
         self.documents = lease.documents
-        self.manifest = _manifest(transfer)
         self.manifest_key = f"{self.plan.key}{SUFFIX}"
         self.manifest_uri = self.documents.uri(self.manifest_key)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the tree consists of: all files that were not yet compared or sent are read for it."""
+        return _manifest(self.transfer)
 
     @property
     def digest(self) -> str:

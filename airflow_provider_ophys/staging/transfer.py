@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class Transfer:
     def digests(self, files: Sequence[SourceFile]) -> Mapping[str, Digest]:
         """Read those of the files that were not read yet; return the digests of all of them by key."""
         unread = [file for file in files if file.path not in self._digests]
-        found = self.bucket.workers.each_file(self.bucket.digest, unread)
+        # More threads than processors would only get into each other's way.
+        found = self.bucket.workers.each_file(self.bucket.digest, unread, threads=os.cpu_count())
         self._digests |= {file.path: digest for file, digest in zip(unread, found, strict=True)}
         return {file.key: self._digests[file.path] for file in files}
 
@@ -132,8 +134,12 @@ class Transfer:
 
     def _send(self, files: Sequence[SourceFile]) -> int:
         def send(file: SourceFile) -> bool:
-            self._confirmed[file.key], was_sent = self.bucket.send(file, replaced=self.remote.get(file.key))
-            return was_sent
+            # The manifest of a tree lists the MD5s, and no file should be read twice for it.
+            sent = self.bucket.send(file, replaced=self.remote.get(file.key), with_md5=self.plan.is_tree)
+            self._confirmed[file.key] = sent.stored
+            if sent.content:
+                self._digests[file.path] = sent.content
+            return sent.was_sent
 
         return sum(self.bucket.workers.each_file(send, files))
 

@@ -124,6 +124,14 @@ def test_file_is_valid_nwb_with_the_pixels_and_traces_of_the_recording(nwb_file:
         assert any(np.array_equal(candidate, traces[name]) for candidate in found), name
 
 
+def test_button_beside_the_task_leads_to_the_object(
+    arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path
+) -> None:
+    [task] = [task for task in stack.client.task_instances(arrival) if task.task_id.endswith("stage_to_s3")]
+    address = f"{s3_server.endpoint_url}/{s3_server.bucket}/sessions/mouse_1.nwb"
+    assert stack.client.task_links(task)["Staged object"] == address
+
+
 def test_bucket_holds_the_file(arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path) -> None:
     (staged,) = results(stack.client, arrival, "convert.stage_to_s3")
     bucket, _, key = staged["s3_uri"].removeprefix("s3://").partition("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -37,12 +38,14 @@ class FaultyProxy:
     :param fault: ``drop`` closes the connection before the server hears of the request, ``lose`` after it
         answered; ``corrupt`` alters the last byte of the request; ``stall`` never answers; ``500``, ``slow down``
         and ``expired`` answer so.
+    :param tls: The certificate that it shows, if it is to be spoken to by https.
     """
 
-    def __init__(self, endpoint_url: str, fault: Fault) -> None:
+    def __init__(self, endpoint_url: str, fault: Fault, *, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(endpoint_url)
         self._server = (parts.hostname or "", parts.port or 80)
         self._fault = fault
+        self._tls = tls
         self._numbers = itertools.count(1)
         self._closed = threading.Event()
         self.spoilt: list[str] = []
@@ -50,7 +53,8 @@ class FaultyProxy:
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
-        self.endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        self.endpoint_url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
         return self
@@ -75,6 +79,14 @@ class FaultyProxy:
             thread.start()
 
     def _serve(self, client: socket.socket) -> None:
+        with client:
+            try:
+                client = self._tls.wrap_socket(client, server_side=True) if self._tls else client
+            except OSError:  # the certificate is not trusted
+                return
+            self._answer(client)
+
+    def _answer(self, client: socket.socket) -> None:
         with client:
             try:
                 request = _read_message(client)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from demo.s3_server import S3Server
@@ -47,16 +50,53 @@ class Place:
 
 
 class Requests:
-    """The requests that a hook's client makes: counted, and opportunities to interfere."""
+    """
+    The requests that a hook makes, through boto3 or as repetitions of boto3's: counted, and opportunities to
+    interfere.
+    """
 
     def __init__(self, hook: OphysS3Hook) -> None:
         self.made: list[tuple[str, str]] = []
-        self._events = hook.conn.meta.events
-        self._events.register("before-call.s3", self._note)
+        self.repeated = 0
+        self._before: list[Callable[[str, dict[str, Any]], None]] = []
+        self._after: list[Callable[[str, str], None]] = []
+        self._in_boto3 = threading.local()
+        self._connections = hook.conn._endpoint.http_session
+        events = hook.conn.meta.events
+        events.register("before-call.s3", self._begin)
+        events.register("before-send.s3.PutObject", self._repeat)
+        events.register("after-call.s3", self._end)
+        events.register("after-call-error.s3", self._give_up)
 
-    def _note(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        self.made.append((model.name, params["url_path"]))
+    def _begin(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        self._in_boto3.now = True
         context["test_path"] = params["url_path"]
+        self._note(model.name, params)
+
+    def _end(self, model: Any, context: dict[str, Any], **_: Any) -> None:
+        self._in_boto3.now = False
+        for act in self._after:
+            act(model.name, context["test_path"])
+
+    def _give_up(self, **_: Any) -> None:
+        self._in_boto3.now = False
+
+    def _repeat(self, request: Any, **_: Any) -> Any:
+        """Send what is no call of boto3's."""
+        if getattr(self._in_boto3, "now", False):
+            return None
+        self.repeated += 1
+        path = urlsplit(request.url).path
+        self._note("PutObject", {"url_path": path, "headers": request.headers, "body": io.BytesIO(request.body)})
+        answer = self._connections.send(request)
+        for act in self._after:
+            act("PutObject", path)
+        return answer
+
+    def _note(self, operation: str, params: dict[str, Any]) -> None:
+        self.made.append((operation, params["url_path"]))
+        for act in self._before:
+            act(operation, params)
 
     def count(self, operation: str) -> int:
         """Count requests for the data; manifest, lease and the like are not counted."""
@@ -73,22 +113,22 @@ class Requests:
 
         numbers = itertools.count(1)
 
-        def act(params: dict[str, Any], **_: Any) -> None:
-            if _is_data(params["url_path"]) == data:
+        def act(name: str, params: dict[str, Any]) -> None:
+            if name == operation and _is_data(params["url_path"]) == data:
                 action(next(numbers), params)
 
-        self._events.register(f"before-call.s3.{operation}", act)
+        self._before.append(act)
 
     def after(self, operation: str, action: Callable[[int], object], *, data: bool = True) -> None:
         """Call ``action(number)`` after each request of that kind, when the server has answered."""
 
         numbers = itertools.count(1)
 
-        def act(context: dict[str, Any], **_: Any) -> None:
-            if _is_data(context["test_path"]) == data:
+        def act(name: str, path: str) -> None:
+            if name == operation and _is_data(path) == data:
                 action(next(numbers))
 
-        self._events.register(f"after-call.s3.{operation}", act)
+        self._after.append(act)
 
 
 def _is_data(path: str) -> bool:

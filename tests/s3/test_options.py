@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OutputBusyError, StagingConflictError
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
-from airflow_provider_ophys.staging.files import PART_SIZE
+from airflow_provider_ophys.staging.files import MIB, PART_SIZE
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ EACH_SOURCE = pytest.mark.parametrize("source", ["tree", "file", "big file"], in
     [
         ({"overwrite": True, "layout": "versioned"}, "keeps all versions"),
         ({"layout": "flat"}, "layout.*'in_place' or 'versioned'"),
-        ({"memory_limit": "1MiB"}, "memory_limit.*16 MiB"),
+        ({"memory_limit": "1MiB"}, "memory_limit.*32 MiB"),
         ({"memory_limit": "much"}, "memory_limit.*not a number of bytes"),
         ({"extra_args": {"SSECustomerKey": "hunter2"}}, "SSECustomerKey cannot be passed on.*Tagging"),
         ({"compress": True}, "compress.*not permitted"),
@@ -212,7 +214,7 @@ def test_user_may_do_without_conditions(
 # Memory and extra arguments
 
 
-@pytest.mark.parametrize(("limit", "most_parts"), [("33MiB", 2), (PART_SIZE, 1)])
+@pytest.mark.parametrize(("limit", "most_parts"), [("41MiB", 2), ("32MiB", 1)])
 def test_parts_in_flight_stay_within_the_memory_limit(
     hook: OphysS3Hook, place: Place, requests: Requests, tmp_path: Path, limit: object, most_parts: int
 ) -> None:
@@ -228,6 +230,27 @@ def test_parts_in_flight_stay_within_the_memory_limit(
     requests.after("UploadPart", lambda *_: count(-1))
     hook.publish(tmp_path / "a.nwb", place.uri, memory_limit=limit)
     assert max(counts) == most_parts
+
+
+@pytest.mark.parametrize("limit", [32, 64])
+def test_process_grows_by_no_more_than_the_memory_limit(
+    connection: None, place: Place, tmp_path: Path, limit: int
+) -> None:
+    (tmp_path / "a.nwb").touch()
+    os.truncate(tmp_path / "a.nwb", 12 * PART_SIZE)
+    code = """
+import resource, sys
+from airflow.sdk.lineage import get_hook_lineage_collector
+from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+get_hook_lineage_collector()  # imports all plugins of Airflow
+imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+OphysS3Hook().publish(sys.argv[1], sys.argv[2], memory_limit=sys.argv[3])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported) / 1024)
+"""
+    command = [sys.executable, "-c", code, tmp_path / "a.nwb", place.uri, f"{limit}MiB"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert PART_SIZE / MIB <= float(done.stdout.splitlines()[-1]) <= limit
+    assert place.listing() == ["a.nwb"]
 
 
 @EACH_SOURCE
