@@ -29,6 +29,11 @@ def crc64nvme(content: bytes) -> int:
     return int(checksums.crc64nvme(content))
 
 
+def written_crc64nvme(content: bytes) -> str:
+    """Compute it of all of a small content, as S3 writes it."""
+    return combined_crc64nvme([(crc64nvme(content), len(content))])
+
+
 def combined_crc64nvme(parts: Sequence[tuple[int, int]]) -> str:
     """
     Join the checksums of consecutive parts into that of the whole, as S3 writes it.

@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.staging.checksums import written_crc64nvme
 from airflow_provider_ophys.staging.responses import error_code
 
 _REFUSED = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -26,7 +27,8 @@ def require_conditional_writes(client: Any, bucket: str, key: str, *, in_parts: 
     target = {"Bucket": bucket, "Key": f"{key}.probe"}
 
     def is_refused() -> bool:
-        return _is_refused(lambda: client.put_object(**target, Body=b"", IfNoneMatch="*"))
+        crc = written_crc64nvme(b"")
+        return _is_refused(lambda: client.put_object(**target, Body=b"", ChecksumCRC64NVME=crc, IfNoneMatch="*"))
 
     if is_refused():
         # A writer that was killed left it.
@@ -52,11 +54,14 @@ def _abort_uploads(client: Any, target: dict[str, str]) -> None:
 
 
 def _is_refused_in_parts(client: Any, target: dict[str, str]) -> bool:
-    upload = {**target, "UploadId": client.create_multipart_upload(**target)["UploadId"]}
-    part = client.upload_part(**upload, PartNumber=1, Body=b"x")
+    kind = {"ChecksumType": "FULL_OBJECT"}
+    opened = client.create_multipart_upload(**target, ChecksumAlgorithm="CRC64NVME", **kind)
+    upload = {**target, "UploadId": opened["UploadId"]}
+    crc = {"ChecksumCRC64NVME": written_crc64nvme(b"x")}
+    part = client.upload_part(**upload, PartNumber=1, Body=b"x", **crc)
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     refused = _is_refused(
-        lambda: client.complete_multipart_upload(**upload, MultipartUpload=parts, IfNoneMatch="*")
+        lambda: client.complete_multipart_upload(**upload, MultipartUpload=parts, IfNoneMatch="*", **kind, **crc)
     )
     if refused:
         client.abort_multipart_upload(**upload)

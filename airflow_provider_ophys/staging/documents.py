@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from airflow_provider_ophys.staging.checksums import written_crc64nvme
 from airflow_provider_ophys.staging.responses import error_code, error_status, etag_of
 
 # Somebody else was faster.
@@ -75,7 +76,9 @@ class Documents:
                 Key=key,
                 Body=content,
                 ContentType="application/json",
-                ChecksumAlgorithm="CRC64NVME",
+                # Given only the algorithm, boto3 sends the checksum after the content over https, which not all
+                # stores understand.
+                ChecksumCRC64NVME=written_crc64nvme(content),
                 **condition,
             )
         except ClientError as error:

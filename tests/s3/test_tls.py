@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from faulty_proxy import FaultyProxy
-from s3_trees import published
+from s3_trees import make_tree, published
 from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+from airflow_provider_ophys.staging.files import PART_SIZE
 from demo.s3_server import S3Server
 
 
@@ -62,12 +64,21 @@ def _connect(monkeypatch: pytest.MonkeyPatch, server: S3Server, proxy: FaultyPro
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
 
 
+@pytest.fixture(params=["tree", "file"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "tree":
+        return make_tree(tmp_path / "session.nwb.zarr")
+    path = tmp_path / "session.nwb"
+    path.write_bytes(os.urandom(PART_SIZE + 5))
+    return path
+
+
 @pytest.mark.parametrize("given", ["option", "connection"])
 def test_store_is_trusted_by_its_ca_bundle(
     server: S3Server,
     proxy: FaultyProxy,
     place: Place,
-    tree: Path,
+    source: Path,
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
     given: str,
@@ -75,9 +86,9 @@ def test_store_is_trusted_by_its_ca_bundle(
     _connect(monkeypatch, server, proxy, **({"verify": str(certificate)} if given == "connection" else {}))
     hook = OphysS3Hook(verify=str(certificate) if given == "option" else None, max_concurrency=2)
     requests = Requests(hook)
-    hook.publish(tree, place.uri)
-    assert requests.repeated
-    assert place.contents() == published(tree)
+    hook.publish(source, place.uri)
+    assert bool(requests.repeated) == source.is_dir()
+    assert place.contents() == (published(source) if source.is_dir() else {source.name: source.read_bytes()})
     hook.conn.close()
 
 
