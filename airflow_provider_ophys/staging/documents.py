@@ -56,8 +56,9 @@ class Documents:
             if error_status(error) == HTTPStatus.NOT_FOUND and error_code(error) != "NoSuchBucket":
                 return None
             raise
-        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        age = (now - answer["LastModified"]).total_seconds()
+        # Of a server that tells no time, nothing is ever old: what others hold is not taken from them.
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        age = (parsedate_to_datetime(date) - answer["LastModified"]).total_seconds() if date else 0.0
         return Document(answer["Body"].read(), etag_of(answer), age)
 
     def write(self, key: str, content: bytes, *, replaced: Document | None) -> Document | None:
