@@ -19,7 +19,17 @@ from pathlib import Path
 from benchmarks.rows import Row, save, table
 
 # Each has ``run(*, quick: bool) -> list[Row]``.
-MODULES = ["acquisition", "conversion", "segmentation", "limits", "presets", "odd_cases", "backfill", "report", "staging"]
+MODULES = [
+    "acquisition",
+    "conversion",
+    "segmentation",
+    "limits",
+    "presets",
+    "odd_cases",
+    "backfill",
+    "report",
+    "staging",
+]
 
 
 def main() -> None:
