@@ -29,6 +29,7 @@ MODULES = [
     "backfill",
     "report",
     "staging",
+    "parallel",
 ]
 
 
