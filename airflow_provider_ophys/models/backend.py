@@ -62,8 +62,11 @@ class _DatasetConfiguration(BaseModel):
     FILTERS: ClassVar[Mapping[str, Options]]
 
     chunk_shape: Shape | None = Field(
-        None, description="Stored chunk, in the dataset's own axis order; samples of the first axis as a rule."
+        None,
+        description="Stored chunk, in the dataset's own axis order; samples of the first axis as a rule. Or the "
+        "name of a layout for movies, 'frames' or 'traces'.",
     )
+    chunk_layout: Layout | None = Field(None, description="Where the name goes that is given for chunk_shape.")
     buffer_shape: Shape | None = Field(
         None, description="Most that is read from the source at once, at least a chunk; only memory depends on it."
     )
@@ -79,6 +82,14 @@ class _DatasetConfiguration(BaseModel):
     filter_options: tuple[dict[str, Option], ...] = Field(
         (), description="Options of each filter, in the order of filter_methods."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_layout(cls, value: object) -> object:
+        """Let a user name a layout where a shape goes: what it means depends on the dataset."""
+        if isinstance(value, Mapping) and isinstance(value.get("chunk_shape"), str):
+            return {**value, "chunk_shape": None, "chunk_layout": value["chunk_shape"]}
+        return value
 
     @property
     def is_lossy(self) -> bool:

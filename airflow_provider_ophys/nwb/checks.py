@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pynwb
+from hdmf.validate import ValidatorMap
 
 from airflow_provider_ophys.exceptions import InvalidOutputError
 from airflow_provider_ophys.nwb.backend import Storage
@@ -28,7 +30,7 @@ def check_schema(storage: Storage, part: Path) -> None:
     if _has_own_schemas(storage, part):
         # The schemas in the file are those that are loaded; reading them again is most of the work.
         with storage.io(part, "r", load_namespaces=False) as io:
-            problems = pynwb.validate(io=io, use_cached_namespaces=False)
+            problems = _own_schema().validate(io.read_builder())
     else:
         with storage.io(part, "r") as io:
             problems = pynwb.validate(io=io)
@@ -42,14 +44,24 @@ def check_schema(storage: Storage, part: Path) -> None:
 
 def _has_own_schemas(storage: Storage, part: Path) -> bool:
     """Tell whether a file has just the schemas of this process: no extensions, no other versions."""
-    catalog = pynwb.get_type_map().namespace_catalog
     with storage.open_groups(part, "r") as root:
         schemas = root.get("specifications", {})
         cached = {name: list(schemas[name]) for name in schemas}
     return bool(cached) and all(
-        name in OWN_SCHEMAS and versions == [catalog.get_namespace(name)["version"]]
-        for name, versions in cached.items()
+        name in OWN_SCHEMAS and versions == [_own_versions()[name]] for name, versions in cached.items()
     )
+
+
+@cache
+def _own_versions() -> dict[str, str]:
+    catalog = pynwb.get_type_map().namespace_catalog
+    return {name: catalog.get_namespace(name)["version"] for name in OWN_SCHEMAS}
+
+
+@cache
+def _own_schema() -> ValidatorMap:
+    """Return what validates against NWB's core schema; making it takes longer than validating."""
+    return ValidatorMap(pynwb.get_type_map().namespace_catalog.get_namespace("core"))
 
 
 def compare_samples(storage: Storage, part: Path, datasets: Sequence[BulkDataset]) -> None:

@@ -24,6 +24,7 @@ from airflow_provider_ophys.models.backend import (
 )
 from airflow_provider_ophys.nwb.datasets import BulkDataset, WrittenDataset, content_of, path_of, written_datasets
 from airflow_provider_ophys.writing.codecs import SHUFFLED_METHODS, hdf5_filters_of
+from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 from airflow_provider_ophys.writing.zarr_codecs import zarr_codecs_of
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ def complete_hdf5(
     method = given.compression_method or ("none" if dataset.is_text else compression)
     shuffle = method in SHUFFLED_METHODS and not dataset.is_text and dataset.dtype.itemsize > 1
     filters = given.filter_methods if given.filter_methods is not None else ("shuffle",) * shuffle
+    chunk_shape = _given_chunk_shape(dataset, given)
     # Without filters, what is written at once is stored in one piece.
     is_chunked = method != "none" or bool(filters) or isinstance(dataset, BulkDataset)
     return given.model_copy(
         update={
-            "chunk_shape": given.chunk_shape or (dataset.chunk_shape if is_chunked else None),
-            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, given.chunk_shape),
+            "chunk_shape": chunk_shape or (dataset.chunk_shape if is_chunked else None),
+            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, chunk_shape),
             "compression_method": method,
             "filter_methods": filters,
         }
@@ -90,16 +92,23 @@ def complete_zarr(
     dataset: WrittenDataset, given: ZarrDatasetConfiguration, compression: Compression
 ) -> ZarrDatasetConfiguration:
     """Fill what a configuration leaves open; as :func:`complete_hdf5`."""
-    chunk_shape = given.chunk_shape or dataset.chunk_shape
+    given_shape = _given_chunk_shape(dataset, given)
+    chunk_shape = given_shape or dataset.chunk_shape
     return given.model_copy(
         update={
             "chunk_shape": chunk_shape,
-            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, given.chunk_shape),
+            "buffer_shape": given.buffer_shape or _buffer_shape(dataset, given_shape),
             "shard_shape": given.shard_shape or _default_shard_shape(dataset, chunk_shape),
             "compression_method": given.compression_method or compression,
             "filter_methods": given.filter_methods or (),
         }
     )
+
+
+def _given_chunk_shape(dataset: WrittenDataset, given: DatasetConfiguration) -> tuple[int, ...] | None:
+    if given.chunk_shape is None and given.chunk_layout is not None:
+        return layout_chunk_shape(given.chunk_layout, dataset.shape, dataset.dtype.itemsize)
+    return given.chunk_shape
 
 
 def _buffer_shape(dataset: WrittenDataset, chunk_shape: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -141,6 +150,7 @@ def check_configuration(datasets: list[WrittenDataset], configuration: BackendCo
 
 
 def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> None:
+    _given_chunk_shape(dataset, wanted)
     for name in ("chunk_shape", "buffer_shape"):
         shape = getattr(wanted, name)
         if shape is not None and (
@@ -156,7 +166,7 @@ def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> Non
             f"buffer_shape {wanted.buffer_shape} is of no use: it is in memory as a whole; leave it out"
         )
     if isinstance(wanted, ZarrDatasetConfiguration) and wanted.shard_shape is not None:
-        check_shard_shape(wanted.shard_shape, wanted.chunk_shape or dataset.chunk_shape)
+        check_shard_shape(wanted.shard_shape, _given_chunk_shape(dataset, wanted) or dataset.chunk_shape)
     if (dataset.is_text or dataset.is_compound) and set(wanted.filter_methods or ()) - {"fletcher32"}:
         raise ValueError(f"filter_methods {list(wanted.filter_methods or ())} are for numbers; leave them out")
 

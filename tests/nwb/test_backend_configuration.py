@@ -13,6 +13,7 @@ import pytest
 import zarr
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
+from roiextractors import NumpyImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor, generate_dummy_segmentation_extractor
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
@@ -31,6 +32,7 @@ from airflow_provider_ophys.nwb import (
     write_imaging_to_nwbfile,
     write_segmentation_to_nwbfile,
 )
+from airflow_provider_ophys.nwb.files import open_storage
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
@@ -322,3 +324,24 @@ def test_an_nwbfile_in_memory_holds_afterwards_what_it_held_before(tmp_path, ima
     series = nwbfile.acquisition["TwoPhotonSeries"]
     assert isinstance(series.timestamps, np.ndarray)
     np.testing.assert_array_equal(next(series.data).data, imaging.get_series().transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(("layout", "chunks"), [("frames", (100, 200, 130)), ("traces", (64, 128, 128))])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_chunk_shape_may_be_the_name_of_a_layout(tmp_path, backend, layout, chunks):
+    path = tmp_path / f"a.nwb{'.zarr' if backend == 'zarr' else ''}"
+    movie = NumpyImagingExtractor(np.zeros((100, 130, 200, 1), "u1"), sampling_frequency=30.0)
+    write_imaging_to_nwbfile(
+        movie,
+        path,
+        metadata=METADATA,
+        backend=backend,
+        backend_configuration={MOVIE: {"chunk_shape": layout}},
+    )
+    with open_storage(path).open_groups(path, "r") as root:
+        assert root[MOVIE].chunks == chunks
+
+
+def test_an_unknown_layout_is_refused_with_the_known_ones():
+    with pytest.raises(BackendConfigurationError, match="'frames' or 'traces'"):
+        parse_backend_configuration("hdf5", {"a/data": {"chunk_shape": "frame"}})
