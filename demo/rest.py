@@ -204,6 +204,8 @@ class AirflowClient:
 
     def report_page(self, task: TaskInstance) -> bytes:
         """Give the page with the report of a task, as the web UI shows it."""
+        if not self._token:
+            self.log_in()
         return self._ask("GET", "/ophys/report/document", query=_task_query(task))
 
     def report_address(self, task: TaskInstance) -> str:

@@ -38,6 +38,8 @@ class FakeAirflowHandler(BaseHTTPRequestHandler):
             dags = [{"dag_id": f"dag{number}"} for number in range(NUM_DAGS)]
             page = dags[query["offset"] : query["offset"] + query["limit"]]
             self.answer(200, {"dags": page, "total_entries": NUM_DAGS})
+        elif url.path == "/ophys/report/document":
+            self.answer(200, {name: values for name, (values,) in parse_qs(url.query).items()})
         else:
             self.answer(404, {"detail": "no such thing"})
 
@@ -90,3 +92,16 @@ def test_label_tells_mapped_tasks_apart() -> None:
     entry = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "state": None, "try_number": 0, "duration": None}
     assert TaskInstance.from_json(entry | {"map_index": -1}).label == "t"
     assert TaskInstance.from_json(entry | {"map_index": 3}).label == "t[3]"
+
+
+def test_report_of_a_mapped_task_is_asked_for_and_linked(client: AirflowClient) -> None:
+    task = TaskInstance(
+        dag_id="a/b", run_id="r+1", task_id="t", map_index=2, state="success", try_number=1, seconds=1.0
+    )
+    assert json.loads(client.report_page(task)) == {
+        "dag_id": "a/b",
+        "run_id": "r+1",
+        "task_id": "t",
+        "map_index": "2",
+    }
+    assert client.report_address(task).endswith("/dags/a%2Fb/runs/r%2B1/tasks/t/mapped/2/plugin/ophys-report")
