@@ -14,7 +14,7 @@ MOST_MARKS_LISTED = 50
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.2rem auto; max-width: 1440px; padding: 0 1rem; }
-h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1rem; margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
 p { margin: .2rem 0; }
 img { max-width: 100%; height: auto; background: white; border-radius: 4px; margin-top: .8rem; }
 ul { list-style: none; padding: 0; margin: .6rem 0; }

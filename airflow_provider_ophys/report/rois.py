@@ -20,6 +20,14 @@ DENSE_MASK_BYTES = 256 * 2**20
 MOST_TRACES = 8
 TRACE_BYTES = 64 * 2**20
 
+# Of each side of a pixel: the neighbour there, and the corners, from the pixel's own, in going around it.
+SIDES = (
+    ((0, -1), (0, 0), (1, 0)),
+    ((1, 0), (1, 0), (1, 1)),
+    ((0, 1), (1, 1), (0, 1)),
+    ((-1, 0), (0, 1), (0, 0)),
+)
+
 # Whose traces are shown, the best first, and what is not what a cell looks like.
 CONTAINERS = ("DfOverF", "Fluorescence")
 DERIVED_TRACES = ("neuropil", "deconvolved", "background")
@@ -108,19 +116,11 @@ def borders(pixels: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
 
     :param pixels: Rows of x and y.
     """
-    inside = set(map(tuple, pixels.tolist()))
-    # Every border has its pixel on the left hand, so that following them goes once around; where two pixels touch
+    # Every border has its pixel on the same hand, so that following them goes once around; where two pixels touch
     # at a corner, two borders start there.
     following: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for x, y in inside:
-        for neighbour, start, end in (
-            ((x, y - 1), (x, y), (x + 1, y)),
-            ((x + 1, y), (x + 1, y), (x + 1, y + 1)),
-            ((x, y + 1), (x + 1, y + 1), (x, y + 1)),
-            ((x - 1, y), (x, y + 1), (x, y)),
-        ):
-            if neighbour not in inside:
-                following.setdefault(start, []).append(end)
+    for start, end in _border_steps(pixels):
+        following.setdefault(start, []).append(end)
     while following:
         corner = next(iter(following))
         loop = [corner]
@@ -131,6 +131,19 @@ def borders(pixels: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
                 del following[loop[-1]]
             loop.append(corner)
         yield np.array(loop, dtype=np.float64) - 0.5
+
+
+def _border_steps(pixels: NDArray[np.int64]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield the sides of pixels beyond which there is no other, from corner to corner of the pixel grid."""
+    if not len(pixels):
+        return
+    least = pixels.min(axis=0)
+    inside = np.zeros(pixels.max(axis=0) - least + 3, dtype=bool)
+    inside[tuple((pixels - least + 1).T)] = True
+    for (x, y), start, end in SIDES:
+        lonely = inside & ~np.roll(inside, (-x, -y), axis=(0, 1))
+        corners = np.argwhere(lonely) + least - 1
+        yield from zip(map(tuple, (corners + start).tolist()), map(tuple, (corners + end).tolist()), strict=True)
 
 
 def sample_traces(segmentation: Segmentation) -> SampleTraces | None:
