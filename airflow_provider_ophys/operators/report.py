@@ -41,7 +41,7 @@ class WriteReportOperator(BaseOperator):
     :param report_folder: Where the report goes: a folder, or ``s3://bucket/prefix/``. Default: beside the file.
     :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: as of a conversion.
     :param sample_limit: Most to read of each movie, uncompressed, in bytes or as ``"1GiB"``; what is read is
-        spread evenly over the recording. Default: all of up to 64 MiB; of more a 25th, but from 64 to 256 MiB.
+        spread evenly over the recording. Default: all of up to 64 MiB; of more a 25th, but from 64 to 128 MiB.
     :param aws_conn_id: Id of the Airflow connection of type ``aws``.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
     """

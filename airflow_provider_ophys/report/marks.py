@@ -229,14 +229,18 @@ def _running_median(padded: NDArray[np.float64], half: int) -> NDArray[np.float6
 
 
 def _bleaching(survey: MovieSurvey, times: NDArray[np.float64]) -> Iterator[Mark]:
-    """Yield one mark if the last tenth is darker than the first by a tenth, both above what is dark."""
+    """
+    Yield one mark if the last tenth is darker than the first by a tenth.
+
+    Of the mean itself, for nobody tells a camera's offset from light; where that is below zero, of what is above.
+    """
     usable = np.flatnonzero(~survey.is_blank)
     if len(usable) < FEWEST_FOR_BLEACHING:
         return
     tenth = len(usable) // 10
     first = float(np.median(survey.intensity[usable[:tenth]]))
     last = float(np.median(survey.intensity[usable[-tenth:]]))
-    light = first - survey.dark
+    light = first - min(survey.dark, 0.0)
     if light > 0 and (first - last) / light > BLEACHED_SHARE:
         detail = f"the light falls by {(first - last) / light:.0%} from the first tenth to the last"
         yield Mark("bleaching", float(times[0]), float(times[-1]), len(times), detail)

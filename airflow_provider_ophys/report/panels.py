@@ -39,6 +39,7 @@ SCALE_PIXELS = 50_000
 MOST_MARKERS = 200
 POINTS = 2000
 HISTOGRAM_BINS = 128
+SECONDS_PER_DAY = 86_400
 DARKEST, BRIGHTEST = 1.0, 99.7
 
 
@@ -177,7 +178,8 @@ def _name_planes(axes: Axes, montage: Montage) -> None:
 
 def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     """Draw the mean of each sample over time, and what catches the eye in it."""
-    survey, times = seen.survey, seen.times
+    survey, origin = seen.survey, _origin(seen.times)
+    times = seen.times - origin
     indices = survey.sample.indices
     breaks = np.flatnonzero(np.diff(indices) > 1) + 1
     shown = [
@@ -194,8 +196,8 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     if not survey.sample.is_whole:
         where = np.concatenate([line[0] for line in shown])
         axes.plot(where, np.concatenate([line[1] for line in shown]), ".", color="black", markersize=2)
-    _draw_marks(axes, seen.marks)
-    axes.set_xlabel("time (s)", fontsize=SMALL)
+    _draw_marks(axes, seen.marks, origin)
+    axes.set_xlabel(_time_label(origin), fontsize=SMALL)
     axes.set_ylabel(drawable(f"mean intensity ({seen.movie.unit})"), fontsize=SMALL)
     what = "every frame" if survey.sample.is_whole else f"{len(indices)} of {survey.sample.num_samples} frames"
     axes.set_title(f"Mean intensity over time, {what}", fontsize=11, loc="left")
@@ -203,7 +205,16 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     axes.margins(x=0.01)
 
 
-def _draw_marks(axes: Axes, marks: list[Mark]) -> None:
+def _origin(times: NDArray[np.float64]) -> float:
+    """Return what to count seconds from: the clock of the recording, unless that began before the day did."""
+    return float(times[0]) if abs(times[0]) > SECONDS_PER_DAY else 0.0
+
+
+def _time_label(origin: float) -> str:
+    return f"time (s) after {origin:.3f} s" if origin else "time (s)"
+
+
+def _draw_marks(axes: Axes, marks: list[Mark], origin: float) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.18 * (high - low))
     for kind, (colour, shape) in MARK_STYLES.items():
@@ -212,9 +223,9 @@ def _draw_marks(axes: Axes, marks: list[Mark]) -> None:
             continue
         label = kind if kind == "bleaching" else f"{kind} ({len(of_kind)})"
         height = 0.94 - 0.05 * list(MARK_STYLES).index(kind)
-        middles = [(mark.start + mark.stop) / 2 for mark in of_kind[:MOST_MARKERS]]
+        middles = [(mark.start + mark.stop) / 2 - origin for mark in of_kind[:MOST_MARKERS]]
         axes.plot(
-            middles if kind != "bleaching" else [of_kind[0].start, of_kind[0].stop],
+            middles if kind != "bleaching" else [of_kind[0].start - origin, of_kind[0].stop - origin],
             [height] * (len(middles) if kind != "bleaching" else 2),
             linestyle="--" if kind == "bleaching" else "",
             marker=shape,
@@ -226,7 +237,9 @@ def _draw_marks(axes: Axes, marks: list[Mark]) -> None:
         )
         if kind != "bleaching":
             for mark in of_kind[:MOST_MARKERS]:
-                axes.axvspan(mark.start, mark.stop, color=colour, alpha=0.35, linewidth=1.0, zorder=0)
+                axes.axvspan(
+                    mark.start - origin, mark.stop - origin, color=colour, alpha=0.35, linewidth=1.0, zorder=0
+                )
     if marks:
         axes.legend(fontsize=SMALL, loc="upper right", framealpha=0.9, ncols=len(MARK_STYLES))
 
@@ -320,13 +333,14 @@ def _offset(montage: Montage, plane: int) -> NDArray[np.int64]:
 
 def draw_traces(axes: Axes, traces: SampleTraces, names: Sequence[str]) -> None:
     """Draw traces above each other, each scaled to its own range, the first on top."""
+    origin = _origin(traces.times)
     for place in range(len(names)):
         values = traces.values[:, place]
         low, high = np.nanpercentile(values, [1, 99.9]) if np.isfinite(values).any() else (0.0, 1.0)
         scaled = (values - low) / ((high - low) or 1.0)
         height = len(names) - 1 - place
         axes.plot(
-            *_envelope(traces.times, 0.85 * scaled + height),
+            *_envelope(traces.times - origin, 0.85 * scaled + height),
             color=TRACE_COLOURS[place % len(TRACE_COLOURS)],
             linewidth=0.8,
         )
@@ -338,7 +352,7 @@ def draw_traces(axes: Axes, traces: SampleTraces, names: Sequence[str]) -> None:
             color="#555555",
         )
     axes.set_yticks([len(names) - 1 - place for place in range(len(names))], [drawable(name) for name in names])
-    axes.set_xlabel("time (s)", fontsize=SMALL)
+    axes.set_xlabel(_time_label(origin), fontsize=SMALL)
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.0)
     part = "" if traces.is_whole else f", the first {traces.times[-1] - traces.times[0]:.0f} s"

@@ -22,7 +22,7 @@ MIB = 2**20
 
 # A recording of up to the least is read whole; of a larger one a 25th, and at most the most.
 LEAST_BYTES = 64 * MIB
-MOST_BYTES = 256 * MIB
+MOST_BYTES = 128 * MIB
 SHARE = 1 / 25
 
 # Neighbours tell what a single sample cannot: whether it repeats the one before.
@@ -63,7 +63,7 @@ def plan_sample(data: Any, *, memory_limit: int, sample_limit: int | None = None
     :param data: Array-like on disk, (time, columns, rows[, planes]), with ``chunks`` if it has them.
     :param memory_limit: Bytes that may be in flight; one run takes at most a quarter of it.
     :param sample_limit: Most bytes to read, uncompressed; default: all of up to 64 MiB, of more a 25th, but at
-        least 64 MiB and at most 256 MiB.
+        least 64 MiB and at most 128 MiB.
     :raises MemoryBudgetError: If a single sample is more than a quarter of the memory limit.
     """
     num_samples = int(data.shape[0])
