@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -41,14 +42,24 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.modules) - set(MODULES):
         parser.error(f"there is no benchmark {min(unknown)!r}; choose from {', '.join(MODULES)}")
+    results = Path(__file__).parent / "results"
     rows: list[Row] = []
+    failed: list[str] = []
     for name in options.modules or MODULES:
         begun = time.monotonic()
-        print(f"{name}", flush=True)
-        found = import_module(f"benchmarks.{name}").run(quick=options.quick)
+        print(name, flush=True)
+        try:
+            found = import_module(f"benchmarks.{name}").run(quick=options.quick)
+        except (Exception, SystemExit):
+            # What took a quarter of an hour to measure before must not be lost with it.
+            traceback.print_exc()
+            failed.append(name)
+            continue
         print(f"\n{table(found)}\n\n({name} took {time.monotonic() - begun:.0f} s)\n", flush=True)
         rows += found
-    save(rows, Path(__file__).parent / "results")
+        save(rows, results)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
