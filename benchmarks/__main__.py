@@ -50,7 +50,7 @@ def main() -> None:
         print(name, flush=True)
         try:
             found = import_module(f"benchmarks.{name}").run(quick=options.quick)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit):  # noqa: BLE001 -- told below, whatever it is
             # What took a quarter of an hour to measure before must not be lost with it.
             traceback.print_exc()
             failed.append(name)
