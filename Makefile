@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test check fix airflow bench constraints
+.PHONY: help setup demo test chaos check fix airflow bench constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched fol
 
 test: setup  ## All tests, the end-to-end one on Airflow's own processes included
 	@$(PYTHON) -m pytest $(TEST_OPTIONS)
+
+# How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3
+chaos: setup  ## Kill, stop, time out, clear and fill the disk of several hundred conversions at random moments
+	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) $(PYTHON) -m pytest -q -s tests/chaos
 
 check: setup  ## Lint, format and types
 	.venv/bin/ruff check .

@@ -89,6 +89,17 @@ def get_provider_info() -> dict[str, object]:
                         "example": "True",
                         "default": "False",
                     },
+                    "allowed_roots": {
+                        "description": (
+                            "Folders that every path has to lead into that an operator is given (recordings, "
+                            "metadata files, outputs, what is staged), links followed, separated by commas. "
+                            "Nothing: all are allowed.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/data/acquisitions,/data/nwb",
+                        "default": "",
+                    },
                     "compression": {
                         "description": (
                             "Compression of all big datasets that do not name their own: fast, small or none.\n"

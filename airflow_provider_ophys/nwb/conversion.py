@@ -37,6 +37,11 @@ from airflow_provider_ophys.extractors import (
     recording_paths,
     recording_state,
 )
+from airflow_provider_ophys.models.allowed_roots import (
+    check_allowed,
+    check_allowed_metadata,
+    check_allowed_recording,
+)
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
@@ -73,12 +78,14 @@ class Defaults:
     :param memory_fraction: Most of the memory that is available, between 0 and 1.
     :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``.
+    :param allowed_roots: Folders that every path has to lead into; none means that all are allowed.
     """
 
     memory_limit: int = DEFAULT_LIMIT_BYTES
     memory_fraction: float = DEFAULT_FRACTION
     threads: int | None = None
     compression: Compression = "fast"
+    allowed_roots: tuple[Path, ...] = ()
 
     def wish(self, conversion: Conversion) -> Wish:
         """Return what a conversion would use if it were alone."""
@@ -220,6 +227,7 @@ class Run:
     circumstances: Circumstances
     given: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    state: RecordingState = field(default_factory=dict)
     location: str = ""
 
     def __post_init__(self) -> None:
@@ -228,7 +236,6 @@ class Run:
     def convert(self) -> dict[str, Any]:
         """Reuse what this conversion wrote before, or write it; return the content of the result."""
         started = time.monotonic()
-        state = recording_state(self.conversion.all_kwargs)
         existing = self.look()
         if existing is not None:
             return result_of(self.path, existing, time.monotonic() - started, reused=True)
@@ -239,7 +246,7 @@ class Run:
                 prepared.add,
                 prepared.options,
                 note=self.note,
-                approve=lambda: check_unchanged(self.conversion.all_kwargs, state),
+                approve=lambda: check_unchanged(self.conversion.all_kwargs, self.state),
             )
         return result_of(
             self.path,
@@ -254,7 +261,11 @@ class Run:
         Identify the conversion; return its record in the output that is there, if that may be reused.
 
         What is wrong is gathered, for :meth:`prepare` to tell.
+
+        :raises PathNotAllowedError: If a path leads where it must not.
         """
+        self._check_allowed()
+        self.state = recording_state(self.conversion.all_kwargs)
         with self.problems.gather():
             check_output_folder(self.path)
         with self.problems.gather():
@@ -288,6 +299,21 @@ class Run:
     def append(self) -> bool:
         """Whether to add to what is at the path."""
         return self.conversion.if_exists == "append" and self.path.exists()
+
+    def _check_allowed(self) -> None:
+        """Check where all paths lead; what is not allowed is not looked at, so that nothing is told about it."""
+        roots = self.circumstances.defaults.allowed_roots
+        denied = Problems()
+        with denied.gather():
+            check_allowed("nwbfile_path", self.path, roots)
+        for _, extractor_kwargs in self.conversion.recordings:
+            with denied.gather():
+                check_allowed_recording(extractor_kwargs, roots)
+        with denied.gather():
+            check_allowed_metadata(self.conversion.metadata, roots)
+        if denied:
+            self.problems.take(denied)
+            self.problems.tell()
 
     def _prepare(self) -> Prepared:
         options = write_options(self.conversion, self.circumstances)

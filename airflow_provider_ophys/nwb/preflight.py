@@ -43,6 +43,10 @@ class Problems:
             if str(error) not in map(str, self._found):
                 self._found.append(error)
 
+    def take(self, others: Problems) -> None:
+        """Take over what others gathered."""
+        self._found.extend(others._found)
+
     def tell(self) -> None:
         """
         Raise what was gathered, if anything.

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, RetryPolicy, conf
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
 from airflow_provider_ophys.models.metadata import spell_nan
@@ -195,6 +196,7 @@ def platform_defaults() -> Defaults:
             memory_fraction=conf.getfloat(SECTION, "memory_fraction", fallback=0.25),
             threads=conf.getint(SECTION, "threads", fallback=0) or None,
             compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
+            allowed_roots=parse_allowed_roots(conf.get(SECTION, "allowed_roots", fallback="")),
         )
     except ValueError as error:
         raise ConfigurationError(

@@ -9,12 +9,14 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
+from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy, conf
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
+from airflow_provider_ophys.models.allowed_roots import check_allowed, parse_allowed_roots
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.staging.plan import local_source
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -160,6 +162,7 @@ class StageToS3Operator(BaseOperator):
             max_concurrency=self.max_concurrency,
             allow_insecure_http=self.allow_insecure_http,
         )
+        self._check_source()
         if _flag("verify_only", self.verify_only):
             return self._audit(hook, context)
         staged = hook.publish(
@@ -197,6 +200,20 @@ class StageToS3Operator(BaseOperator):
         }
         beside = f"{staged.s3_uri.rpartition('/')[0]}/"
         return {kind: hook.publish(path, beside, **how).s3_uri for kind, path in paths.items()}
+
+    def _check_source(self) -> None:
+        try:
+            roots = parse_allowed_roots(conf.get("ophys", "allowed_roots", fallback=""))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"The section [ophys] of Airflow's configuration is wrong: {error}"
+            ) from error
+        of_a_result = self.source.get("source") if isinstance(self.source, Mapping) else None
+        check_allowed("source", of_a_result or local_source(self.source), roots)
+        report = (self.source.get("report") if isinstance(self.source, Mapping) else None) or {}
+        for kind in _REPORT_FILES:
+            if kind in report:
+                check_allowed(f"source.report.{kind}", report[kind], roots)
 
     def _audit(self, hook: OphysS3Hook, context: Context) -> dict[str, Any]:
         given = [name for name in _NOT_FOR_AUDITS if str(getattr(self, name)) not in ("False", "false", "never")]

@@ -1,0 +1,99 @@
+"""Which folders the paths in arguments may lead to: not all that a worker sees is for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ophys.exceptions import PathNotAllowedError
+
+
+def parse_allowed_roots(text: str) -> tuple[Path, ...]:
+    """
+    Read a list of folders, separated by commas or new lines; none means that all are allowed.
+
+    :raises ValueError: If one is not absolute.
+    """
+    roots = tuple(Path(part.strip()) for part in text.replace("\n", ",").split(",") if part.strip())
+    relative = [str(root) for root in roots if not root.is_absolute()]
+    if relative:
+        raise ValueError(f"allowed_roots has {', '.join(map(repr, relative))}; write absolute folders")
+    return roots
+
+
+def check_allowed(what: str, path: str | Path, roots: Sequence[Path]) -> None:
+    """
+    Check that a path leads into one of the folders, links followed.
+
+    :param what: The path's name in the message, for example ``"nwbfile_path"``.
+    :param path: Need not exist.
+    :param roots: Absolute folders; none means that all are allowed.
+    :raises PathNotAllowedError: If it does not.
+    """
+    if not roots:
+        return
+    try:
+        real = Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a NUL in the name
+        raise PathNotAllowedError(f"{what} {str(path)!r} is no path: {error}. Correct it.") from error
+    if not any(real.is_relative_to(root.resolve()) for root in roots):
+        leads = "is" if real == Path(path) else f"leads to {real},"
+        raise PathNotAllowedError(
+            f"{what} {str(path)!r} {leads} outside the folders that [ophys] allowed_roots allows "
+            f"({', '.join(map(str, roots))}). Use a path within them, or have them extended."
+        )
+
+
+def check_allowed_recording(extractor_kwargs: Mapping[str, Any], roots: Sequence[Path]) -> None:
+    """
+    Check every path in an extractor's arguments, and every link below the folders among them.
+
+    Any text may be one, for extractors name their parameters as they like; so each is looked at that has a slash,
+    or by whose name there is something.
+
+    :raises PathNotAllowedError: If one leads elsewhere.
+    """
+    if not roots:
+        return
+    for name, text in _texts("extractor_kwargs", extractor_kwargs):
+        path = Path(text)
+        if "/" not in text and not _exists(path):
+            continue
+        check_allowed(name, path, roots)
+        if path.is_dir():
+            for entry in path.rglob("*"):
+                if entry.is_symlink():
+                    check_allowed(name, entry, roots)
+
+
+def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:
+    """
+    Check the metadata files that are given by their path, alone or in a list.
+
+    :raises PathNotAllowedError: If one leads elsewhere.
+    """
+    for part in metadata if isinstance(metadata, (list, tuple)) else [metadata]:
+        if isinstance(part, (list, tuple)):
+            check_allowed_metadata(part, roots)
+        elif isinstance(part, (str, Path)):
+            check_allowed("metadata", part, roots)
+
+
+def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield every text within a value, and where it is."""
+    if isinstance(value, (str, Path)):
+        yield name, str(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(name, item)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        return False
