@@ -80,6 +80,7 @@ class Conversion(BaseModel, ABC):
     threads: PositiveInt | None = None
     # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
     validate_output: bool = Field(True, alias="validate")
+    inspect: Literal["report", "fail"] | None = None
     report: bool = False
 
     kind: ClassVar[str]
@@ -94,6 +95,7 @@ class Conversion(BaseModel, ABC):
             "memory_limit",
             "threads",
             "validate_output",
+            "inspect",
             "report",
             "iterator_type",
         }

@@ -34,11 +34,37 @@ class Report(BaseModel):
         return {"html": self.html, "png": self.png, "thumbnail": self.thumbnail}
 
 
+class Finding(BaseModel):
+    """
+    What nwbinspector found.
+
+    :param importance: ``"CRITICAL"``, ``"BEST_PRACTICE_VIOLATION"``, ``"BEST_PRACTICE_SUGGESTION"`` or, if a check
+        itself failed, ``"ERROR"``.
+    :param check: Name of the check.
+    :param message: What it says.
+    :param location: Of the object in the file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    importance: str
+    check: str
+    message: str
+    location: str
+
+    def __str__(self) -> str:
+        return f"{self.importance} {self.check}: {self.message} ({self.location})"
+
+
 class ConversionResult(BaseModel):
     """
     What both kinds of conversions report.
 
     ``remarks`` are what the user may want to know of the file, such as a time without a time zone.
+    ``source_bytes`` is the size of the recording's files, ``uncompressed_bytes`` that of the arrays that were
+    filled. ``durations`` are the seconds of each phase: ``prepare`` (opening the recording and all checks before a
+    byte is written), ``allocate``, ``fill``, ``check`` and ``publish``; empty if the output was reused.
+    ``inspection`` is what nwbinspector found, ``None`` if it was not asked.
     ``report`` is ``None`` if none was asked for or, with the reason in ``report_problem``, if it failed.
     """
 
@@ -53,6 +79,10 @@ class ConversionResult(BaseModel):
     reused: bool
     validation: Literal["valid", "not validated"]
     remarks: list[str] = []
+    inspection: list[Finding] | None = None
+    durations: dict[str, float] = {}
+    source_bytes: int = 0
+    uncompressed_bytes: int = 0
     report: Report | None = None
     report_problem: str | None = None
 

@@ -29,6 +29,7 @@ from airflow_provider_ophys.exceptions import (
     unreadable,
 )
 from airflow_provider_ophys.extractors import (
+    RecordingState,
     check_unchanged,
     describe_recording,
     fingerprint_recording,
@@ -51,11 +52,13 @@ from airflow_provider_ophys.nwb.files import (
     Output,
     WriteOptions,
     backend_of,
+    open_storage,
     prepare_output,
     rehearse,
     write_output,
 )
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
+from airflow_provider_ophys.nwb.inspection import inspect_file, require_inspector
 from airflow_provider_ophys.nwb.nwbfile import naive_times
 from airflow_provider_ophys.nwb.preflight import Problems, size_on_disk
 from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
@@ -238,9 +241,13 @@ class Run:
         started = time.monotonic()
         existing = self.look()
         if existing is not None:
-            return result_of(self.path, existing, time.monotonic() - started, reused=True)
+            inspect = self.conversion.inspect
+            findings = None if inspect is None else inspect_file(open_storage(self.path), self.path, inspect)
+            found = result_of(self.path, existing, time.monotonic() - started, reused=True)
+            return found | {"inspection": findings}
         with PeakMemory() as memory, naming_recording(self.conversion):
             prepared = self.prepare()
+            prepare_seconds = round(time.monotonic() - started, 3)
             written = write_output(
                 prepared.output,
                 prepared.add,
@@ -248,13 +255,18 @@ class Run:
                 note=self.note,
                 approve=lambda: check_unchanged(self.conversion.all_kwargs, self.state),
             )
-        return result_of(
+        result = result_of(
             self.path,
             self.record,
             time.monotonic() - started,
             bulk_bytes=written.bulk_bytes,
             peak_memory_bytes=memory.peak_bytes,
         )
+        return result | {
+            "inspection": written.inspection,
+            "durations": {"prepare": prepare_seconds} | written.durations,
+            "source_bytes": sum(size for size, _ in self.state.values()),
+        }
 
     def look(self) -> dict[str, Any] | None:
         """
@@ -266,6 +278,9 @@ class Run:
         """
         self._check_allowed()
         self.state = recording_state(self.conversion.all_kwargs)
+        if self.conversion.inspect is not None:
+            with self.problems.gather():
+                require_inspector()
         with self.problems.gather():
             check_output_folder(self.path)
         with self.problems.gather():
@@ -421,6 +436,7 @@ def write_options(conversion: Conversion, circumstances: Circumstances) -> Write
         compression=conversion.compression or defaults.compression,
         wish=defaults.wish(conversion),
         validate=conversion.validate_output,
+        inspect=conversion.inspect,
         stop=circumstances.stop,
     )
 
@@ -450,6 +466,7 @@ def result_of(
         "size_bytes": size_on_disk(path),
         "elapsed_seconds": round(elapsed_seconds, 3),
         "throughput_mb_per_s": round(bulk_bytes / elapsed_seconds / 1e6, 1),
+        "uncompressed_bytes": bulk_bytes,
         "peak_memory_bytes": peak_memory_bytes,
         "reused": reused,
         "validation": record["validation"],

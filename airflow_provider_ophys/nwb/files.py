@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,10 +33,12 @@ from airflow_provider_ophys.models.backend import (
     stated_backend,
 )
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.models.result import Finding
 from airflow_provider_ophys.nwb.backend import HDF5Storage, Storage, ZarrStorage
 from airflow_provider_ophys.nwb.checks import check_schema, compare_samples
 from airflow_provider_ophys.nwb.configuration import check_configuration
 from airflow_provider_ophys.nwb.datasets import BulkDataset, written_datasets
+from airflow_provider_ophys.nwb.inspection import Inspect, inspect_file
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.nwb.preflight import Problems, check_disk, check_memory
 from airflow_provider_ophys.nwb.publishing import check_output_folder, naming_write_errors, publishing
@@ -55,6 +58,7 @@ class WriteOptions:
     :param compression: For datasets that do not say otherwise.
     :param wish: Memory and threads that the writing would use if it were alone on this machine.
     :param validate: Check the file against the NWB schema before it is published.
+    :param inspect: Have nwbinspector look at it: ``"report"`` or ``"fail"``, see :mod:`..nwb.inspection`.
     :param stop: Set it, from anywhere, to end the writing.
     """
 
@@ -63,7 +67,22 @@ class WriteOptions:
     compression: Compression = "fast"
     wish: Wish = field(default_factory=Wish)
     validate: bool = True
+    inspect: Inspect | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Durations:
+    """How long each phase takes, from the end of the one before it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def end(self, phase: str) -> None:
+        """Note that a phase has ended, now."""
+        now = time.monotonic()
+        self.seconds[phase] = round(now - self._last, 3)
+        self._last = now
 
 
 @dataclass(frozen=True)
@@ -73,10 +92,14 @@ class WrittenFile:
 
     :param nwbfile: The NWBFile in memory; ``None`` after appending, when it belonged to a file now closed.
     :param bulk_bytes: Uncompressed bytes of the arrays that were filled.
+    :param inspection: What nwbinspector found, if it was asked.
+    :param durations: Seconds of each phase: ``allocate``, ``fill``, ``check`` and ``publish``.
     """
 
     nwbfile: NWBFile | None
     bulk_bytes: int
+    inspection: list[Finding] | None
+    durations: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -192,16 +215,23 @@ def write_output(
     :raises OutputWriteError: If the output's disk is full or fails.
     :raises InvalidOutputError: If the check found something; nothing was published.
     """
+    durations = Durations()
     with naming_write_errors(output.path), publishing(output.path, replace=output.replace) as part:
         written, datasets = allocate(output, part, add, note)
+        durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
             output.storage.fill(part, datasets, resources)
+        durations.end("fill")
         check_written(output.storage, part, [dataset.path for dataset in datasets], validate=options.validate)
         if options.validate:
             compare_samples(output.storage, part, datasets)
+        findings = None if options.inspect is None else inspect_file(output.storage, part, options.inspect)
         if approve is not None:
             approve()
-    return WrittenFile(None if output.append else written, sum(dataset.num_bytes for dataset in datasets))
+        durations.end("check")
+    durations.end("publish")
+    bulk_bytes = sum(dataset.num_bytes for dataset in datasets)
+    return WrittenFile(None if output.append else written, bulk_bytes, findings, durations.seconds)
 
 
 def prepare_output(

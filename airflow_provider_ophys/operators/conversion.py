@@ -106,6 +106,8 @@ class ConversionOperator(ConvertingOperator):
     :param threads: Encoding threads. Default: ``[ophys] threads``.
     :param validate: Before the file is published, check it against the NWB schema and compare samples of its
         arrays with the recording.
+    :param inspect: ``"report"`` has nwbinspector look at the file and puts its findings in the log and the result;
+        ``"fail"`` also fails, before the file is published, for all that is more than a suggestion.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
     :param retry_policy: As for :class:`ConvertingOperator`.
@@ -123,6 +125,7 @@ class ConversionOperator(ConvertingOperator):
         "memory_limit",
         "threads",
         "validate",
+        "inspect",
         "report",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -147,6 +150,7 @@ class ConversionOperator(ConvertingOperator):
         memory_limit: int | str | None = None,
         threads: int | str | None = None,
         validate: bool | str = True,
+        inspect: str | None = None,
         report: bool | str = False,
         **kwargs: Any,
     ) -> None:
@@ -162,6 +166,7 @@ class ConversionOperator(ConvertingOperator):
         self.memory_limit = memory_limit
         self.threads = threads
         self.validate = validate
+        self.inspect = inspect
         self.report = report
 
     @abstractmethod
