@@ -44,7 +44,10 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_ophys.triggers.acquisition"],
             },
         ],
-        "extra-links": ["airflow_provider_ophys.operators.staging.StagedObjectLink"],
+        "extra-links": [
+            "airflow_provider_ophys.operators.lineage.NWBFileLink",
+            "airflow_provider_ophys.operators.staging.StagedObjectLink",
+        ],
         "config": {
             "ophys": {
                 "description": "Defaults for all conversions that do not say otherwise.",

@@ -205,6 +205,8 @@ class AirflowStack:
             "API_AUTH__JWT_SECRET": secrets.token_hex(64),
             # A DAG file that is added while the stack runs appears after seconds, not minutes.
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
+            # Only tests have the provider, and nobody listens.
+            "OPENLINEAGE__DISABLED": True,
             "LOGGING__COLORED_CONSOLE_LOG": False,
             "USAGE_DATA_COLLECTION__ENABLED": False,
         }

@@ -46,7 +46,18 @@ MAY_IMPORT = {
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
     "plugin": {"exceptions", "models", "acquisition"},
-    "operators": {"exceptions", "models", "writing", "nwb", "report", "hooks", "staging", "retries", "assets"},
+    "operators": {
+        "exceptions",
+        "models",
+        "extractors",
+        "writing",
+        "nwb",
+        "report",
+        "hooks",
+        "staging",
+        "retries",
+        "assets",
+    },
 }
 AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators", "plugin"}
 

@@ -276,7 +276,7 @@ class Run:
 
         :raises PathNotAllowedError: If a path leads where it must not.
         """
-        self._check_allowed()
+        check_paths(self.conversion, self.circumstances)
         self.state = recording_state(self.conversion.all_kwargs)
         if self.conversion.inspect is not None:
             with self.problems.gather():
@@ -315,21 +315,6 @@ class Run:
         """Whether to add to what is at the path."""
         return self.conversion.if_exists == "append" and self.path.exists()
 
-    def _check_allowed(self) -> None:
-        """Check where all paths lead; what is not allowed is not looked at, so that nothing is told about it."""
-        roots = self.circumstances.defaults.allowed_roots
-        denied = Problems()
-        with denied.gather():
-            check_allowed("nwbfile_path", self.path, roots)
-        for _, extractor_kwargs in self.conversion.recordings:
-            with denied.gather():
-                check_allowed_recording(extractor_kwargs, roots)
-        with denied.gather():
-            check_allowed_metadata(self.conversion.metadata, roots)
-        if denied:
-            self.problems.take(denied)
-            self.problems.tell()
-
     def _prepare(self) -> Prepared:
         options = write_options(self.conversion, self.circumstances)
         extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
@@ -358,6 +343,28 @@ class Run:
             self.record["facts"] = self.add(extractors, nwbfile, metadata)
         added = _added(nwbfile)
         self.location = path_of(added[0] if added else nwbfile.processing["ophys"][SUMMARY_IMAGES])
+
+
+def check_paths(conversion: Conversion, circumstances: Circumstances) -> None:
+    """
+    Check where all paths lead; what is not allowed is not looked at, so that nothing is told about it.
+
+    :raises PathNotAllowedError: If one leads outside of the allowed folders.
+    :raises PreflightError: If several do, or if more is known to be wrong.
+    """
+    roots = circumstances.defaults.allowed_roots
+    denied = Problems()
+    with denied.gather():
+        check_allowed("nwbfile_path", conversion.nwbfile_path, roots)
+    for _, extractor_kwargs in conversion.recordings:
+        with denied.gather():
+            check_allowed_recording(extractor_kwargs, roots)
+    with denied.gather():
+        check_allowed_metadata(conversion.metadata, roots)
+    if denied:
+        problems = Problems(circumstances.problems)
+        problems.take(denied)
+        problems.tell()
 
 
 @contextmanager

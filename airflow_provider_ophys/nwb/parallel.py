@@ -27,13 +27,15 @@ from airflow_provider_ophys.exceptions import (
     SourceDataError,
 )
 from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging
+from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
-from airflow_provider_ophys.models.result import ImagingResult
+from airflow_provider_ophys.models.result import Finding, ImagingResult
 from airflow_provider_ophys.nwb.backend import ZarrStorage
 from airflow_provider_ophys.nwb.checks import compare_samples
 from airflow_provider_ophys.nwb.conversion import (
     Circumstances,
     Run,
+    check_paths,
     imaging_run,
     naming_recording,
     result_of,
@@ -46,9 +48,11 @@ from airflow_provider_ophys.nwb.files import (
     allocate,
     backend_of,
     check_written,
+    open_storage,
     storage_for,
 )
 from airflow_provider_ophys.nwb.imaging import make_iterator
+from airflow_provider_ophys.nwb.inspection import inspect_file
 from airflow_provider_ophys.nwb.provenance import find_conversion
 from airflow_provider_ophys.nwb.publishing import (
     building,
@@ -185,9 +189,11 @@ def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | N
     """
     begun = time.monotonic()
     part = Path(plan.part)
+    circumstances = circumstances or Circumstances()
+    _check_paths(plan, circumstances)
     try:
         with PeakMemory() as memory:
-            filled = _fill_missing(plan, range(share.first, share.stop), circumstances or Circumstances())
+            filled = _fill_missing(plan, range(share.first, share.stop), circumstances)
     except (OphysError, OSError):
         if part.exists():
             raise
@@ -217,6 +223,9 @@ def publish_imaging(
     :raises PlanLostError: If neither what was allocated nor the finished output is there.
     """
     path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
+    circumstances = circumstances or Circumstances()
+    _check_paths(plan, circumstances)
+    findings = None
     if not plan.reused:
         with sole_writer(path, part), naming_write_errors(path):
             if find_conversion(part, plan.digest) is None:
@@ -224,17 +233,29 @@ def publish_imaging(
                 _require_published(plan)
                 remove(part)
             else:
-                _publish(plan, path, part, circumstances or Circumstances())
-    return ImagingResult(
-        **result_of(
-            path,
-            _require_published(plan),
-            time.time() - plan.started,
-            bulk_bytes=plan.bulk_bytes,
-            peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
-            reused=plan.reused,
-        )
+                findings = _publish(plan, path, part, circumstances)
+    if findings is None:
+        findings = _inspect(plan, path)
+    result = result_of(
+        path,
+        _require_published(plan),
+        time.time() - plan.started,
+        bulk_bytes=plan.bulk_bytes,
+        peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
+        reused=plan.reused,
     )
+    return ImagingResult(**result | {"inspection": findings})
+
+
+def _check_paths(plan: ImagingPlan, circumstances: Circumstances) -> None:
+    """Check that the plan, which comes from XCom, leads nowhere that it must not."""
+    check_paths(plan.conversion, circumstances)
+    check_allowed("plan.part", plan.part, circumstances.defaults.allowed_roots)
+
+
+def _inspect(plan: ImagingPlan, path: Path) -> list[Finding] | None:
+    inspect = plan.conversion.inspect
+    return None if inspect is None else inspect_file(open_storage(path), path, inspect)
 
 
 _LOST = (
@@ -277,7 +298,7 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     return BulkDataset(None, plan.dataset_path, plan.dataset_path, source)
 
 
-def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances) -> None:
+def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances) -> list[Finding] | None:
     storage = _storage(write_options(plan.conversion, circumstances))
     storage.grid(part, plan.dataset_path).remove_unfinished()
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
@@ -286,6 +307,7 @@ def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumsta
         dataset = _open_source(plan, array)
         if plan.conversion.validate_output:
             compare_samples(storage, part, [dataset])
+    findings = _inspect(plan, part)
     if plan.base is not None and _state_of(path) != plan.base:
         raise OutputExistsError(
             f"{path} has changed since it was copied for appending; it was left as it is. Delete {part}, then run "
@@ -296,6 +318,7 @@ def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumsta
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     storage.grid(path, plan.dataset_path).remove_unfinished()
+    return findings
 
 
 def _require_published(plan: ImagingPlan) -> dict[str, Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
-from airflow.sdk import BaseOperator, RetryPolicy, conf
+from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy, conf
 
 from airflow_provider_ophys.assets import announce_output
-from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
 from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
 from airflow_provider_ophys.models.metadata import spell_nan
+from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.retries import RETRY_POLICY
 
 if TYPE_CHECKING:
@@ -40,6 +41,27 @@ class ConvertingOperator(BaseOperator):
     def __init__(self, *, retry_policy: RetryPolicy | None = RETRY_POLICY, **kwargs: Any) -> None:
         super().__init__(retry_policy=retry_policy, **kwargs)
         self._stop: threading.Event | None = None
+        self._converted: tuple[Conversion, dict[str, Any]] | None = None
+
+    def _finish(
+        self, context: Context, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances
+    ) -> dict[str, Any]:
+        """Tell the log, the assets and OpenLineage what was written; return it as plain JSON."""
+        result = self._with_report(conversion, converted, circumstances)
+        self._tell(result)
+        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
+        self._converted = (conversion, result)
+        return result
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
+        """Tell OpenLineage, if it is installed, what was read and written."""
+        if self._converted is None:
+            return None
+        from airflow_provider_ophys.extractors import recording_paths
+        from airflow_provider_ophys.operators.lineage import conversion_lineage
+
+        conversion, result = self._converted
+        return conversion_lineage(recording_paths(conversion.all_kwargs), result)
 
     def _with_report(
         self, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances
@@ -72,16 +94,17 @@ class ConvertingOperator(BaseOperator):
             self._stop.set()
 
     def _circumstances(self, wrong: ConfigurationError | None = None) -> Circumstances:
-        from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults
+        from airflow_provider_ophys.nwb.conversion import Circumstances
 
         self._stop = threading.Event()
-        problems = [] if wrong is None else [wrong]
         try:
+            # Without these nothing may be looked at: they say where a path may lead.
             defaults = platform_defaults()
         except ConfigurationError as error:
-            defaults = Defaults()
-            problems.append(error)
-        return Circumstances(defaults=defaults, problems=problems, stop=self._stop)
+            if wrong is None:
+                raise
+            raise PreflightError.of([wrong, error]) from error
+        return Circumstances(defaults=defaults, problems=[] if wrong is None else [wrong], stop=self._stop)
 
 
 class ConversionOperator(ConvertingOperator):
@@ -134,6 +157,8 @@ class ConversionOperator(ConvertingOperator):
         "backend_configuration": "json",
         "iterator_options": "json",
     }
+    operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
+
     conversion_class: ClassVar[type[Conversion]]
 
     def __init__(
@@ -176,10 +201,7 @@ class ConversionOperator(ConvertingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         conversion, circumstances = self._read_options()
-        result = self._with_report(conversion, self._convert(conversion, circumstances), circumstances)
-        self._tell(result)
-        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
-        return result
+        return self._finish(context, conversion, self._convert(conversion, circumstances), circumstances)
 
     def _read_options(self) -> tuple[Any, Circumstances]:
         """Check the options, which are rendered now; those that are wrong go with what the conversion finds."""

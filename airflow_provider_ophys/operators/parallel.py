@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import TaskGroup, TriggerRule, XComArg
 
-from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.lineage import NWBFileLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -72,6 +71,7 @@ class PlanImagingOperator(WriteImagingOperator):
     :param num_tasks: How many shares; default: one for each 16 GB (uncompressed), at most 100.
     """
 
+    operator_extra_links = ()
     template_fields: Sequence[str] = (*WriteImagingOperator.template_fields, "num_tasks")
     conversion_class = ParallelImagingConversion
 
@@ -127,6 +127,7 @@ class PublishImagingOperator(ConvertingOperator):
     :param filled: What the tasks that filled have returned.
     """
 
+    operator_extra_links = (NWBFileLink(),)
     template_fields: Sequence[str] = ("plan", "filled")
     template_fields_renderers: ClassVar[dict[str, str]] = {"plan": "json", "filled": "json"}
 
@@ -151,7 +152,4 @@ class PublishImagingOperator(ConvertingOperator):
         filled = self.filled[:] if self.filled else []
         plan, circumstances = ImagingPlan.model_validate(self.plan), self._circumstances()
         converted = publish_imaging(plan, [FilledShare.model_validate(one) for one in filled], circumstances)
-        result = self._with_report(plan.conversion, converted, circumstances)
-        self._tell(result)
-        announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
-        return result
+        return self._finish(context, plan.conversion, converted, circumstances)

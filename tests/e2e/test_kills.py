@@ -1,0 +1,260 @@
+"""
+Conversions that are killed on Airflow's own processes, in all the ways that Airflow and its machine have.
+
+Each has an old output at its path, which has to be untouched until a later try has finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pynwb
+import pytest
+import tifffile
+from roiextractors.testing import generate_dummy_imaging_extractor
+
+from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
+from demo.rest import DagRun, TaskInstance
+from demo.stack import AirflowStack
+
+pytestmark = pytest.mark.stack
+
+METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+NUM_SAMPLES, SIDE = 400, 512
+PATIENCE_SECONDS = 600
+# The kernel's own way of running out of memory ends the task like this as well.
+AT_ONCE = {"retries": 1, "retry_delay": "1"}
+SCENARIOS = {
+    "mark_failed": {"retries": 0},
+    "clear": {"retries": 0},
+    "time_out": {"retries": 0, "execution_timeout": "6"},
+    "sigkill": AT_ONCE,
+    "worker_lost": AT_ONCE,
+}
+DAGS = """
+from datetime import timedelta
+
+from airflow.sdk import DAG, RetryRule
+
+from airflow_provider_ophys.exceptions import OutputBusyError
+from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.retries import OphysRetryPolicy
+
+SECONDS = {{"retry_delay", "execution_timeout"}}
+
+
+def movie(path):
+    return {{
+        "extractor": "Tiff",
+        "extractor_kwargs": {{"file_path": "{movie}", "sampling_frequency": 30.0}},
+        "nwbfile_path": path,
+        "metadata": {metadata},
+    }}
+
+
+for name, options in {scenarios}.items():
+    airflows = {{
+        key: timedelta(seconds=int(value)) if key in SECONDS else value for key, value in options.items()
+    }}
+    with DAG(f"kills_{{name}}", schedule=None):
+        # Slow on purpose: there must be time to kill it.
+        WriteImagingOperator(
+            task_id="write",
+            **movie(f"{output}/{{name}}.nwb"),
+            if_exists="overwrite",
+            compression="small",
+            threads=1,
+            **airflows,
+        )
+
+with DAG("one_output_for_two", schedule=None):
+    WriteImagingOperator.partial(
+        task_id="write",
+        retries=20,
+        retry_policy=OphysRetryPolicy([RetryRule(OutputBusyError, retry_delay=timedelta(seconds=2))]),
+    ).expand_kwargs([movie("{output}/shared.nwb"), movie("{output}/shared.nwb")])
+
+with DAG("eight_at_once", schedule=None):
+    WriteImagingOperator.partial(
+        task_id="write", map_index_template="{{{{ task.nwbfile_path.split('/') | last }}}}"
+    ).expand_kwargs([movie(f"{output}/eight_{{number}}.nwb") for number in range(8)])
+"""
+
+
+@pytest.fixture(scope="module")
+def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """210 MB that take seconds to compress."""
+    path = tmp_path_factory.mktemp("movie") / "movie.tif"
+    pixels = np.random.default_rng(0).poisson(300, (NUM_SAMPLES, SIDE, SIDE)).astype("uint16")
+    tifffile.imwrite(path, pixels, photometric="minisblack")
+    return path
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the outputs, with an old one for each scenario."""
+    folder = tmp_path_factory.mktemp("output")
+    old = generate_dummy_imaging_extractor(num_rows=13, num_columns=29, num_samples=5)
+    for name in SCENARIOS:
+        write_imaging_to_nwbfile(old, folder / f"{name}.nwb", metadata=METADATA)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -> Iterator[AirflowStack]:
+    dags = tmp_path_factory.mktemp("dags")
+    text = DAGS.format(movie=movie, output=output, metadata=METADATA, scenarios=SCENARIOS)
+    (dags / "kills.py").write_text(textwrap.dedent(text))
+    # A worker that died is noticed after a minute, not after five.
+    environment = {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60"}
+    with AirflowStack(
+        tmp_path_factory.mktemp("airflow"),
+        dags_folder=dags,
+        environment=environment,
+        parallelism=8,
+        start_timeout=PATIENCE_SECONDS,
+    ) as stack:
+        until(lambda: {"eight_at_once", *(f"kills_{name}" for name in SCENARIOS)} <= set(stack.client.dag_ids()))
+        yield stack
+
+
+def until(condition: Callable[[], object]) -> object:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def writer(path: Path) -> int | None:
+    """Return the process that writes an output: the one that has its lock open."""
+    lock = path.with_name(f".{path.name}.lock")
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                if any(file.readlink() == lock for file in (process / "fd").iterdir()):
+                    return int(process.name)
+            except OSError:  # it has ended meanwhile
+                continue
+    return None
+
+
+def begin(stack: AirflowStack, path: Path) -> tuple[DagRun, int]:
+    """Start a scenario's run, and return it and the task's process once that is writing."""
+    run = stack.client.trigger(f"kills_{path.stem}")
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    until(lambda: part.exists() and part.stat().st_size > 5_000_000)
+    return run, int(str(until(lambda: writer(path))))
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def task_of(stack: AirflowStack, run: DagRun) -> TaskInstance:
+    (task,) = stack.client.task_instances(run)
+    return task
+
+
+def is_new(path: Path) -> bool:
+    with pynwb.NWBHDF5IO(path, "r") as io:
+        whole = bool(io.read().acquisition["TwoPhotonSeries"].data.shape == (NUM_SAMPLES, SIDE, SIDE))
+    return whole and pynwb.validate(path=path) == []
+
+
+def nothing_beside(path: Path) -> bool:
+    return not [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.stem}.")]
+
+
+def finish(stack: AirflowStack, run: DagRun) -> DagRun:
+    return stack.client.wait_for_run(run, timeout=PATIENCE_SECONDS)
+
+
+def test_marked_as_failed_it_stops_and_leaves_the_old_output(stack: AirflowStack, output: Path) -> None:
+    path = output / "mark_failed.nwb"
+    before = digest(path)
+    run, _ = begin(stack, path)
+    api = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/write"
+    stack.client.api("PATCH", api, body={"new_state": "failed"})
+    until(lambda: writer(path) is None)
+    assert nothing_beside(path), "it was told to stop, and tidied up within its grace"
+    assert digest(path) == before
+    assert finish(stack, run).state == "failed"
+
+
+def test_cleared_it_stops_and_is_done_again(stack: AirflowStack, output: Path) -> None:
+    path = output / "clear.nwb"
+    run, first = begin(stack, path)
+    body = {"dry_run": False, "dag_run_id": run.run_id, "task_ids": ["write"], "only_failed": False}
+    stack.client.api("POST", f"/dags/{run.dag_id}/clearTaskInstances", body=body)
+    until(lambda: writer(path) != first)
+    assert finish(stack, run).state == "success"
+    assert is_new(path)
+    assert nothing_beside(path)
+
+
+def test_past_its_time_limit_it_stops_and_leaves_the_old_output(stack: AirflowStack, output: Path) -> None:
+    path = output / "time_out.nwb"
+    before = digest(path)
+    run, _ = begin(stack, path)
+    assert finish(stack, run).state == "failed"
+    assert digest(path) == before
+    assert nothing_beside(path)
+    assert any("AirflowTaskTimeout" in line for line in stack.client.task_log(task_of(stack, run)))
+
+
+def test_killed_at_once_it_is_done_again(stack: AirflowStack, output: Path) -> None:
+    path = output / "sigkill.nwb"
+    before = digest(path)
+    run, pid = begin(stack, path)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: writer(path) != pid)
+    assert digest(path) == before
+    assert not nothing_beside(path), "a process that is killed cannot tidy up; the next try does"
+    assert finish(stack, run).state == "success"
+    assert task_of(stack, run).try_number == 2
+    assert is_new(path)
+    assert nothing_beside(path)
+
+
+def test_two_tasks_with_one_output_do_not_mix(stack: AirflowStack, output: Path) -> None:
+    run = finish(stack, stack.client.trigger("one_output_for_two"))
+    assert run.state == "success"
+    results = [stack.client.xcom(task) for task in stack.client.task_instances(run)]
+    assert sorted(result["reused"] for result in results) == [False, True], "one writes, the other waits"
+    assert is_new(output / "shared.nwb")
+    assert nothing_beside(output / "shared.nwb")
+
+
+def test_eight_at_once_share_the_machine(stack: AirflowStack, output: Path) -> None:
+    run = finish(stack, stack.client.trigger("eight_at_once"))
+    assert run.state == "success"
+    results = [stack.client.xcom(task) for task in stack.client.task_instances(run)]
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda result: is_new(Path(result["nwbfile_path"])), results))
+    assert len(results) == 8
+    # Each may hold 256 MiB in flight, and pynwb and the HDF5 library some more.
+    assert max(result["peak_memory_bytes"] for result in results) < 400 * 2**20
+
+
+def test_lost_with_its_worker_it_is_done_again(stack: AirflowStack, output: Path) -> None:
+    """Last, for it takes the scheduler down: with LocalExecutor, that is the worker."""
+    path = output / "worker_lost.nwb"
+    before = digest(path)
+    run, pid = begin(stack, path)
+    stack.kill("scheduler")
+    until(lambda: writer(path) is None)
+    assert not Path(f"/proc/{pid}").exists()
+    assert digest(path) == before
+    stack.launch("scheduler")
+    assert finish(stack, run).state == "success"
+    assert is_new(path)
+    assert nothing_beside(path)
