@@ -223,8 +223,22 @@ def platform_defaults() -> Defaults:
             memory_fraction=conf.getfloat(SECTION, "memory_fraction", fallback=0.25),
             threads=conf.getint(SECTION, "threads", fallback=0) or None,
             compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
-            allowed_roots=parse_allowed_roots(conf.get(SECTION, "allowed_roots", fallback="")),
+            allowed_roots=allowed_roots(),
         )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"
+        ) from error
+
+
+def allowed_roots() -> tuple[Path, ...]:
+    """
+    Return the folders that paths have to lead into, from ``[ophys] allowed_roots``; none means all.
+
+    :raises ConfigurationError: If one is not absolute.
+    """
+    try:
+        return parse_allowed_roots(conf.get(SECTION, "allowed_roots", fallback=""))
     except ValueError as error:
         raise ConfigurationError(
             f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, RetryPolicy
 
 from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import parse_bytes
-from airflow_provider_ophys.operators.conversion import platform_defaults
+from airflow_provider_ophys.operators.conversion import allowed_roots, platform_defaults
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.staging.plan import Destination, local_source
 
@@ -71,12 +72,15 @@ class WriteReportOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow calls it so
         """Write the report, and return where it is and what it says in short."""
         uri = _s3_uri(self.source)
+        if self.report_folder is not None and not str(self.report_folder).startswith("s3://"):
+            check_allowed("report_folder", self.report_folder, allowed_roots())
         with self._resources() as resources:
             if uri is not None:
                 report = self._of_object(uri, resources)
                 named = {"s3_uri": uri}
             else:
                 path = local_source(self.source)
+                check_allowed("source", path, allowed_roots())
                 report = self._of_path(path, resources)
                 named = {"nwbfile_path": str(path)}
         self.log.info("Wrote %s.", report.html)

@@ -9,12 +9,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy, conf
+from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
-from airflow_provider_ophys.models.allowed_roots import check_allowed, parse_allowed_roots
+from airflow_provider_ophys.models.allowed_roots import check_allowed
+from airflow_provider_ophys.operators.conversion import allowed_roots
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.staging.plan import local_source
 
@@ -202,12 +203,7 @@ class StageToS3Operator(BaseOperator):
         return {kind: hook.publish(path, beside, **how).s3_uri for kind, path in paths.items()}
 
     def _check_source(self) -> None:
-        try:
-            roots = parse_allowed_roots(conf.get("ophys", "allowed_roots", fallback=""))
-        except ValueError as error:
-            raise ConfigurationError(
-                f"The section [ophys] of Airflow's configuration is wrong: {error}"
-            ) from error
+        roots = allowed_roots()
         of_a_result = self.source.get("source") if isinstance(self.source, Mapping) else None
         check_allowed("source", of_a_result or local_source(self.source), roots)
         report = (self.source.get("report") if isinstance(self.source, Mapping) else None) or {}
