@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -42,8 +43,7 @@ ZARR = [
 
 def convert(who: str, backend: str, source: Path, *, under: Sequence[object] = (), **options: Any) -> Figures:
     """Convert in a new process with the options of ``convert.py``, and remove what it wrote."""
-    folder = HOME / "output"
-    folder.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="output-", dir=HOME))
     output = folder / f"{who}.nwb{'.zarr' if backend == 'zarr' else ''}"
     try:
         return run_script(pythons()[who], SCRIPT, who, backend, source, output, json.dumps(options), under=under)
