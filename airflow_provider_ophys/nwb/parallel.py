@@ -53,6 +53,7 @@ from airflow_provider_ophys.nwb.files import (
 )
 from airflow_provider_ophys.nwb.imaging import make_iterator
 from airflow_provider_ophys.nwb.inspection import inspect_file
+from airflow_provider_ophys.nwb.preflight import Problems
 from airflow_provider_ophys.nwb.provenance import find_conversion
 from airflow_provider_ophys.nwb.publishing import (
     building,
@@ -190,7 +191,7 @@ def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | N
     begun = time.monotonic()
     part = Path(plan.part)
     circumstances = circumstances or Circumstances()
-    _check_paths(plan, circumstances)
+    _check(plan, circumstances)
     try:
         with PeakMemory() as memory:
             filled = _fill_missing(plan, range(share.first, share.stop), circumstances)
@@ -224,7 +225,7 @@ def publish_imaging(
     """
     path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
     circumstances = circumstances or Circumstances()
-    _check_paths(plan, circumstances)
+    _check(plan, circumstances)
     findings = None
     if not plan.reused:
         with sole_writer(path, part), naming_write_errors(path):
@@ -247,8 +248,9 @@ def publish_imaging(
     return ImagingResult(**result | {"inspection": findings})
 
 
-def _check_paths(plan: ImagingPlan, circumstances: Circumstances) -> None:
-    """Check that the plan, which comes from XCom, leads nowhere that it must not."""
+def _check(plan: ImagingPlan, circumstances: Circumstances) -> None:
+    """Check that this worker is set up well, and that the plan, which comes from XCom, leads where it may."""
+    Problems(circumstances.problems).tell()
     check_paths(plan.conversion, circumstances)
     check_allowed("plan.part", plan.part, circumstances.defaults.allowed_roots)
 

@@ -324,6 +324,15 @@ def test_workers_configured_differently_compress_alike(tmp_path, tiff):
     assert tree(path / ARRAY) == tree(tmp_path / "one.nwb" / ARRAY)
 
 
+def test_what_is_wrong_with_one_worker_is_said_there(tmp_path, tiff):
+    plan = planned(tiff, tmp_path / "movie.nwb")
+    misconfigured = Circumstances(problems=[ConfigurationError("[ophys] is wrong here")])
+    with pytest.raises(ConfigurationError, match="wrong here"):
+        fill_share(plan, plan.shares[0], misconfigured)
+    with pytest.raises(ConfigurationError, match="wrong here"):
+        publish_imaging(plan, [], misconfigured)
+
+
 def test_a_finished_conversion_is_reused(tmp_path, tiff):
     """Whoever made it: one process or many, what was written is the same."""
     written_by_one(tiff, tmp_path / "one.nwb")
