@@ -43,6 +43,7 @@ class ImagingPlan(BaseModel):
     :param base: Digest of the metadata of the store that is appended to, as it was when it was copied.
     :param shares: What each task fills; none if there is nothing to do.
     :param bulk_bytes: Uncompressed size of the array.
+    :param durations: Seconds of the phases that the plan went through.
     :param reused: Whether the output was there already, made by this very conversion.
     """
 
@@ -57,6 +58,7 @@ class ImagingPlan(BaseModel):
     base: str | None = None
     shares: list[Share] = []
     bulk_bytes: int = 0
+    durations: dict[str, float] = {}
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from airflow_provider_ophys.exceptions import (
     PlanLostError,
     SourceDataError,
 )
-from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging
+from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging, recording_state
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.models.result import Finding, ImagingResult
@@ -44,6 +44,7 @@ from airflow_provider_ophys.nwb.conversion import (
 from airflow_provider_ophys.nwb.datasets import BulkDataset
 from airflow_provider_ophys.nwb.files import (
     ZARR_ROOT,
+    Durations,
     WriteOptions,
     allocate,
     backend_of,
@@ -85,7 +86,7 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
     :raises OutputBusyError: If another plan or process is writing the output.
     :raises OphysError: As :func:`airflow_provider_ophys.nwb.conversion.convert_imaging` does.
     """
-    started = time.time()
+    started, durations = time.time(), Durations()
     circumstances = circumstances or Circumstances()
     # What one worker's configuration says must hold for all of them.
     compression = conversion.compression or circumstances.defaults.compression
@@ -101,10 +102,11 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
     part = part_of(run.path, _plan_name(run, conversion, base))
     with sole_writer(run.path, part):
         if find_conversion(part, run.record["digest"]) is None:
-            _allocate(run, part)
+            _allocate(run, part, durations)
         else:
             log.info("Going on with what was begun in %s.", part)
-    return _share_out(run, conversion, part, base, started)
+    plan = _share_out(run, conversion, part, base, started)
+    return plan.model_copy(update={"durations": durations.seconds})
 
 
 def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
@@ -120,15 +122,17 @@ def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationEr
     ]
 
 
-def _allocate(run: Run, part: Path) -> None:
+def _allocate(run: Run, part: Path, durations: Durations) -> None:
     with naming_recording(run.conversion):
         prepared = run.prepare()
+    durations.end("prepare")
     unfinished = part_of(run.path)
     with naming_write_errors(run.path), building(unfinished):
         remove(part)
         allocate(prepared.output, unfinished, prepared.add, run.note)
         sync(unfinished)
         unfinished.rename(part)
+    durations.end("allocate")
 
 
 def _share_out(
@@ -218,7 +222,7 @@ def publish_imaging(
     :param filled: What the tasks did, for the result.
     :param circumstances: Where it runs.
     :returns: As a single conversion does; the time is since the plan was made, the memory that of the task that
-        held the most.
+        held the most; ``fill`` is how long the slowest of them took.
     :raises InvalidOutputError: If a shard is missing or the store does not fit the NWB schema.
     :raises OutputExistsError: If something else has appeared at the path.
     :raises PlanLostError: If neither what was allocated nor the finished output is there.
@@ -226,7 +230,7 @@ def publish_imaging(
     path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
     circumstances = circumstances or Circumstances()
     _check(plan, circumstances)
-    findings = None
+    findings, durations = None, Durations()
     if not plan.reused:
         with sole_writer(path, part), naming_write_errors(path):
             if find_conversion(part, plan.digest) is None:
@@ -234,7 +238,7 @@ def publish_imaging(
                 _require_published(plan)
                 remove(part)
             else:
-                findings = _publish(plan, path, part, circumstances)
+                findings = _publish(plan, path, part, circumstances, durations)
     if findings is None:
         findings = _inspect(plan, path)
     result = result_of(
@@ -245,6 +249,10 @@ def publish_imaging(
         peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
         reused=plan.reused,
     )
+    if not plan.reused:
+        result["source_bytes"] = sum(size for size, _ in recording_state(plan.conversion.all_kwargs).values())
+        filling = {"fill": max((one.elapsed_seconds for one in filled), default=0.0)}
+        result["durations"] = plan.durations | filling | durations.seconds
     return ImagingResult(**result | {"inspection": findings})
 
 
@@ -300,7 +308,9 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     return BulkDataset(None, plan.dataset_path, plan.dataset_path, source)
 
 
-def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances) -> list[Finding] | None:
+def _publish(
+    plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances, durations: Durations
+) -> list[Finding] | None:
     storage = _storage(write_options(plan.conversion, circumstances))
     storage.grid(part, plan.dataset_path).remove_unfinished()
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
@@ -310,6 +320,7 @@ def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumsta
         if plan.conversion.validate_output:
             compare_samples(storage, part, [dataset])
     findings = _inspect(plan, part)
+    durations.end("check")
     if plan.base is not None and _state_of(path) != plan.base:
         raise OutputExistsError(
             f"{path} has changed since it was copied for appending; it was left as it is. Delete {part}, then run "
@@ -320,6 +331,7 @@ def _publish(plan: ImagingPlan, path: Path, part: Path, circumstances: Circumsta
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     storage.grid(path, plan.dataset_path).remove_unfinished()
+    durations.end("publish")
     return findings
 
 
