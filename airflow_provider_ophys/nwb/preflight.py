@@ -11,7 +11,7 @@ from pathlib import Path
 from airflow_provider_ophys.exceptions import DiskSpaceError, OphysError, PreflightError
 from airflow_provider_ophys.nwb.backend import Storage
 from airflow_provider_ophys.nwb.datasets import BulkDataset
-from airflow_provider_ophys.writing.roi_masks import ImageMaskDataChunkIterator
+from airflow_provider_ophys.writing.mask_iterators import ImageMaskDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Resources
 
 log = logging.getLogger(__name__)

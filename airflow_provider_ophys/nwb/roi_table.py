@@ -15,15 +15,13 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.metadata import PlaneSegmentationMetadata
 from airflow_provider_ophys.nwb.files import ophys_module
 from airflow_provider_ophys.nwb.roi_properties import acceptance_columns, given_centroids, property_columns
-from airflow_provider_ophys.writing.roi_masks import (
+from airflow_provider_ophys.writing.mask_iterators import (
     ImageMaskDataChunkIterator,
-    MaskStatistics,
-    RoiMasks,
     SparseMaskDataChunkIterator,
     check_sparse_type,
-    measure_masks,
     record_dtype,
 )
+from airflow_provider_ophys.writing.roi_masks import MaskStatistics, RoiMasks, measure_masks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

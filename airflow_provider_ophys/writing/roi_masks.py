@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, SourceDataError, unreadable
-from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
+from airflow_provider_ophys.exceptions import OphysError, SourceDataError, unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 Components = Literal["roi", "background"]
-SparseType = Literal["pixel", "voxel"]
 
-# Axes of roiextractors' coordinates, and the order in which NWB has them: x is the image column.
-EXTRACTOR_AXES = ("y", "x", "z")
+# roiextractors has the row before the column, NWB x (the column) before y.
 NWB_ORDER = (1, 0, 2)
 ROI_AXIS = 2
 
@@ -36,9 +33,10 @@ PLANE, VOLUME = 2, 3
 # Of dense masks: gathering fewer ROIs at a time reads each line of memory more often, more need more memory.
 MOST_GATHERED_BYTES = 16 * 2**20
 MOST_KEPT_BYTES = 16 * 2**20
+# Of the members of one batch, at about this much each: ROI, row, column and weight.
+MOST_READ_BYTES = 16 * 2**20
+MEMBER_BYTES = 20
 SPARSE_BATCH = 512
-
-MASK_CHUNK_MB = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,7 @@ class RoiMasks:
         )
         self._stack = _dense_stack(extractor, self._ids)
         self._kept: dict[int, Coordinates] = {}
+        self._batch = _batch_of(self._stack)
 
     def __len__(self) -> int:
         """Return how many masks there are."""
@@ -131,31 +130,41 @@ class RoiMasks:
         """Type of a mask as an image, in the machine's byte order."""
         return self._first_image.dtype.newbyteorder("=")
 
-    @cached_property
-    def _batch(self) -> int:
-        """How many ROIs are read at a time."""
-        if self._stack is None:
-            return SPARSE_BATCH
-        return max(1, MOST_GATHERED_BYTES // max(1, math.prod(self.image_shape)))
+    def parts(self, start: int, stop: int) -> Iterator[Coordinates]:
+        """
+        Yield the members of ROIs [start, stop), some ROIs at a time, counted from ``start``.
+
+        :raises SourceDataError: If the extractor cannot, or what it gives makes no sense.
+        """
+        at = start
+        while at < stop:
+            try:
+                first = at - at % self._batch
+                part = self._read_batch(first)
+            except _TooDenseError:
+                # Half of a power of two: where a batch began, one begins still.
+                self._batch //= 2
+                self._kept.clear()
+                continue
+            end = min(stop, first + self._batch)
+            part = part.slice(at - first, end - first)
+            yield Coordinates(part.roi + (at - start), part.axes, part.weights)
+            at = end
 
     def read(self, start: int, stop: int) -> Coordinates:
         """
         Read the members of ROIs [start, stop).
 
-        :raises SourceDataError: If the extractor cannot, or what it gives makes no sense.
+        :raises SourceDataError: As :meth:`parts` does.
         """
-        parts = []
-        for first in range(start - start % self._batch, stop, self._batch):
-            part = self._read_batch(first)
-            part = part.slice(max(start - first, 0), min(stop - first, self._batch))
-            parts.append(Coordinates(part.roi + (max(start, first) - start), part.axes, part.weights))
-        return _joined(parts)
-
-    def batches(self) -> Iterator[tuple[int, int, Coordinates]]:
-        """Yield all masks in turn: the first ROI, the one after the last, and their members."""
-        for start in range(0, len(self), self._batch):
-            stop = min(start + self._batch, len(self))
-            yield start, stop, self.read(start, stop)
+        parts = list(self.parts(start, stop))
+        # ROIs without members do not tell whether they are of a plane or of a volume.
+        full = [part for part in parts if part.weights.size] or parts[:1]
+        return Coordinates(
+            np.concatenate([part.roi for part in full]),
+            tuple(map(np.concatenate, zip(*(part.axes for part in full), strict=True))),
+            np.concatenate([part.weights for part in full]),
+        )
 
     def _read_batch(self, start: int) -> Coordinates:
         if start in self._kept:
@@ -163,7 +172,7 @@ class RoiMasks:
         stop = min(start + self._batch, len(self))
         try:
             read = self._from_lists(start, stop) if self._stack is None else self._from_stack(start, stop)
-        except OphysError:
+        except (OphysError, _TooDenseError):
             raise
         except Exception as error:
             raise self._unreadable(start, stop, error) from error
@@ -201,11 +210,8 @@ class RoiMasks:
         stack, first = self._stack
         block = np.asarray(stack[:, :, first + start : first + stop])
         found = block != 0
-        # Dense masks of a whole batch would need many times its memory as coordinates.
-        if stop - start > 1 and np.count_nonzero(found) * 8 > found.size:
-            middle = (start + stop) // 2
-            left, right = self._from_stack(start, middle), self._from_stack(middle, stop)
-            return _joined([left, Coordinates(right.roi + (middle - start), right.axes, right.weights)])
+        if stop - start > 1 and np.count_nonzero(found) * MEMBER_BYTES > MOST_READ_BYTES:
+            raise _TooDenseError
         row, column, roi, *plane = np.unravel_index(np.flatnonzero(found), found.shape)
         order = np.argsort(roi, kind="stable")
         weights = block[row, column, roi, *plane]
@@ -223,14 +229,17 @@ class RoiMasks:
         )
 
 
-def _joined(parts: Sequence[Coordinates]) -> Coordinates:
-    # ROIs without members do not tell whether they are of a plane or of a volume.
-    full = [part for part in parts if part.weights.size] or list(parts[:1])
-    return Coordinates(
-        np.concatenate([part.roi for part in full]),
-        tuple(map(np.concatenate, zip(*(part.axes for part in full), strict=True))),
-        np.concatenate([part.weights for part in full]),
-    )
+class _TooDenseError(Exception):
+    """So many members are in a batch of ROIs that their coordinates would need too much memory."""
+
+
+def _batch_of(stack: tuple[Any, int] | None) -> int:
+    """Return how many ROIs are read at a time, a power of two."""
+    if stack is None:
+        return SPARSE_BATCH
+    shape: tuple[int, ...] = stack[0].shape
+    fitting: int = MOST_GATHERED_BYTES * shape[ROI_AXIS] // max(1, math.prod(shape))
+    return 1 << max(0, fitting.bit_length() - 1)
 
 
 def _dense_stack(extractor: Any, ids: Sequence[Any]) -> tuple[Any, int] | None:
@@ -252,118 +261,7 @@ def _dense_stack(extractor: Any, ids: Sequence[Any]) -> tuple[Any, int] | None:
     return masks.data, places[0]
 
 
-class ImageMaskDataChunkIterator(BulkDataChunkIterator):
-    """
-    Masks as images, (ROIs, columns, rows[, planes]), made dense a few ROIs at a time.
-
-    :param masks: Of at least one ROI.
-    :param options: As for :class:`BulkDataChunkIterator`; ``chunk_mb`` is 1 by default, so that showing one
-        ROI does not mean reading a hundred.
-    """
-
-    default_chunk_mb = MASK_CHUNK_MB
-
-    def __init__(self, masks: RoiMasks, **options: Any) -> None:
-        self._masks = masks
-        super().__init__(**options)
-
-    def read(self, start: int, stop: int) -> Array:
-        """
-        Read the masks of ROIs [start, stop).
-
-        :raises SourceDataError: If the extractor cannot, or a member is outside the image.
-        """
-        found = self._masks.read(start, stop)
-        images = np.zeros((stop - start, *self.maxshape[1:]), dtype=self.dtype)
-        if not found.weights.size:
-            return images
-        try:
-            images[found.roi, *_nwb_order(found.axes)] = found.weights
-        except IndexError as error:
-            raise SourceDataError(
-                f"{self._masks.name} has pixels outside of its images, which are {self._masks.image_shape}, among "
-                f"the ROIs {start} to {stop - 1}: {error}. Check that the segmentation is complete."
-            ) from error
-        return images
-
-    def _get_maxshape(self) -> tuple[int, ...]:
-        return (len(self._masks), *_nwb_order(self._masks.image_shape))
-
-    def _get_dtype(self) -> np.dtype[Any]:
-        return self._masks.dtype
-
-    def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
-        num_rois, *mask_shape = self.maxshape
-        fitting = int(chunk_mb * 1e6 / (math.prod(mask_shape) * self.dtype.itemsize))
-        return (max(1, min(fitting, num_rois)), *mask_shape)
-
-
-class SparseMaskDataChunkIterator(BulkDataChunkIterator):
-    """
-    Masks as one list of the members of all ROIs, in records of x, y[, z] and weight.
-
-    pynwb goes through a column of records row by row; so this is a sequence of rows too, and shows pynwb a single
-    one when it is filled later.
-
-    :param masks: Of at least one ROI that has members.
-    :param sparse_type: ``"pixel"`` or ``"voxel"``.
-    :param ends: Where the members of each ROI end.
-    :param options: As for :class:`BulkDataChunkIterator`; ``chunk_mb`` is 1 by default.
-    """
-
-    default_chunk_mb = MASK_CHUNK_MB
-
-    def __init__(self, masks: RoiMasks, sparse_type: SparseType, ends: Array, **options: Any) -> None:
-        self._masks = masks
-        self._ends = ends
-        self._record = record_dtype(sparse_type)
-        super().__init__(**options)
-
-    def read(self, start: int, stop: int) -> Array:
-        """
-        Read the members [start, stop).
-
-        :raises SourceDataError: If the extractor cannot.
-        """
-        first, last = np.searchsorted(self._ends, (start, stop - 1), side="right")
-        found = self._masks.read(int(first), int(last) + 1)
-        records = np.empty(len(found.weights), dtype=self._record)
-        for name, values in zip(EXTRACTOR_AXES, found.axes, strict=False):
-            records[name] = values
-        records["weight"] = found.weights
-        before = int(self._ends[first - 1]) if first else 0
-        return records[start - before : stop - before]
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.filled_later:
-            yield np.zeros(1, dtype=self._record)[0]
-            return
-        for start in range(0, self.maxshape[0], self.buffer_shape[0]):
-            yield from self.read(start, min(start + self.buffer_shape[0], self.maxshape[0]))
-
-    def __len__(self) -> int:
-        return int(self.maxshape[0])
-
-    def __getitem__(self, selection: int | slice) -> Any:
-        if isinstance(selection, slice):
-            start, stop, step = selection.indices(len(self))
-            return self.read(start, stop)[::step] if stop > start else np.empty(0, dtype=self._record)
-        return self[selection : selection + 1 or None][0]
-
-    def _get_maxshape(self) -> tuple[int, ...]:
-        return (int(self._ends[-1]),)
-
-    def _get_dtype(self) -> np.dtype[Any]:
-        return self._record
-
-
-def record_dtype(sparse_type: SparseType) -> np.dtype[Any]:
-    """Return the type of NWB's pixel and voxel masks (``pixel_mask``, ``voxel_mask`` of its schema)."""
-    axes = ["x", "y", "z"][: PLANE if sparse_type == "pixel" else VOLUME]
-    return np.dtype([*((axis, np.uint32) for axis in axes), ("weight", np.float32)])
-
-
-def _nwb_order[Value](axes: Sequence[Value]) -> tuple[Value, ...]:
+def nwb_order[Value](axes: Sequence[Value]) -> tuple[Value, ...]:
     """Order what is given for row, column[, plane] as NWB does: x (column), y (row)[, z (plane)]."""
     return tuple(axes[axis] for axis in NWB_ORDER[: len(axes)])
 
@@ -390,23 +288,13 @@ def measure_masks(masks: RoiMasks) -> MaskStatistics:
     num_axes = PLANE
     counts = np.zeros(len(masks), dtype=np.int64)
     sums = np.zeros((len(masks), VOLUME))
-    for start, stop, found in masks.batches():
+    for found in masks.parts(0, len(masks)):
         num_axes = max(num_axes, len(found.axes))
-        counts[start:stop] = np.bincount(found.roi, minlength=stop - start)
-        for place, axis in enumerate(_nwb_order(found.axes)):
-            sums[start:stop, place] = np.bincount(found.roi, weights=axis, minlength=stop - start)
+        first = int(found.roi[0]) if found.roi.size else 0
+        own = found.roi - first
+        here = np.bincount(own)
+        counts[first : first + len(here)] += here
+        for place, axis in enumerate(nwb_order(found.axes)):
+            sums[first : first + len(here), place] += np.bincount(own, weights=axis, minlength=len(here))
     with np.errstate(invalid="ignore"):
         return MaskStatistics(counts, sums[:, :num_axes] / counts[:, None])
-
-
-def check_sparse_type(sparse_type: SparseType, num_axes: int) -> None:
-    """
-    Check that the ROIs have as many coordinates as the wanted masks.
-
-    :raises ConfigurationError: If pixels are wanted of a volume, or voxels of a plane.
-    """
-    if num_axes != (PLANE if sparse_type == "pixel" else VOLUME):
-        other = "voxel" if sparse_type == "pixel" else "pixel"
-        raise ConfigurationError(
-            f"mask_type is {sparse_type!r}, but the ROIs have {num_axes} coordinates. Write {other!r}."
-        )

@@ -14,7 +14,7 @@ from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
 
-from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.exceptions import ConfigurationError, OphysError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 
@@ -167,6 +167,33 @@ def test_appending_twice_appends_once(tmp_path, tiff, shared_data, backend):
     assert run_one(WriteSegmentationOperator, **options)["reused"] is True
     assert run_one(WriteImagingOperator, **imaging(tiff, path, backend=backend))["reused"] is True
     np.testing.assert_array_equal(pixels(path), tifffile.imread(tiff).transpose(0, 2, 1))
+
+
+def test_several_segmentations_go_into_one_file_in_one_task(tmp_path, shared_data):
+    path = tmp_path / "planes.nwb"
+    planes = {key: {"name": key.capitalize(), "description": "a plane"} for key in ("upper", "lower")}
+    options = {
+        "extractor": ["Suite2p", "Caiman"],
+        "extractor_kwargs": [
+            {"folder_path": str(shared_data / "suite2p")},
+            {"file_path": str(shared_data / "caiman" / "cellset.hdf5")},
+        ],
+        "nwbfile_path": str(path),
+        "metadata": [METADATA, {"Ophys": {"PlaneSegmentations": planes}}],
+        "metadata_key": ["upper", "lower"],
+        "mask_type": "pixel",
+    }
+    result = run_one(WriteSegmentationOperator, **options)
+    assert (result["num_rois"], sorted(result["plane_segmentations"])) == (59, ["Lower", "Upper"])
+    assert result["traces"] == ["raw", "neuropil", "deconvolved", "denoised"]
+    assert run_one(WriteSegmentationOperator, **options)["reused"] is True
+    with NWBHDF5IO(path, "r") as io:
+        ophys = io.read().processing["ophys"]
+        assert len(ophys["ImageSegmentation"]["Upper"]) == 54
+        assert ophys["ImageSegmentation"]["Upper"]["iscell"].data[:].dtype == bool
+        assert ophys["Fluorescence"]["Denoised_lower"].rois.table is ophys["ImageSegmentation"]["Lower"]
+    with pytest.raises(ConfigurationError, match="lists must be equally long"):
+        run_one(WriteSegmentationOperator, **options | {"metadata_key": ["upper"]})
 
 
 def test_metadata_is_merged_from_files_and_dicts(tmp_path, tiff):
