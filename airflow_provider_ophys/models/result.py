@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_ophys.models.backend import Backend
 
+# What is added to the name of an NWB file for the files of its report.
+REPORT_SUFFIXES = {"html": ".report.html", "png": ".report.png", "thumbnail": ".report.thumbnail.png"}
+
 
 class Report(BaseModel):
     """

@@ -15,6 +15,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
+from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.conversion import allowed_roots
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.staging.plan import local_source
@@ -36,9 +37,8 @@ _OPTIONS = (
     "extra_args",
     "delete_local",
 )
-# Those of them that also hold for the report of what is staged, and the files that it has.
+# Those of them that also hold for the report of what is staged.
 _REPORT_OPTIONS = ("unsafe_no_conditional", "memory_limit", "extra_args")
-_REPORT_FILES = ("html", "png", "thumbnail")
 _NOT_FOR_AUDITS = ("overwrite", "delete_local")
 ADDRESS_KEY = "staged_address"
 AUDIT_KEY = "audit"
@@ -184,12 +184,12 @@ class StageToS3Operator(BaseOperator):
 
     def _stage_report(self, hook: OphysS3Hook, staged: StagingResult, context: Context) -> dict[str, str] | None:
         """Put the report that the source names beside what was staged; return its addresses by kind."""
-        report = self.source.get("report") if isinstance(self.source, Mapping) else None
-        if not report:
+        if not isinstance(self.source, Mapping) or not self.source.get("report"):
             return None
-        paths = {kind: Path(report[kind]) for kind in _REPORT_FILES}
+        # Only what lies beside the file: a path in an XCom must not publish any file of this machine.
+        paths = {kind: Path(f"{staged.source}{suffix}") for kind, suffix in REPORT_SUFFIXES.items()}
         if gone := [path.name for path in paths.values() if not path.is_file()]:
-            self.log.warning("The report was not staged: %s is not there any more.", ", ".join(gone))
+            self.log.warning("The report was not staged: %s is not beside the file.", ", ".join(gone))
             return None
         # Of a report there is only one: it follows the file, whatever was there.
         how: dict[str, Any] = {
@@ -207,7 +207,7 @@ class StageToS3Operator(BaseOperator):
         of_a_result = self.source.get("source") if isinstance(self.source, Mapping) else None
         check_allowed("source", of_a_result or local_source(self.source), roots)
         report = (self.source.get("report") if isinstance(self.source, Mapping) else None) or {}
-        for kind in _REPORT_FILES:
+        for kind in REPORT_SUFFIXES:
             if kind in report:
                 check_allowed(f"source.report.{kind}", report[kind], roots)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from airflow_provider_ophys.models.result import Report
+from airflow_provider_ophys.models.result import REPORT_SUFFIXES, Report
 from airflow_provider_ophys.nwb.contents import open_contents
 from airflow_provider_ophys.report.facts import gather_facts, subtitle
 from airflow_provider_ophys.report.figure import draw_report, draw_thumbnail, to_png
@@ -19,7 +19,6 @@ from airflow_provider_ophys.writing.sharing import Resources
 
 log = logging.getLogger(__name__)
 
-HTML, PNG, THUMBNAIL = ".report.html", ".report.png", ".report.thumbnail.png"
 # Where the PNG keeps the summary, and what it was made from.
 SUMMARY_KEY, MADE_FROM_KEY = "airflow_provider_ophys", "airflow_provider_ophys_source"
 
@@ -58,8 +57,8 @@ def write_report(
         thumbnail = to_png(draw_thumbnail(seen), {})
     page = make_page(seen, facts, png, title=name, subtitle=line)
     # The PNG comes last: it says that the others are there.
-    for suffix, content in ((THUMBNAIL, thumbnail), (HTML, page.encode()), (PNG, png)):
-        _put(folder / f"{name}{suffix}", content)
+    for kind, content in (("thumbnail", thumbnail), ("html", page.encode()), ("png", png)):
+        _put(folder / f"{name}{REPORT_SUFFIXES[kind]}", content)
     return _report(folder, name, summary)
 
 
@@ -68,10 +67,10 @@ def find_report(folder: Path, name: str, made_from: str) -> Report | None:
     from PIL import Image
 
     try:
-        with Image.open(folder / f"{name}{PNG}") as picture:
+        with Image.open(folder / f"{name}{REPORT_SUFFIXES['png']}") as picture:
             texts = picture.info
         if texts.get(MADE_FROM_KEY) != made_from or not all(
-            (folder / f"{name}{suffix}").is_file() for suffix in (HTML, THUMBNAIL)
+            (folder / f"{name}{suffix}").is_file() for suffix in REPORT_SUFFIXES.values()
         ):
             return None
         return _report(folder, name, json.loads(texts[SUMMARY_KEY]))
@@ -80,13 +79,8 @@ def find_report(folder: Path, name: str, made_from: str) -> Report | None:
 
 
 def _report(folder: Path, name: str, summary: dict[str, Any]) -> Report:
-    folder = folder.absolute()
-    return Report(
-        html=str(folder / f"{name}{HTML}"),
-        png=str(folder / f"{name}{PNG}"),
-        thumbnail=str(folder / f"{name}{THUMBNAIL}"),
-        summary=summary,
-    )
+    paths = {kind: str(folder.absolute() / f"{name}{suffix}") for kind, suffix in REPORT_SUFFIXES.items()}
+    return Report(**paths, summary=summary)
 
 
 def _put(path: Path, content: bytes) -> None:

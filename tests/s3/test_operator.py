@@ -21,6 +21,7 @@ from s3_trees import crc64nvme, published
 from s3_views import Place
 
 from airflow_provider_ophys.exceptions import OphysError, StagingError
+from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.staging.files import PART_SIZE
 from demo.s3_server import S3Server
@@ -61,6 +62,31 @@ def test_result_of_a_write_operator_is_staged_and_reported_as_plain_json(place: 
         "report": None,
     }
     assert place.contents() == {"session.nwb": b"content"}
+
+
+def test_the_report_beside_the_file_is_staged_and_no_other_file(
+    place: Place, nwbfile: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    source = {
+        "nwbfile_path": str(nwbfile),
+        "report": {"html": str(tmp_path / "secret"), "png": "", "thumbnail": ""},
+    }
+    operator = StageToS3Operator(task_id="stage", source=source, destination=place.uri)
+    assert operator.execute(_context())["report"] is None
+    assert place.contents() == {"session.nwb": b"content"}
+    for kind, suffix in REPORT_SUFFIXES.items():
+        (tmp_path / f"session.nwb{suffix}").write_text(kind)
+    staged = operator.execute(_context())["report"]
+    assert staged == {kind: f"{place.uri}session.nwb{suffix}" for kind, suffix in REPORT_SUFFIXES.items()}
+    (tmp_path / "session.nwb.report.html").write_text("a later report")
+    operator.execute(_context())
+    assert place.contents() == {
+        "session.nwb": b"content",
+        "session.nwb.report.html": b"a later report",
+        "session.nwb.report.png": b"png",
+        "session.nwb.report.thumbnail.png": b"thumbnail",
+    }
 
 
 def test_result_is_on_the_events_of_all_outlets(place: Place, tmp_path: Path) -> None:
