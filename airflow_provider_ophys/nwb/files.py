@@ -367,6 +367,11 @@ def open_storage(path: Path) -> Storage:
 def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None, *, append: bool) -> Backend:
     backend = options.backend or stated_backend(options.backend_configuration)
     if not append:
+        if nwbfile is not None and nwbfile.container_source is not None:
+            raise ConfigurationError(
+                "The nwbfile was read from a file, or written to one before, and pynwb writes it nowhere else. Add "
+                "to the file on disk with append_on_disk_nwbfile=True and without nwbfile, or give a new NWBFile."
+            )
         return backend or "hdf5"
     if nwbfile is not None:
         raise ConfigurationError(
