@@ -134,4 +134,4 @@ def test_a_report_that_is_not_on_this_machine_is_named_with_its_place_in_s3(airf
     status, _, text = get(airflow, "report", token=tokens["ann"], **task(airflow, "sessions", "write_imaging", 0))
     assert status == 200
     assert "not on the machine" in text
-    assert "s3://ophys/sessions/mouse_1.nwb" in text
+    assert "s3://ophys/sessions/mouse_1.nwb.report.html" in text

@@ -38,7 +38,8 @@ def sessions():
         if_exists="append",
     ).expand(nwbfile_path=FILES)
     stage = StageToS3Operator.partial(task_id="stage", destination="s3://ophys/sessions/").expand(
-        source=cells.output
+        # Its report is staged with it.
+        source=movies.output
     )
     movies >> cells >> stage
 
