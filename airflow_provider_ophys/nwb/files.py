@@ -370,7 +370,7 @@ def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None,
         if nwbfile is not None and nwbfile.container_source is not None:
             raise ConfigurationError(
                 "The nwbfile was read from a file, or written to one before, and pynwb writes it nowhere else. "
-                "Add to the file on disk with append_on_disk_nwbfile=True and without nwbfile, or give a new NWBFile."
+                "Add to the file on disk with append_on_disk_nwbfile=True and without nwbfile, or give a new one."
             )
         return backend or "hdf5"
     if nwbfile is not None:
