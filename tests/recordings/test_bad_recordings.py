@@ -14,7 +14,6 @@ import pytest
 import tifffile
 
 from airflow_provider_ophys.exceptions import (
-    EmptyRecordingError,
     OphysError,
     SourceChangedError,
     SourceDataError,
@@ -296,16 +295,6 @@ def test_a_bad_suite2p_folder_is_named_with_its_array(tmp_path, session, change,
 def test_a_folder_without_a_plane_is_no_suite2p_folder(tmp_path, session):
     error = refuse(tmp_path, "segmentation", "Suite2p", {"folder_path": str(session)})
     assert f"{session} is no suite2p folder" in str(error)
-
-
-def test_a_suite2p_folder_without_rois_is_empty(tmp_path, session):
-    folder = tmp_path / "suite2p"
-    shutil.copytree(session / "suite2p", folder)
-    for name in ("stat.npy", "F.npy", "Fneu.npy", "spks.npy", "iscell.npy"):
-        edit_array(name, lambda array: array[:0])(folder / "plane0")
-    error = refuse(tmp_path, "segmentation", "Suite2p", {"folder_path": str(folder)})
-    assert isinstance(error, EmptyRecordingError)
-    assert str(folder) in str(error)
 
 
 @pytest.fixture(scope="module")
