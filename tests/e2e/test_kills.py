@@ -49,7 +49,12 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.retries import OphysRetryPolicy
 
 SECONDS = {{"retry_delay", "execution_timeout"}}
-SLOW = {{"compression_method": "gzip", "compression_options": {{"level": 9}}}}
+# Eleven seconds of work on one CPU, in pieces that are short enough to stop between them.
+SLOW = {{
+    "chunk_shape": [4, {side}, {side}],
+    "compression_method": "zstd",
+    "compression_options": {{"clevel": 12}},
+}}
 
 
 def movie(path):
@@ -66,7 +71,6 @@ for name, options in {scenarios}.items():
         key: timedelta(seconds=int(value)) if key in SECONDS else value for key, value in options.items()
     }}
     with DAG(f"kills_{{name}}", schedule=None):
-        # Slow on purpose: there must be time to kill it.
         WriteImagingOperator(
             task_id="write",
             **movie(f"{output}/{{name}}.nwb"),
@@ -112,7 +116,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -> Iterator[AirflowStack]:
     dags = tmp_path_factory.mktemp("dags")
-    text = DAGS.format(movie=movie, output=output, metadata=METADATA, scenarios=SCENARIOS)
+    text = DAGS.format(movie=movie, output=output, metadata=METADATA, scenarios=SCENARIOS, side=SIDE)
     (dags / "kills.py").write_text(textwrap.dedent(text))
     # A worker that died is noticed after a minute, not after five.
     environment = {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60"}
