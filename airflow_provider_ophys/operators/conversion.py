@@ -114,7 +114,8 @@ class ConversionOperator(ConvertingOperator):
     All options are template fields and take XCom results; each is checked when the task runs, before any work.
 
     :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
-    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ...
+    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ... Segmentations take a list
+        of these, and of extractors, for several in one file.
     :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write; its parent folder must exist.
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param backend: ``"hdf5"`` or ``"zarr"``. Default: HDF5 for a new file; appending takes that of the file.
@@ -164,8 +165,8 @@ class ConversionOperator(ConvertingOperator):
     def __init__(
         self,
         *,
-        extractor: str,
-        extractor_kwargs: Mapping[str, Any] | None = None,
+        extractor: str | Sequence[str],
+        extractor_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         nwbfile_path: str,
         metadata: object = None,
         backend: str | None = None,
