@@ -32,9 +32,19 @@ class SessionProcess:
     :param command: The command and its arguments.
     :param environment: All of its environment.
     :param log: The file that takes its output, replaced.
+    :param folder: Its working folder; ours when not given.
+    :param user: Whom it runs as; as us when not given.
     """
 
-    def __init__(self, command: Sequence[str | Path], *, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        folder: Path | None = None,
+        user: str | None = None,
+    ) -> None:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -44,6 +54,8 @@ class SessionProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=folder,
+                user=user,
             )
 
     @property

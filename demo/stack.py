@@ -53,6 +53,7 @@ class AirflowStack:
     :param parallelism: How many tasks may run at the same time.
     :param start_timeout: Seconds after which a stack that is not healthy is given up.
     :param progress: Is told, in a few words, what the start is waiting for.
+    :param components: What to start: the arguments of the ``airflow`` command, by name.
     :raises AirflowStackError: From :meth:`start`, with the end of the log of the process that failed.
     """
 
@@ -66,6 +67,7 @@ class AirflowStack:
         parallelism: int = 4,
         start_timeout: float = 180,
         progress: Callable[[str], None] = lambda _: None,
+        components: Mapping[str, list[str]] = COMPONENTS,
     ) -> None:
         self.home = Path(home).resolve()
         self.dags_folder = Path(dags_folder).resolve()
@@ -75,6 +77,7 @@ class AirflowStack:
         self.url = f"http://{HOST}:{self.port}"
         self.client = AirflowClient(self.url)
         self.environment = self._own_environment(parallelism) | dict(environment or {})
+        self.components = dict(components)
         self._progress = progress
         self._processes: dict[str, SessionProcess] = {}
 
@@ -92,7 +95,7 @@ class AirflowStack:
         try:
             self._progress("creating the metadata database")
             self._migrate()
-            for name in COMPONENTS:
+            for name in self.components:
                 self.launch(name)
             self._wait_until_healthy()
         except BaseException:
@@ -110,18 +113,18 @@ class AirflowStack:
         """
         Start one component, again after :meth:`kill`, and do not wait for it.
 
-        :param name: One of ``COMPONENTS``.
+        :param name: One of its components.
         """
         if name in self._processes:
             raise AirflowStackError(f"Airflow's {name} runs already; kill it first.")
-        self._processes[name] = self._run(name, COMPONENTS[name])
+        self._processes[name] = self._run(name, self.components[name])
         remember(self.home / PROCESSES_FILE, self._processes.values())
 
     def kill(self, name: str) -> None:
         """
         End one component and all that it started at once, as a crash of the machine would.
 
-        :param name: One of ``COMPONENTS``.
+        :param name: One of its components.
         """
         self._processes.pop(name).kill()
         remember(self.home / PROCESSES_FILE, self._processes.values())
