@@ -106,6 +106,7 @@ def add_traces(
     rows: Mapping[str, list[int]],
     described: Mapping[str, RoiResponseMetadata],
     timing: Mapping[str, Any],
+    comments: str,
 ) -> None:
     """
     Add a series for each role.
@@ -115,6 +116,7 @@ def add_traces(
     :param rows: By role: which row each column of the traces is about.
     :param described: By role: name, unit and description.
     :param timing: ``rate`` and ``starting_time``, or ``timestamps``.
+    :param comments: What they were read from.
     """
     module = ophys_module(nwbfile)
     for role, trace in traces.items():
@@ -129,6 +131,7 @@ def add_traces(
                 data=trace,
                 unit=entry.unit,
                 rois=region,
+                comments=comments,
                 **timing,
             )
         )

@@ -13,6 +13,7 @@ from pynwb import NWBFile
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
 from airflow_provider_ophys.models.metadata import Metadata, RoiResponseMetadata
 from airflow_provider_ophys.nwb.devices import add_imaging_plane
+from airflow_provider_ophys.nwb.nwbfile import read_from
 from airflow_provider_ophys.nwb.roi_responses import (
     TRACE_ROLES,
     FoundTraces,
@@ -182,7 +183,15 @@ class PlannedSegmentation:
                 table = add_table(nwbfile, entry, plane, columns)
                 rows = {role: rows_of_columns(self.extractor, role, len(table.id)) for role in traces}
                 described = self.responses(of_background=of_background)
-                add_traces(nwbfile, table, traces, rows=rows, described=described, timing=self._timing)
+                add_traces(
+                    nwbfile,
+                    table,
+                    traces,
+                    rows=rows,
+                    described=described,
+                    timing=self._timing,
+                    comments=read_from(self.extractor),
+                )
         add_images(nwbfile, self.made_images)
 
 

@@ -341,6 +341,17 @@ def test_a_series_says_what_it_was_read_from(tmp_path, shared_data):
     )
 
 
+def test_traces_say_what_they_were_read_from(tmp_path, shared_data):
+    from airflow_provider_ophys.extractors import open_segmentation
+    from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile
+
+    cells = open_segmentation("Caiman", {"file_path": str(shared_data / "caiman/cellset.hdf5")})
+    write_segmentation_to_nwbfile(cells, tmp_path / "a.nwb", metadata={"NWBFile": METADATA["NWBFile"]})
+    with h5py.File(tmp_path / "a.nwb") as file:
+        comments = file["processing/ophys/Fluorescence/RoiResponseSeries"].attrs["comments"]
+    assert re.match("Read (from cellset.hdf5 )?with CaimanSegmentationExtractor of roiextractors", comments)
+
+
 def test_several_series_planes_and_devices_by_repeated_calls():
     from airflow_provider_ophys.models.metadata import validate_metadata
     from airflow_provider_ophys.nwb import add_imaging_to_nwbfile
