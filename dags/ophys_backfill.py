@@ -30,7 +30,7 @@ from airflow.sdk import Param, Variable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, SourceNotFoundError
-from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.retries import RETRY_POLICY
 from ophys_conversion import RETRIES, nwbfile_path_of, output_root, read_session
 
 log = logging.getLogger(__name__)
@@ -232,13 +232,11 @@ def write_report(folder: Path, run_id: str, root: str, sessions: list[dict[str, 
 def ophys_backfill() -> None:
     """Convert what has no NWB file yet, and report."""
 
-    @task
+    @task(retry_policy=RETRY_POLICY)
     def plan(params: Any = None) -> dict[str, Any]:
         """Walk the archive; say what has its NWB file, what cannot get one, and divide the rest into batches."""
-        with fail_without_retry():
-            return plan_backfill(
-                Path(Variable.get("ophys_backfill_root", default="/data/acquisitions")), params["batch_size"]
-            )
+        root = Path(Variable.get("ophys_backfill_root", default="/data/acquisitions"))
+        return plan_backfill(root, params["batch_size"])
 
     @task
     def batches(planned: dict[str, Any]) -> list[dict[str, Any]]:
@@ -247,6 +245,7 @@ def ophys_backfill() -> None:
 
     @task(
         map_index_template="{{ names[0] }} and {{ names | length - 1 }} more",
+        retry_policy=RETRY_POLICY,
         max_active_tis_per_dagrun=int(Variable.get("ophys_backfill_concurrency", default="4")),
     )
     def convert(root: str, names: list[str], **context: Any) -> list[dict[str, Any]]:

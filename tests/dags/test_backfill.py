@@ -68,7 +68,7 @@ def test_the_sound_are_converted_the_broken_reported_and_the_next_run_converts_n
     assert set(outputs) == {"2016_m1_a.nwb", "2016_m1_b.nwb", "2017_no_rois.nwb"}
     report = json.loads(Path(result["report"]).read_text())
     why = {session["session"]: session.get("why", "") for session in report["sessions"]}
-    assert "read" in why["2017/cut_off"]
+    assert "movie.tif" in why["2017/cut_off"]
     assert "metadata.yaml" in why["2018/no_metadata"]
     assert "session.yaml must say" in why["2018/words"]
     assert "NoSuchImagingExtractor" in why["odd"]
