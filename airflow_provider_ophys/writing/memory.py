@@ -29,7 +29,15 @@ def available_memory() -> int:
     ``ulimit`` sets for it (``RLIMIT_AS``, ``RLIMIT_DATA``). A plain ``psutil.virtual_memory()`` sees the first
     alone, so it promises a container the memory of its host.
     """
-    return min([int(psutil.virtual_memory().available), *_left_in_cgroups(), *_left_of_process_limits()])
+    return min(memory_left().values())
+
+
+def memory_left() -> dict[str, int]:
+    """Return what each limit leaves, in bytes, by what it is of: the machine, a cgroup's folder, this process."""
+    left = {"machine": int(psutil.virtual_memory().available)}
+    left |= {str(folder): bytes_left for folder, bytes_left in _left_in_cgroups()}
+    own = list(_left_of_process_limits())
+    return left | ({f"process {os.getpid()}": min(own)} if own else {})
 
 
 def available_cpus(proc: Path = PROC) -> int:
@@ -56,7 +64,7 @@ def _left_of_process_limits() -> Iterator[int]:
             yield max(most - used, 0)
 
 
-def _left_in_cgroups(proc: Path = PROC) -> Iterator[int]:
+def _left_in_cgroups(proc: Path = PROC) -> Iterator[tuple[Path, int]]:
     for version, folder in _cgroups(proc, "memory"):
         limit_names: tuple[str, ...]
         if version == "v2":
@@ -66,7 +74,7 @@ def _left_in_cgroups(proc: Path = PROC) -> Iterator[int]:
         limits = [limit for name in limit_names if (limit := _read_number(folder / name)) is not None]
         usage = _read_number(folder / usage_name)
         if limits and usage is not None and min(limits) < NO_LIMIT:
-            yield max(min(limits) - (usage - _reclaimable(folder)), 0)
+            yield folder, max(min(limits) - (usage - _reclaimable(folder)), 0)
 
 
 def _cgroups(proc: Path, controller: str) -> Iterator[tuple[str, Path]]:

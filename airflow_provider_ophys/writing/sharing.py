@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from airflow_provider_ophys.exceptions import ConversionStoppedError
@@ -26,7 +27,7 @@ from airflow_provider_ophys.writing.memory import (
     DEFAULT_LIMIT_BYTES,
     anonymous_bytes,
     available_cpus,
-    available_memory,
+    memory_left,
 )
 
 log = logging.getLogger(__name__)
@@ -147,12 +148,17 @@ def _reserve(wish: Wish, stop: threading.Event, folder: Path) -> tuple[Resources
     file = folder / f"{uuid4().hex}{SUFFIX}"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    content = {"pid": os.getpid(), "bytes": resources.budget_bytes, "held_before": anonymous_bytes()}
+    content = {
+        "pid": os.getpid(),
+        "bytes": resources.budget_bytes,
+        "held_before": anonymous_bytes(),
+        "limits": list(memory_left()),
+    }
     os.write(descriptor, json.dumps(content).encode())
     return resources, _Reservation(file, descriptor)
 
 
-def _running(folder: Path) -> list[dict[str, int]]:
+def _running(folder: Path) -> list[dict[str, Any]]:
     """Return the reservations of conversions that are running; remove those that a killed one left."""
     running = []
     for file in folder.glob(f"*{SUFFIX}"):
@@ -167,8 +173,13 @@ def _running(folder: Path) -> list[dict[str, int]]:
     return running
 
 
-def _resources(wish: Wish, stop: threading.Event, others: list[dict[str, int]]) -> Resources:
-    left = max(0, available_memory() - sum(map(_unused, others)))
+def _resources(wish: Wish, stop: threading.Event, others: list[dict[str, Any]]) -> Resources:
+    left = min(
+        # Who is in another container shares the machine's memory with this one, but not its limit.
+        bytes_left - sum(_unused(other) for other in others if limit in other["limits"])
+        for limit, bytes_left in memory_left().items()
+    )
+    left = max(0, left)
     if wish.memory_limit is not None:
         wanted, budget = wish.memory_limit, min(wish.memory_limit, left)
     else:
@@ -177,7 +188,7 @@ def _resources(wish: Wish, stop: threading.Event, others: list[dict[str, int]]) 
     return Resources(budget, threads, stop, wanted)
 
 
-def _unused(reservation: dict[str, int]) -> int:
+def _unused(reservation: dict[str, Any]) -> int:
     """Return what a conversion may still allocate of what it reserved; the rest is no longer available anyhow."""
     held = anonymous_bytes(reservation["pid"])
-    return max(0, reservation["bytes"] - max(0, held - reservation["held_before"]))
+    return max(0, int(reservation["bytes"]) - max(0, held - int(reservation["held_before"])))

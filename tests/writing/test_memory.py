@@ -39,7 +39,7 @@ def test_version_2_counts_the_tightest_limit_up_the_tree(tmp_path):
     write(root / "pod", memory__max=512 * MIB, memory__high=400 * MIB, memory__current=300 * MIB)
     (root / "pod" / "memory.stat").write_text(f"anon 5\ninactive_file {50 * MIB}\n")
     write(root / "pod/task", memory__max="max", memory__high="max", memory__current=10 * MIB)
-    assert list(_left_in_cgroups(proc)) == [150 * MIB]
+    assert list(_left_in_cgroups(proc)) == [(root / "pod", 150 * MIB)]
 
 
 def test_version_1_and_no_limit(tmp_path):
@@ -50,7 +50,7 @@ def test_version_1_and_no_limit(tmp_path):
         f"31 1 0:27 /docker/abc {root} rw - cgroup cgroup rw,memory\n",
     )
     write(root, memory__limit_in_bytes=256 * MIB, memory__usage_in_bytes=100 * MIB)
-    assert list(_left_in_cgroups(proc)) == [156 * MIB]
+    assert list(_left_in_cgroups(proc)) == [(root, 156 * MIB)]
     write(root, memory__limit_in_bytes=9223372036854771712)
     assert list(_left_in_cgroups(proc)) == []
 
@@ -59,7 +59,7 @@ def test_a_full_cgroup_leaves_nothing_rather_than_less(tmp_path):
     root = tmp_path / "cgroup"
     proc = make_proc(tmp_path, "0::/task\n", f"30 1 0:26 / {root} rw - cgroup2 cgroup2 rw\n")
     write(root / "task", memory__max=10 * MIB, memory__current=11 * MIB)
-    assert list(_left_in_cgroups(proc)) == [0]
+    assert list(_left_in_cgroups(proc)) == [(root / "task", 0)]
 
 
 def test_a_quota_bounds_the_cpus(tmp_path):

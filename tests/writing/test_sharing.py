@@ -138,3 +138,15 @@ def test_an_os_error_of_the_conversion_is_not_taken_for_one_of_sharing(tmp_path)
     with pytest.raises(OSError, match="disk full"), sharing(Wish(), STOP, folder=tmp_path):
         raise OSError("disk full")
     assert time.monotonic() - begun < 60
+
+
+def test_a_conversion_under_another_limit_takes_nothing_of_ours(tmp_path, another, monkeypatch):
+    """Another container has its own memory; what both share is the machine's."""
+    _, others = another(2 * GIB)
+    ours = {"machine": 100 * GIB, "/sys/fs/cgroup/ours": GIB}
+    monkeypatch.setattr(sharing_module, "memory_left", lambda: ours)
+    with sharing(Wish(memory_limit=2**60), STOP, folder=tmp_path) as resources:
+        assert resources.budget_bytes == GIB
+    monkeypatch.setattr(sharing_module, "memory_left", lambda: {"machine": 3 * GIB})
+    with sharing(Wish(memory_limit=2**60), STOP, folder=tmp_path) as resources:
+        assert resources.budget_bytes == pytest.approx(3 * GIB - others, abs=GIB / 4)
