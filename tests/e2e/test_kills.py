@@ -28,14 +28,14 @@ from demo.stack import AirflowStack
 pytestmark = pytest.mark.stack
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
-NUM_SAMPLES, SIDE = 300, 512
+NUM_SAMPLES, SIDE = 600, 512
 PATIENCE_SECONDS = 600
 # The kernel's own way of running out of memory ends the task like this as well.
 AT_ONCE = {"retries": 1, "retry_delay": "1"}
 SCENARIOS = {
     "mark_failed": {"retries": 0},
     "clear": {"retries": 0},
-    "time_out": {"retries": 0, "execution_timeout": "6"},
+    "time_out": {"retries": 0, "execution_timeout": "2"},
     "sigkill": AT_ONCE,
     "worker_lost": AT_ONCE,
 }
@@ -49,7 +49,7 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.retries import OphysRetryPolicy
 
 SECONDS = {{"retry_delay", "execution_timeout"}}
-# Eleven seconds of work on one CPU, in pieces that are short enough to stop between them.
+# Fifteen seconds of work on one CPU, in pieces that are short enough to stop between them.
 SLOW = {{
     "chunk_shape": [4, {side}, {side}],
     "compression_method": "zstd",
@@ -96,10 +96,10 @@ with DAG("eight_at_once", schedule=None):
 
 @pytest.fixture(scope="module")
 def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """157 MB of noise, which takes long to compress."""
+    """315 MB of noise, which takes long to compress."""
     path = tmp_path_factory.mktemp("movie") / "movie.tif"
-    pixels = np.random.default_rng(0).poisson(300, (NUM_SAMPLES, SIDE, SIDE)).astype("uint16")
-    tifffile.imwrite(path, pixels, photometric="minisblack")
+    noise = np.random.default_rng(0).poisson(300, (NUM_SAMPLES // 6, SIDE, SIDE)).astype("uint16")
+    tifffile.imwrite(path, np.tile(noise, (6, 1, 1)), photometric="minisblack")
     return path
 
 
