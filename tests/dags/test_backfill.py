@@ -38,6 +38,8 @@ def archive(tmp_path, recording, monkeypatch):
     (root / "2017/no_rois/session.yaml").write_text(yaml.safe_dump(session))
     movie = root / "2017/cut_off/movie.tif"
     os.truncate(movie, movie.stat().st_size // 2)
+    # Long ago: a movie that was just written might still be growing, and would be tried again later.
+    os.utime(movie, (0, 0))
     (root / "2018/no_metadata/metadata.yaml").unlink()
     (root / "2018/words/session.yaml").write_text("a movie of a mouse")
     session["imaging"]["extractor"] = "NoSuchImagingExtractor"
