@@ -79,7 +79,7 @@ def test_the_group_returns_what_the_operator_returns(tmp_path, tiff):
     varying = {"nwbfile_path", "size_bytes", "elapsed_seconds", "throughput_mb_per_s", "peak_memory_bytes"}
     varying |= {"durations"}
     assert {key: result[key] for key in result.keys() - varying} == {key: one[key] for key in one.keys() - varying}
-    assert result["peak_memory_bytes"] > 0
+    assert result.keys() == one.keys()
     assert events_of("parallel") == [("parallel", result)], "one event, of the finished store"
     with NWBZarrIO(str(path), "r") as io:
         data = io.read().acquisition["TwoPhotonSeries"].data[:]
