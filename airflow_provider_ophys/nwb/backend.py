@@ -28,7 +28,7 @@ from airflow_provider_ophys.nwb.configuration import complete_hdf5, complete_zar
 from airflow_provider_ophys.nwb.datasets import BulkDataset, WrittenDataset
 from airflow_provider_ophys.writing.codecs import check_hdf5_filters, hdf5_codec, hdf5_filters
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
-from airflow_provider_ophys.writing.pipeline import FillPlan, fill, plan_source
+from airflow_provider_ophys.writing.pipeline import FillPlan, Sink, fill, plan_source
 from airflow_provider_ophys.writing.shards import ShardGrid
 from airflow_provider_ophys.writing.sharing import Resources
 from airflow_provider_ophys.writing.zarr_codecs import zarr_codec
@@ -101,15 +101,8 @@ class HDF5Storage:
         :raises MemoryBudgetError: If the budget is too small.
         """
         configuration = self._complete(dataset)
-        sink = HDF5FilterSink if hdf5_codec(configuration) is None else HDF5Sink
-        return plan_source(
-            dataset.source,
-            rows_per_task=(configuration.chunk_shape or dataset.chunk_shape)[0],
-            scratch_tasks=sink.scratch_tasks,
-            result_tasks=sink.result_tasks,
-            resources=resources,
-            most_rows=dataset.rows_of(configuration.buffer_shape),
-        )
+        sink: type[Sink] = HDF5FilterSink if hdf5_codec(configuration) is None else HDF5Sink
+        return _plan_fill(dataset, configuration, sink, resources)
 
     def compresses(self, dataset: BulkDataset) -> bool:
         """Tell whether a dataset becomes smaller when it is stored."""
@@ -207,15 +200,7 @@ class ZarrStorage:
         """
         from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
-        configuration = self._complete(dataset)
-        return plan_source(
-            dataset.source,
-            rows_per_task=(configuration.chunk_shape or dataset.chunk_shape)[0],
-            scratch_tasks=ZarrSink.scratch_tasks,
-            result_tasks=ZarrSink.result_tasks,
-            resources=resources,
-            most_rows=dataset.rows_of(configuration.buffer_shape),
-        )
+        return _plan_fill(dataset, self._complete(dataset), ZarrSink, resources)
 
     def compresses(self, dataset: BulkDataset) -> bool:
         """Tell whether an array becomes smaller when it is stored."""
@@ -286,6 +271,22 @@ class ZarrStorage:
         if mode != "r":
             with _quiet_consolidation():
                 zarr.consolidate_metadata(path)
+
+
+def _plan_fill(
+    dataset: BulkDataset,
+    configuration: HDF5DatasetConfiguration | ZarrDatasetConfiguration,
+    sink: type[Sink],
+    resources: Resources,
+) -> FillPlan:
+    return plan_source(
+        dataset.source,
+        rows_per_task=(configuration.chunk_shape or dataset.chunk_shape)[0],
+        scratch_tasks=sink.scratch_tasks,
+        result_tasks=sink.result_tasks,
+        resources=resources,
+        most_rows=dataset.rows_of(configuration.buffer_shape),
+    )
 
 
 def _drop_gathered_metadata(store: Path) -> None:
