@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import warnings
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     import zarr
     from hdmf.backends.io import HDMFIO
 
-log = logging.getLogger(__name__)
+    from airflow_provider_ophys.writing.structure_store import StructureStore
 
-ZARR_METADATA = "zarr.json"
+log = logging.getLogger(__name__)
 
 
 class HDF5Storage:
@@ -53,6 +52,11 @@ class HDF5Storage:
     def __init__(self, configuration: HDF5BackendConfiguration, compression: Compression) -> None:
         self.configuration = configuration
         self._compression = compression
+
+    @contextmanager
+    def structure(self, path: Path) -> Iterator[Any]:
+        """Give what the structure of a file is written to, with :meth:`io` and :meth:`open_groups`."""
+        yield path
 
     def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
         """Open an NWB file with pynwb, and its options."""
@@ -161,18 +165,36 @@ class ZarrStorage:
         self.configuration = configuration
         self._compression = compression
 
-    def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
+    @contextmanager
+    def structure(self, path: Path) -> Iterator[Any]:
+        """
+        Give what the structure of a store is written to, with :meth:`io` and :meth:`open_groups`.
+
+        Only at the end is all of it on the disk, and are the metadata gathered, so that opening it is one read.
+        """
+        import zarr
+        from zarr.errors import ZarrUserWarning
+
+        from airflow_provider_ophys.writing.structure_store import StructureStore
+
+        store = StructureStore(path)
+        store.scatter_metadata()
+        yield store
+        with warnings.catch_warnings():
+            # zarr warns that gathered metadata are not yet in the standard.
+            warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+            zarr.consolidate_metadata(store)
+        store.flush()
+
+    def io(self, path: Path | StructureStore, mode: str, **options: Any) -> HDMFIO:
         """Open an NWB store with hdmf-zarr, and its options."""
         from hdmf_zarr import NWBZarrIO
 
-        if mode == "r+":
-            _drop_gathered_metadata(path)
-        return NWBZarrIO(str(path), mode, **options)
+        return NWBZarrIO(path, mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
         """Write the structure and everything that is small."""
-        with _quiet_consolidation():
-            io.write(nwbfile)
+        io.write(nwbfile, consolidate_metadata=False)
 
     def declare(self, dataset: WrittenDataset) -> None:
         """
@@ -263,14 +285,11 @@ class ZarrStorage:
         return complete_zarr(dataset, given, self._compression)
 
     @contextmanager
-    def open_groups(self, path: Path, mode: str) -> Iterator[Any]:
-        """Open the store below hdmf-zarr; after a change the consolidated metadata is made anew."""
+    def open_groups(self, path: Path | StructureStore, mode: str) -> Iterator[Any]:
+        """Open the store below hdmf-zarr."""
         import zarr
 
         yield zarr.open_group(path, mode=mode, use_consolidated=False)  # type: ignore[arg-type]
-        if mode != "r":
-            with _quiet_consolidation():
-                zarr.consolidate_metadata(path)
 
 
 def _plan_fill(
@@ -289,30 +308,7 @@ def _plan_fill(
     )
 
 
-def _drop_gathered_metadata(store: Path) -> None:
-    """
-    Have every group read its own metadata, before something is added; they are gathered again afterwards.
-
-    zarr takes gathered metadata for all that there is, keeps them with each group that it then touches, and finds
-    nothing that was added below such a group, not even when it gathers them anew.
-    """
-    for file in store.rglob(ZARR_METADATA):
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-        if metadata.pop("consolidated_metadata", None) is not None:
-            file.write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-
-
 Storage = HDF5Storage | ZarrStorage
-
-
-@contextmanager
-def _quiet_consolidation() -> Iterator[None]:
-    """Gathered metadata make opening a store one read; zarr warns each time that they are not yet a standard."""
-    from zarr.errors import ZarrUserWarning
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-        yield
 
 
 def _not_filled(dataset_path: str, found: str) -> InvalidOutputError:

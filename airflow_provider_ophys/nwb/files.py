@@ -293,28 +293,29 @@ def allocate(
     elif nwbfile is None:
         nwbfile = make_nwbfile(output.metadata)
     storage = output.storage
-    with storage.io(part, "w" if nwbfile is not None else "r+") as io:
-        if nwbfile is None:
-            nwbfile = io.read()
-        if not output.added:
-            add(nwbfile)
-        datasets = written_datasets(nwbfile)
-        check_configuration(datasets, storage.configuration)
-        try:
-            for dataset in datasets:
-                storage.declare(dataset)
-            storage.write(io, nwbfile)
-        finally:
-            for dataset in datasets:
-                dataset.unwrap()
-    bulk = [dataset for dataset in datasets if isinstance(dataset, BulkDataset)]
-    growing = [dataset for dataset in bulk if dataset.is_shown_as_one_row]
-    if note is not None or growing:
-        with storage.open_groups(part, "r+") as root:
-            for dataset in growing:
-                root[dataset.path].resize(dataset.shape)
-            if note is not None:
-                note(root)
+    with storage.structure(part) as place:
+        with storage.io(place, "w" if nwbfile is not None else "r+") as io:
+            if nwbfile is None:
+                nwbfile = io.read()
+            if not output.added:
+                add(nwbfile)
+            datasets = written_datasets(nwbfile)
+            check_configuration(datasets, storage.configuration)
+            try:
+                for dataset in datasets:
+                    storage.declare(dataset)
+                storage.write(io, nwbfile)
+            finally:
+                for dataset in datasets:
+                    dataset.unwrap()
+        bulk = [dataset for dataset in datasets if isinstance(dataset, BulkDataset)]
+        growing = [dataset for dataset in bulk if dataset.is_shown_as_one_row]
+        if note is not None or growing:
+            with storage.open_groups(place, "r+") as root:
+                for dataset in growing:
+                    root[dataset.path].resize(dataset.shape)
+                if note is not None:
+                    note(root)
     return nwbfile, bulk
 
 
