@@ -53,20 +53,23 @@ SAMPLES_PER_FILE = 16
 SAMPLED_FILES = 64
 
 
-def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any]) -> ImagingExtractor:
+def open_imaging(
+    extractor: str, extractor_kwargs: Mapping[str, Any], *, known_whole: bool = False
+) -> ImagingExtractor:
     """
     Open a movie.
 
     :param extractor: Name of a roiextractors class (``"ScanImageImagingExtractor"``) or an unambiguous short
         form of it (``"ScanImage"``, ``"scan_image"``).
     :param extractor_kwargs: Its keyword arguments.
+    :param known_whole: It was opened before and has not changed: do not walk through all pages of its files again.
     :raises ExtractorNotFoundError: If there is no such imaging extractor; lists close names.
     :raises ExtractorNotInstalledError: If its optional package is missing; says what to install.
     :raises ConfigurationError: If the arguments do not fit its signature.
     :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
     :raises SourceDataError: If it cannot read the recording.
     """
-    imaging = cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs))
+    imaging = cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, known_whole=known_whole))
     _check_scanimage_counts(imaging)
     return imaging
 
@@ -102,13 +105,14 @@ def open_segmentation(extractor: str, extractor_kwargs: Mapping[str, Any]) -> Se
     return cast("SegmentationExtractor", _open("segmentation", extractor, extractor_kwargs))
 
 
-def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any]) -> object:
+def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, known_whole: bool = False) -> object:
     extractor_class = find_extractor(kind, extractor)
     name = extractor_class.__name__
     _check_arguments(extractor_class, extractor_kwargs)
     for parameter, path in _source_paths(extractor_kwargs):
         _check_exists(parameter, path)
-    _check_whole(name, extractor_kwargs)
+    if not known_whole:
+        _check_whole(name, extractor_kwargs)
     try:
         opened = extractor_class(**_with_paths(extractor_kwargs))
     except ImportError as error:
@@ -121,8 +125,11 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any]) -> ob
             f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
             error,
         ) from error
-    # ScanImage's finds the other files of an acquisition by itself.
-    _check_whole(name, {"file_paths": getattr(opened, "file_paths", None) or []})
+    if not known_whole:
+        # ScanImage's finds the other files of an acquisition by itself.
+        looked_at = {path for _, path in _source_paths(extractor_kwargs)}
+        found = getattr(opened, "file_paths", None) or []
+        _check_whole(name, {"file_paths": [file for file in found if Path(file) not in looked_at]})
     return opened
 
 

@@ -236,7 +236,7 @@ class ZarrStorage:
         self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: Sequence[int] | None = None
     ) -> None:
         """
-        Fill those shards of the declared arrays that are missing.
+        Fill the declared arrays.
 
         :param bands: Only these bands of shards; ``None`` for all. See :class:`ShardGrid`.
         """
@@ -246,13 +246,12 @@ class ZarrStorage:
             array = self.open_array(path, dataset.path)
             configuration = self._complete(dataset)
             with ZarrSink(array, path / dataset.path, zarr_codec(configuration, dataset.dtype)) as sink:
-                missing = sink.grid.missing_bands(range(sink.grid.num_bands) if bands is None else bands)
                 fill(
                     dataset.source,
                     sink,
                     resources,
                     name=dataset.location,
-                    spans=sink.grid.spans(missing),
+                    spans=None if bands is None else sink.grid.spans(bands),
                     most_rows=dataset.rows_of(configuration.buffer_shape),
                 )
 

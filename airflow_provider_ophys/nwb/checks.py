@@ -75,24 +75,28 @@ def _own_schema() -> ValidatorMap:
     return ValidatorMap(_own_types().namespace_catalog.get_namespace("core"))
 
 
-def compare_samples(storage: Storage, part: Path, datasets: Sequence[BulkDataset]) -> None:
+def compare_samples(
+    storage: Storage, part: Path, datasets: Sequence[BulkDataset], more_rows: Sequence[int] = ()
+) -> None:
     """
     Open a file anew and compare samples of its arrays with what they were filled from, but for rounded ones.
 
+    :param more_rows: Of each array, besides the first, the last and some between.
     :raises InvalidOutputError: If a sample is not what the source gives.
     """
     with storage.open_groups(part, "r") as root:
         for dataset in datasets:
             if storage.is_lossy(dataset):
                 continue
-            _compare_rows(dataset, root[dataset.path])
+            last = dataset.source.maxshape[0] - 1
+            spread = {last * step // (SAMPLED_ROWS - 1) for step in range(SAMPLED_ROWS)}
+            _compare_rows(dataset, root[dataset.path], sorted(spread.union(more_rows)))
 
 
-def _compare_rows(dataset: BulkDataset, stored: Any) -> None:
+def _compare_rows(dataset: BulkDataset, stored: Any, rows: Sequence[int]) -> None:
     if dataset.num_bytes <= SMALL_BYTES:
         stored = stored[:]
-    last = dataset.source.maxshape[0] - 1
-    for row in sorted({last * step // (SAMPLED_ROWS - 1) for step in range(SAMPLED_ROWS)}):
+    for row in rows:
         wanted, found = np.asarray(dataset.source.read(row, row + 1)), np.asarray(stored[row : row + 1])
         if not np.array_equal(wanted, found, equal_nan=wanted.dtype.kind == "f"):
             raise InvalidOutputError(

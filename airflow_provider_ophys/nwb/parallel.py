@@ -66,6 +66,7 @@ from airflow_provider_ophys.nwb.publishing import (
     sync,
 )
 from airflow_provider_ophys.writing.memory import PeakMemory
+from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
 from airflow_provider_ophys.writing.sharing import sharing
 
 log = logging.getLogger(__name__)
@@ -101,12 +102,15 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
     base = _state_of(run.path) if run.append else None
     part = part_of(run.path, _plan_name(run, conversion, base))
     with sole_writer(run.path, part):
-        if find_conversion(part, run.record["digest"]) is None:
+        begun = find_conversion(part, run.record["digest"])
+        if begun is None:
             _allocate(run, part, durations)
         else:
             log.info("Going on with what was begun in %s.", part)
-    plan = _share_out(run, conversion, part, base, started)
-    return plan.model_copy(update={"durations": durations.seconds})
+        allocated = _share_out(conversion, part, run.location if begun is None else begun["path"])
+    return ImagingPlan(
+        **_identity(run, conversion), **allocated, started=started, base=base, durations=durations.seconds
+    )
 
 
 def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
@@ -135,25 +139,17 @@ def _allocate(run: Run, part: Path, durations: Durations) -> None:
     durations.end("allocate")
 
 
-def _share_out(
-    run: Run, conversion: ParallelImagingConversion, part: Path, base: str | None, started: float
-) -> ImagingPlan:
-    record = find_conversion(part, run.record["digest"])
-    if record is None:
-        raise PlanLostError(_LOST.format(part=part))
-    dataset_path = f"{record['path']}/data"
-    storage = _storage(write_options(conversion, Circumstances()))
-    array, grid = storage.open_array(part, dataset_path), storage.grid(part, dataset_path)
+def _share_out(conversion: ParallelImagingConversion, part: Path, location: str) -> dict[str, Any]:
+    """Return what the plan says of the allocated array and of who fills it."""
+    dataset_path = f"{location}/data"
+    array = _storage(write_options(conversion, Circumstances())).open_array(part, dataset_path)
     num_tasks = conversion.num_tasks or min(-(-array.nbytes // TASK_BYTES), MOST_TASKS)
-    return ImagingPlan(
-        **_identity(run, conversion),
-        started=started,
-        part=str(part),
-        dataset_path=dataset_path,
-        base=base,
-        shares=share_out(grid.num_bands, num_tasks),
-        bulk_bytes=array.nbytes,
-    )
+    return {
+        "part": str(part),
+        "dataset_path": dataset_path,
+        "shares": share_out(ShardGrid(array, part / dataset_path).num_bands, num_tasks),
+        "bulk_bytes": array.nbytes,
+    }
 
 
 def _identity(run: Run, conversion: ParallelImagingConversion) -> dict[str, Any]:
@@ -196,6 +192,7 @@ def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | N
     part = Path(plan.part)
     circumstances = circumstances or Circumstances()
     _check(plan, circumstances)
+    _check_part(plan, circumstances)
     try:
         with PeakMemory() as memory:
             filled = _fill_missing(plan, range(share.first, share.stop), circumstances)
@@ -230,12 +227,14 @@ def publish_imaging(
     path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
     circumstances = circumstances or Circumstances()
     _check(plan, circumstances)
-    findings, durations = None, Durations()
+    record, findings, durations = None, None, Durations()
     if not plan.reused:
+        _check_part(plan, circumstances)
         with sole_writer(path, part), naming_write_errors(path):
-            if find_conversion(part, plan.digest) is None:
+            record = find_conversion(part, plan.digest)
+            if record is None:
                 # A publisher that was killed after the move may have left what it replaced.
-                _require_published(plan)
+                record = _require_published(plan)
                 remove(part)
             else:
                 findings = _publish(plan, path, part, circumstances, durations)
@@ -243,7 +242,7 @@ def publish_imaging(
         findings = _inspect(plan, path)
     result = result_of(
         path,
-        _require_published(plan),
+        record or _require_published(plan),
         time.time() - plan.started,
         bulk_bytes=plan.bulk_bytes,
         peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
@@ -260,7 +259,11 @@ def _check(plan: ImagingPlan, circumstances: Circumstances) -> None:
     """Check that this worker is set up well, and that the plan, which comes from XCom, leads where it may."""
     Problems(circumstances.problems).tell()
     check_paths(plan.conversion, circumstances)
-    check_allowed("plan.part", plan.part, circumstances.defaults.allowed_roots)
+
+
+def _check_part(plan: ImagingPlan, circumstances: Circumstances) -> None:
+    """Check where the part leads; a plan that found its output there has none."""
+    check_allowed("plan.part", str(Path(plan.part, plan.dataset_path)), circumstances.defaults.allowed_roots)
 
 
 def _inspect(plan: ImagingPlan, path: Path) -> list[Finding] | None:
@@ -279,11 +282,10 @@ def _fill_missing(plan: ImagingPlan, bands: range, circumstances: Circumstances)
     part, conversion = Path(plan.part), plan.conversion
     options = write_options(conversion, circumstances)
     storage = _storage(options)
-    grid = storage.grid(part, plan.dataset_path)
-    missing = grid.missing_bands(bands)
+    array = storage.open_array(part, plan.dataset_path)
+    missing = ShardGrid(array, part / plan.dataset_path).missing_bands(bands)
     log.info("%d of %d bands of shards are there already.", len(bands) - len(missing), len(bands))
     if missing:
-        array = storage.open_array(part, plan.dataset_path)
         with naming_recording(conversion), sharing(options.wish, options.stop) as resources:
             dataset = _open_source(plan, array)
             with naming_write_errors(part):
@@ -298,27 +300,31 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     :raises SourceDataError: If it is not: shards of two recordings must not meet in one array.
     """
     conversion = plan.conversion
-    imaging = open_imaging(conversion.extractor, conversion.extractor_kwargs)
+    if fingerprint_recording(conversion.all_kwargs) != plan.recording:
+        raise SourceDataError(_CHANGED)
+    imaging = open_imaging(conversion.extractor, conversion.extractor_kwargs, known_whole=True)
     source = make_iterator(imaging, conversion.iterator_options or {})
-    same = fingerprint_recording(conversion.all_kwargs) == plan.recording
-    if not same or tuple(source.maxshape) != array.shape or source.dtype != array.dtype:
-        raise SourceDataError(
-            "The recording has changed since the plan was made. Run the task that plans again, and those after it."
-        )
+    if tuple(source.maxshape) != array.shape or source.dtype != array.dtype:
+        raise SourceDataError(_CHANGED)
     return BulkDataset(None, plan.dataset_path, plan.dataset_path, source)
+
+
+_CHANGED = "The recording has changed since the plan was made. Run the task that plans again, and those after it."
 
 
 def _publish(
     plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances, durations: Durations
 ) -> list[Finding] | None:
     storage = _storage(write_options(plan.conversion, circumstances))
-    storage.grid(part, plan.dataset_path).remove_unfinished()
+    remove_unfinished(part / plan.dataset_path)
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
     array = storage.open_array(part, plan.dataset_path)
     with naming_recording(plan.conversion):
         dataset = _open_source(plan, array)
         if plan.conversion.validate_output:
-            compare_samples(storage, part, [dataset])
+            # Of each share: another worker filled it.
+            rows_per_band = ShardGrid(array, part / plan.dataset_path).rows_per_band
+            compare_samples(storage, part, [dataset], [share.first * rows_per_band for share in plan.shares])
     findings = _inspect(plan, part)
     durations.end("check")
     if plan.base is not None and _state_of(path) != plan.base:
@@ -330,7 +336,7 @@ def _publish(
     move(part, path, replace=plan.base is not None or plan.conversion.if_exists == "overwrite")
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
-    storage.grid(path, plan.dataset_path).remove_unfinished()
+    remove_unfinished(path / plan.dataset_path)
     durations.end("publish")
     return findings
 

@@ -98,11 +98,6 @@ class ShardGrid:
             pieces.append((start, stop))
         return pieces
 
-    def remove_unfinished(self) -> None:
-        """Remove what killed writers left; only for when nobody writes any more."""
-        for file in self._folder.rglob(f".*{UNFINISHED_SUFFIX}"):
-            file.unlink(missing_ok=True)
-
     def _places(self, band: int) -> Iterable[Place]:
         return ((band, *others) for others in itertools.product(*map(range, self._grid[1:])))
 
@@ -138,3 +133,9 @@ class ShardGrid:
         wanted[within] = True
         present = entries[..., 0] != ABSENT
         return bool(np.array_equal(present, wanted) and entries[present, 1].sum() == content_bytes)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left below an array's folder; only for when nobody writes any more."""
+    for file in folder.rglob(f".*{UNFINISHED_SUFFIX}"):
+        file.unlink(missing_ok=True)

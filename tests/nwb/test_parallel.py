@@ -261,6 +261,22 @@ def test_a_damaged_shard_is_not_published_and_is_filled_again(tmp_path, tiff, da
     publish_imaging(plan, [])
 
 
+def test_a_share_whose_shards_hold_something_else_is_not_published(tmp_path, tiff):
+    """Whole by all that their index says, as of a worker that reads another recording at the same path."""
+    path = tmp_path / "movie.nwb"
+    plan = planned(tiff, path, num_tasks=6, validate=True)
+    for share in plan.shares:
+        fill_share(plan, share)
+    shards = Path(plan.part) / ARRAY / "c"
+    own = (shards / "4" / "0" / "0").read_bytes()
+    shutil.copyfile(shards / "3" / "0" / "0", shards / "4" / "0" / "0")
+    with pytest.raises(InvalidOutputError, match="Row 16 of .* is not what the recording holds"):
+        publish_imaging(plan, [])
+    assert not path.exists()
+    (shards / "4" / "0" / "0").write_bytes(own)
+    publish_imaging(plan, [])
+
+
 def test_what_is_missing_is_not_published(tmp_path, tiff):
     path = tmp_path / "movie.nwb"
     plan = planned(tiff, path, num_tasks=3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,17 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 
-from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.exceptions import ConfigurationError, PathNotAllowedError
+from airflow_provider_ophys.models.plan import ParallelImagingConversion
+from airflow_provider_ophys.models.result import REPORT_SUFFIXES
+from airflow_provider_ophys.nwb.parallel import plan_imaging
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
-from airflow_provider_ophys.operators.parallel import PlanImagingOperator, write_imaging_in_parallel
+from airflow_provider_ophys.operators.parallel import (
+    FillShardsOperator,
+    PlanImagingOperator,
+    PublishImagingOperator,
+    write_imaging_in_parallel,
+)
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 SHARDS = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [2, 29, 13], "shard_shape": [4, 29, 13]}}
@@ -93,6 +103,65 @@ def test_the_group_returns_what_the_operator_returns(tmp_path, tiff):
         "after": ["success"],
     }
     assert result_of(again["movie.publish"][0])["reused"] is True
+
+
+@pytest.fixture
+def allowed(tmp_path, monkeypatch):
+    folder = tmp_path / "allowed"
+    folder.mkdir()
+    monkeypatch.setenv("AIRFLOW__OPHYS__ALLOWED_ROOTS", f"/nowhere, {folder}")
+    return folder
+
+
+def test_with_report_and_inspection_within_the_allowed_roots(tiff, allowed):
+    movie, path = Path(shutil.copy(tiff, allowed)), allowed / "many.nwb"
+    more = {"report": True, "inspect": "report"}
+    instances = run_dag(group_dag("parallel_report", movie, path, num_tasks=2, **more))
+    assert {state for of_task in states(instances).values() for state in of_task} == {"success"}
+    result = result_of(instances["movie.publish"][0])
+    one = WriteImagingOperator(task_id="one", **imaging(movie, allowed / "one.nwb", **more)).execute({})
+    assert result.keys() == one.keys()
+    assert result["inspection"] == one["inspection"] != []
+    assert result["report"].keys() == one["report"].keys()
+    for kind, suffix in REPORT_SUFFIXES.items():
+        assert result["report"][kind] == str(allowed / f"many.nwb{suffix}")
+    assert {entry.name for entry in allowed.iterdir()} == {"movie.tif"} | {
+        f"{name}.nwb{suffix}" for name in ("one", "many") for suffix in ("", *REPORT_SUFFIXES.values())
+    }
+
+    again = run_dag(group_dag("parallel_report_again", movie, path, **more))
+    reused = result_of(again["movie.publish"][0])
+    assert (reused["reused"], reused["inspection"]) == (True, result["inspection"])
+    assert reused["report"] == result["report"], "of an unchanged file it is not made again"
+
+
+def test_inspection_that_is_to_fail_publishes_nothing(tiff, allowed):
+    movie, path = Path(shutil.copy(tiff, allowed)), allowed / "many.nwb"
+    instances = run_dag(group_dag("parallel_inspect", movie, path, report=True, inspect="fail"))
+    assert states(instances) == {
+        "movie.plan": ["success"],
+        "movie.fill": ["success"],
+        "movie.publish": ["failed"],
+        "after": ["upstream_failed"],
+    }
+    assert not path.exists()
+    assert not list(allowed.glob("*.report.*"))
+
+
+def test_no_task_of_the_group_is_led_out_of_the_allowed_roots(tmp_path, tiff, allowed):
+    instances = run_dag(group_dag("parallel_led_out", tiff, allowed / "many.nwb"))
+    assert states(instances)["movie.plan"] == ["failed"]
+    assert not list(allowed.iterdir())
+
+    movie = Path(shutil.copy(tiff, allowed))
+    plan = plan_imaging(ParallelImagingConversion.from_options(imaging(movie, allowed / "many.nwb")))
+    for change in ({"part": str(tmp_path / "elsewhere")}, {"dataset_path": "../../data"}, {"part": ""}):
+        led_out = plan.to_json() | change
+        fill = FillShardsOperator(task_id="fill", plan=led_out, share=plan.shares[0].to_json())
+        publish = PublishImagingOperator(task_id="publish", plan=led_out)
+        for operator in (fill, publish):
+            with pytest.raises(PathNotAllowedError, match=r"plan\.part .*allowed_roots"):
+                operator.execute({})
 
 
 def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff):
