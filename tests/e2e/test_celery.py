@@ -34,9 +34,10 @@ DAGS = Path(__file__).parents[2] / "dags"
 RUN_SECONDS = 600
 
 SCENARIOS = """
+import sys
 from datetime import timedelta
 
-from airflow.sdk import dag
+from airflow.sdk import dag, task
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import write_imaging_in_parallel
@@ -67,8 +68,18 @@ def many_workers():
     )
 
 
+@dag(schedule=None)
+def preloaded():
+    @task
+    def has_pynwb():
+        return "pynwb" in sys.modules
+
+    has_pynwb()
+
+
 one_worker()
 many_workers()
+preloaded()
 """
 
 
@@ -100,6 +111,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path, s3_server: S3
         # How soon a killed worker's task is taken for dead; Airflow's own default is five minutes.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "AIRFLOW__OPHYS__PRELOAD": "True",
+        "AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False",
     }
     with CeleryStack(
         tmp_path_factory.mktemp("celery") / "home", dags_folder=dags, environment=environment
@@ -110,7 +123,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path, s3_server: S3
 @pytest.fixture(scope="module")
 def follower(stack: CeleryStack) -> Follower:
     follower = Follower(stack, Progress())
-    follower.wait_for_dags(ON_ARRIVAL, "one_worker", "many_workers")
+    follower.wait_for_dags(ON_ARRIVAL, "one_worker", "many_workers", "preloaded")
     return follower
 
 
@@ -148,6 +161,12 @@ def test_a_dropped_folder_goes_the_whole_way(
     stored = s3_server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
     assert stored == (storage / "nwb" / "mouse_1.nwb").read_bytes()
     assert workers_of(stack, ON_ARRIVAL), "the workers ran it, not the scheduler"
+
+
+def test_a_preloaded_worker_has_imported_what_conversions_need(stack: CeleryStack, follower: Follower) -> None:
+    run = stack.client.wait_for_run(stack.client.trigger("preloaded"), timeout=RUN_SECONDS)
+    (task,) = stack.client.task_instances(run)
+    assert stack.client.xcom(task) is True
 
 
 def test_both_workers_write_one_movie_as_one_would_have(

@@ -40,9 +40,10 @@ SCENARIOS = {
     "worker_lost": AT_ONCE,
 }
 DAGS = """
+import sys
 from datetime import timedelta
 
-from airflow.sdk import DAG, RetryRule
+from airflow.sdk import DAG, RetryRule, task
 
 from airflow_provider_ophys.exceptions import OutputBusyError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
@@ -65,6 +66,14 @@ def movie(path):
         "metadata": {metadata},
     }}
 
+
+with DAG("preloaded", schedule=None):
+
+    @task
+    def has_pynwb():
+        return "pynwb" in sys.modules
+
+    has_pynwb()
 
 for name, options in {scenarios}.items():
     airflows = {{
@@ -122,6 +131,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -
     environment = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "AIRFLOW__OPHYS__PRELOAD": "True",
     }
     with AirflowStack(
         tmp_path_factory.mktemp("airflow"),
@@ -130,7 +140,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -
         parallelism=8,
         start_timeout=PATIENCE_SECONDS,
     ) as stack:
-        until(lambda: {"eight_at_once", *(f"kills_{name}" for name in SCENARIOS)} <= set(stack.client.dag_ids()))
+        until(
+            lambda: (
+                {"preloaded", "eight_at_once", *(f"kills_{name}" for name in SCENARIOS)}
+                <= set(stack.client.dag_ids())
+            )
+        )
         yield stack
 
 
@@ -184,6 +199,11 @@ def nothing_beside(path: Path) -> bool:
 
 def finish(stack: AirflowStack, run: DagRun) -> DagRun:
     return stack.client.wait_for_run(run, timeout=PATIENCE_SECONDS)
+
+
+def test_a_preloaded_scheduler_has_imported_what_conversions_need(stack: AirflowStack) -> None:
+    run = finish(stack, stack.client.trigger("preloaded"))
+    assert stack.client.xcom(task_of(stack, run)) is True
 
 
 def test_marked_as_failed_it_stops_and_leaves_the_old_output(stack: AirflowStack, output: Path) -> None:
