@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What a Zarr store holds of NWB's schemas, by their names and versions, as it was first written by this process:
+# making it takes as long as all the rest of a store's structure.
+_SPECIFICATIONS: dict[frozenset[tuple[str, str]], dict[str, bytes]] = {}
 
 class HDF5Storage:
     """
@@ -193,8 +196,19 @@ class ZarrStorage:
         return NWBZarrIO(path, mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
-        """Write the structure and everything that is small."""
-        io.write(nwbfile, consolidate_metadata=False)
+        """Write the structure and everything that is small, to what :meth:`structure` gave."""
+        from hdmf_zarr.backend import DEFAULT_SPEC_LOC_DIR, SPEC_LOC_ATTR
+
+        catalog = io.manager.namespace_catalog
+        schemas = frozenset((name, catalog.get_namespace(name).version) for name in catalog.namespaces)
+        known = _SPECIFICATIONS.get(schemas) if io.mode == "w" else None
+        io.write(nwbfile, consolidate_metadata=False, cache_spec=known is None)
+        if known is not None:
+            io.path.add(known)
+            with self.open_groups(io.path, "r+") as root:
+                root.attrs[SPEC_LOC_ATTR] = DEFAULT_SPEC_LOC_DIR
+        elif io.mode == "w":
+            _SPECIFICATIONS[schemas] = io.path.below(DEFAULT_SPEC_LOC_DIR)
 
     def declare(self, dataset: WrittenDataset) -> None:
         """

@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -58,6 +59,17 @@ class StructureStore(LocalStore):
         for key, document in self._documents.items():
             (self.root / key).write_bytes(document.to_bytes())
         self._documents.clear()
+
+    def below(self, prefix: str) -> dict[str, bytes]:
+        """Return all values whose keys begin with a prefix and a slash, by their keys."""
+        self.flush()
+        files = (file for file in (self.root / prefix).rglob("*") if file.is_file())
+        return {file.relative_to(self.root).as_posix(): file.read_bytes() for file in files}
+
+    def add(self, values: Mapping[str, bytes]) -> None:
+        """Write values as they are."""
+        for key, value in values.items():
+            self.set_sync(key, default_buffer_prototype().buffer.from_bytes(value))
 
     def with_read_only(self, read_only: bool = False) -> Self:  # noqa: FBT001 -- zarr's signature
         """Return the same store, read-only or not."""

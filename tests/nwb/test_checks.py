@@ -5,10 +5,14 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import zarr
+from hdmf_zarr import NWBZarrIO
+from pynwb import NWBHDF5IO, validate
+from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors import NumpyImagingExtractor
 
 from airflow_provider_ophys.exceptions import InvalidOutputError
-from airflow_provider_ophys.nwb import checks, write_imaging_to_nwbfile
+from airflow_provider_ophys.nwb import backend, checks, write_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.files import open_storage
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
@@ -40,6 +44,35 @@ def test_other_schemas_are_those_of_the_file(written, change):
         else:
             del root["specifications"]
     assert not checks._has_own_schemas(storage, written)
+
+
+def test_every_zarr_store_of_a_process_holds_the_schemas_that_hdmf_zarr_writes(tmp_path, monkeypatch):
+    movie = NumpyImagingExtractor(np.zeros((3, 8, 6, 1), "int16"), sampling_frequency=30.0)
+    monkeypatch.setattr(backend, "_SPECIFICATIONS", {})
+    for name in ("first", "second"):
+        write_imaging_to_nwbfile(movie, tmp_path / name, metadata=METADATA, backend="zarr")
+    with NWBHDF5IO(tmp_path / "in.nwb", "w") as io:
+        io.write(mock_NWBFile())
+    with (
+        NWBHDF5IO(tmp_path / "in.nwb", "r") as source,
+        NWBZarrIO(tmp_path / "hdmf-zarrs", "w") as io,
+        pytest.warns(UserWarning, match="Consolidated metadata"),
+    ):
+        io.export(source, write_args={"link_data": False})
+
+    first, second, theirs = (
+        {
+            str(file.relative_to(tmp_path / name)): file.read_bytes()
+            for file in (tmp_path / name / "specifications").rglob("*")
+            if file.is_file()
+        }
+        for name in ("first", "second", "hdmf-zarrs")
+    )
+    assert first == second == theirs
+    assert zarr.open_group(tmp_path / "second", mode="r").attrs[".specloc"] == "specifications"
+    # With the schemas of the store, as a reader in five years has them.
+    with NWBZarrIO(tmp_path / "second", "r", load_namespaces=True) as io:
+        assert validate(io=io) == []
 
 
 @pytest.mark.parametrize("own", [True, False])
