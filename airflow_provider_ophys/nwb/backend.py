@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 # making it takes as long as all the rest of a store's structure.
 _SPECIFICATIONS: dict[frozenset[tuple[str, str]], dict[str, bytes]] = {}
 
+
 class HDF5Storage:
     """
     Declares and fills the datasets of an HDF5 file.
