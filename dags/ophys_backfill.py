@@ -121,7 +121,7 @@ def convert_session(root: Path, name: str) -> dict[str, Any]:
     """
     from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
     from airflow_provider_ophys.nwb.conversion import Circumstances, convert_imaging, convert_segmentation
-    from airflow_provider_ophys.operators.conversion import platform_defaults
+    from airflow_provider_ophys.settings import platform_defaults
 
     started = time.monotonic()
     session = read_session(root / name)

@@ -41,11 +41,12 @@ MAY_IMPORT = {
     "report": {"exceptions", "models", "nwb", "writing"},
     "retries": {"exceptions"},
     "assets": {"exceptions"},
+    "settings": {"exceptions", "models", "nwb"},
     "preload": {"nwb"},
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
-    "plugin": {"exceptions", "models", "acquisition"},
+    "plugin": {"exceptions", "models", "acquisition", "settings"},
     "operators": {
         "exceptions",
         "models",
@@ -57,9 +58,10 @@ MAY_IMPORT = {
         "staging",
         "retries",
         "assets",
+        "settings",
     },
 }
-AIRFLOW_ROOMS = {"retries", "assets", "preload", "hooks", "triggers", "sensors", "operators", "plugin"}
+AIRFLOW_ROOMS = {"retries", "assets", "settings", "preload", "hooks", "triggers", "sensors", "operators", "plugin"}
 
 
 def room_of(file):

@@ -1,4 +1,4 @@
-"""What both write operators share: their options, their settings and what becomes of the result."""
+"""What both write operators share: their options and what becomes of the result."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import threading
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy, conf
+from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
-from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
-from airflow_provider_ophys.models.backend import Compression
-from airflow_provider_ophys.models.conversion import Conversion, parse_bytes
+from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
-    from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults
-
-SECTION = "ophys"
+    from airflow_provider_ophys.nwb.conversion import Circumstances
 
 
 class ConvertingOperator(BaseOperator):
@@ -212,41 +209,3 @@ class ConversionOperator(ConvertingOperator):
         if conversion is None:
             raise cast("ConfigurationError", wrong)
         return conversion, self._circumstances(wrong)
-
-
-def platform_defaults() -> Defaults:
-    """Read the section ``[ophys]`` of Airflow's configuration."""
-    from airflow_provider_ophys.nwb.conversion import Defaults
-
-    try:
-        return Defaults(
-            memory_limit=parse_bytes(conf.get(SECTION, "memory_limit", fallback="256MiB")),
-            memory_fraction=conf.getfloat(SECTION, "memory_fraction", fallback=0.25),
-            threads=conf.getint(SECTION, "threads", fallback=0) or None,
-            compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
-            allowed_roots=allowed_roots(),
-        )
-    except ValueError as error:
-        raise ConfigurationError(
-            f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"
-        ) from error
-
-
-def allowed_roots() -> tuple[Path, ...]:
-    """
-    Return the folders that paths have to lead into, from ``[ophys] allowed_roots``; none means all.
-
-    :raises ConfigurationError: If one is not absolute.
-    """
-    try:
-        return parse_allowed_roots(conf.get(SECTION, "allowed_roots", fallback=""))
-    except ValueError as error:
-        raise ConfigurationError(
-            f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"
-        ) from error
-
-
-def _known_compression(value: str) -> Compression:
-    if value not in get_args(Compression):
-        raise ValueError(f"compression is {value!r}; write one of {', '.join(get_args(Compression))}")
-    return cast("Compression", value)

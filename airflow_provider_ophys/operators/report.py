@@ -15,8 +15,8 @@ from airflow.sdk import BaseOperator, RetryPolicy
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import parse_bytes
-from airflow_provider_ophys.operators.conversion import allowed_roots, platform_defaults
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.settings import allowed_roots, platform_defaults
 from airflow_provider_ophys.staging.plan import Destination, local_source
 
 if TYPE_CHECKING:

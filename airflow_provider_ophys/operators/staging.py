@@ -16,8 +16,8 @@ from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
-from airflow_provider_ophys.operators.conversion import allowed_roots
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.plan import local_source
 
 if TYPE_CHECKING:

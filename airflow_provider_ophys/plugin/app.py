@@ -16,13 +16,13 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.plugin import pages
 from airflow_provider_ophys.plugin.access import ReadableTask, readable
 from airflow_provider_ophys.plugin.choice import ChoiceDep, whole_moments
 from airflow_provider_ophys.plugin.files import (
     Kind,
     ReportNotServedError,
-    allowed_roots,
     read_reported,
     reported_path,
 )
@@ -30,6 +30,7 @@ from airflow_provider_ophys.plugin.folders import dags_that_watch, waiting_folde
 from airflow_provider_ophys.plugin.recordings import gather
 from airflow_provider_ophys.plugin.tasks import task_result, tasks_of_runs
 from airflow_provider_ophys.plugin.waiting import dags_that_wait, waiting_tasks
+from airflow_provider_ophys.settings import allowed_roots
 
 MOST_RUNS, MOST_TASKS = 50, 500
 
@@ -87,7 +88,7 @@ def report(task: ReadableTask, session: SessionDep) -> Response:
     if path := reported_path(result, "html"):
         try:
             read_reported(path, "html", allowed_roots())
-        except ReportNotServedError as error:
+        except (ReportNotServedError, ConfigurationError) as error:
             trouble = str(error)
     return pages.report(
         task=task, path=path, trouble=trouble, in_s3=_places_in_s3(session, task) if trouble else []
@@ -121,5 +122,5 @@ def _reported(session: SessionDep, task: ReadableTask, kind: Kind) -> bytes:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "This task made no report.")
     try:
         return read_reported(path, kind, allowed_roots())
-    except ReportNotServedError as error:
+    except (ReportNotServedError, ConfigurationError) as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from airflow.configuration import conf
-
-from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
 from airflow_provider_ophys.plugin.tasks import Json
 
 type Kind = Literal["html", "png", "thumbnail"]
@@ -23,18 +20,6 @@ LARGEST = 64 * 2**20
 
 class ReportNotServedError(Exception):
     """A report is not shown; the message says why, for the person who looks at the page."""
-
-
-def allowed_roots() -> tuple[Path, ...]:
-    """
-    Read the folders below which Airflow's configuration allows files.
-
-    :raises ReportNotServedError: When the configuration is wrong.
-    """
-    try:
-        return parse_allowed_roots(conf.get("ophys", "allowed_roots", fallback=""))
-    except ValueError as error:
-        raise ReportNotServedError(f"The section [ophys] of Airflow's configuration is wrong: {error}") from error
 
 
 def reported_path(result: Json, kind: Kind) -> str:

@@ -1,0 +1,68 @@
+"""What a platform sets for all conversions: the section ``[ophys]`` of Airflow's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from airflow.sdk import conf
+
+from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
+from airflow_provider_ophys.models.backend import Compression
+from airflow_provider_ophys.models.conversion import parse_bytes
+
+if TYPE_CHECKING:
+    from airflow_provider_ophys.nwb.conversion import Defaults
+
+SECTION = "ophys"
+
+
+def platform_defaults() -> Defaults:
+    """
+    Return what conversions go by that do not say otherwise.
+
+    :raises ConfigurationError: If a value is wrong.
+    """
+    from airflow_provider_ophys.nwb.conversion import Defaults
+
+    with _naming_section():
+        return Defaults(
+            memory_limit=parse_bytes(conf.get(SECTION, "memory_limit", fallback="256MiB")),
+            memory_fraction=conf.getfloat(SECTION, "memory_fraction", fallback=0.25),
+            threads=conf.getint(SECTION, "threads", fallback=0) or None,
+            compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
+            allowed_roots=_allowed_roots(),
+        )
+
+
+def allowed_roots() -> tuple[Path, ...]:
+    """
+    Return the folders that paths have to lead into; none means all.
+
+    :raises ConfigurationError: If one is not absolute.
+    """
+    with _naming_section():
+        return _allowed_roots()
+
+
+@contextmanager
+def _naming_section() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The section [{SECTION}] of Airflow's configuration is wrong: {error}"
+        ) from error
+
+
+def _allowed_roots() -> tuple[Path, ...]:
+    return parse_allowed_roots(conf.get(SECTION, "allowed_roots", fallback=""))
+
+
+def _known_compression(value: str) -> Compression:
+    if value not in get_args(Compression):
+        raise ValueError(f"compression is {value!r}; write one of {', '.join(get_args(Compression))}")
+    return cast("Compression", value)
