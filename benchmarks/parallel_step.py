@@ -4,7 +4,9 @@ One step of writing a movie to Zarr, in a process of its own; prints what it cos
     parallel_step.py one     CONVERSION             # all of it, as WriteImagingOperator does
     parallel_step.py plan    CONVERSION             # prints the plan too
     parallel_step.py fill    PLAN NUMBER-OF-SHARE
-    parallel_step.py publish PLAN                   # tells besides what looking at all shards took
+    parallel_step.py publish PLAN
+
+``open_seconds`` is what opening the recording takes in such a step, of which it is a part.
 """
 
 from __future__ import annotations
@@ -12,14 +14,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.extractors import find_extractor
-from airflow_provider_ophys.models.backend import ZarrBackendConfiguration
+from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ImagingPlan, ParallelImagingConversion
-from airflow_provider_ophys.nwb.backend import ZarrStorage
 from airflow_provider_ophys.nwb.conversion import convert_imaging
 from airflow_provider_ophys.nwb.parallel import fill_share, plan_imaging, publish_imaging
 
@@ -39,23 +38,23 @@ def run(step: str, told: dict[str, Any], number: int) -> dict[str, Any]:
     return {}
 
 
-def look(told: dict[str, Any]) -> float:
-    """Look whether all shards are there, as publishing does; return the seconds that it took."""
-    plan = ImagingPlan.model_validate(told)
+def open_recording(step: str, told: dict[str, Any]) -> float:
+    """Open the recording as a step does; return the seconds that it took."""
+    after_plan = step in ("fill", "publish")
+    options = told["conversion"] if after_plan else told
     begun = time.monotonic()
-    grid = ZarrStorage(ZarrBackendConfiguration(), "fast").grid(Path(plan.part), plan.dataset_path)
-    grid.missing_bands(range(grid.num_bands))
+    open_imaging(options["extractor"], options["extractor_kwargs"], known_whole=after_plan)
     return time.monotonic() - begun
 
 
 if __name__ == "__main__":
     step, told, *number = sys.argv[1:]
-    # Of the import of roiextractors, which the first use would begin.
-    find_extractor("imaging", "ScanImageImagingExtractor")
     import hdmf_zarr  # noqa: F401
 
-    look_seconds = look(json.loads(told)) if step == "publish" else 0.0
+    # The first time it imports roiextractors, and what that needs for such a recording.
+    open_recording(step, json.loads(told))
+    open_seconds = open_recording(step, json.loads(told))
     wall, cpu = time.monotonic(), time.process_time()
     plan = run(step, json.loads(told), int(number[0]) if number else 0)
     figures = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
-    print(json.dumps(figures | {"look_seconds": look_seconds, "plan": plan}))
+    print(json.dumps(figures | {"open_seconds": open_seconds, "plan": plan}))
