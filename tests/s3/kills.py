@@ -3,7 +3,7 @@ Processes that publish and can be killed at any moment.
 
 Importing Airflow takes seconds, so one process that has done that forks a child for each publication: as
 ``python kills.py`` it reads one JSON object a line, the arguments of ``publish``, and answers each with the
-child's id, and with its exit status when it has ended.
+child's id, and, asked by an empty line, with its exit status when it has ended.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ class Publishers:
 
     def wait(self) -> int:
         """Wait for its end; return its exit status, which is that of ``os.waitstatus_to_exitcode``."""
+        assert self._parent.stdin is not None
+        self._parent.stdin.write("\n")
+        self._parent.stdin.flush()
         return int(self._answer())
 
     def _answer(self) -> str:
@@ -76,6 +79,8 @@ def _main() -> None:
                 os._exit(1)
             os._exit(0)
         answers.write(f"{pid}\n")
+        # Until then the id stays the child's, even when it has ended.
+        sys.stdin.readline()
         _, status = os.waitpid(pid, 0)
         answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
 
