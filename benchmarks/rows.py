@@ -89,8 +89,13 @@ def table(rows: Iterable[Row]) -> str:
 def _cell(values: Sequence[float]) -> str:
     if not values:
         return ""
-    median = f"{statistics.median(values):.3g}" if max(values) < 1000 else f"{statistics.median(values):.0f}"  # noqa: PLR2004
-    return median if min(values) == max(values) else f"{median} ({min(values):.3g}-{max(values):.3g})"
+    median = _figure(statistics.median(values))
+    return median if min(values) == max(values) else f"{median} ({_figure(min(values))}-{_figure(max(values))})"
+
+
+def _figure(value: float) -> str:
+    """Write three digits, or all of those before the point, and never an exponent for a large number."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"  # noqa: PLR2004
 
 
 def _number(value: float | None) -> str:
