@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from airflow_provider_ophys.exceptions import StagingConflictError, StagingError
-from airflow_provider_ophys.staging.checksums import Digest, crc64nvme, digest, md5
+from airflow_provider_ophys.staging.checksums import Digest, crc64nvme, digest, digest_of, md5
 from airflow_provider_ophys.staging.comparison import RemoteObject
 from airflow_provider_ophys.staging.files import PART_SIZE, Part, SourceFile
 from airflow_provider_ophys.staging.listing import short_listings
@@ -76,6 +76,8 @@ class Bucket:
 
     def digest(self, file: SourceFile) -> Digest:
         """Read a file and compute what S3 would say of it."""
+        if file.size <= PART_SIZE:
+            return digest_of(file.content())
 
         def read(descriptor: int, part: Part) -> tuple[int, int, bytes]:
             content = file.read(descriptor, part)
@@ -143,8 +145,8 @@ class Bucket:
                 )
 
     def _put(self, file: SourceFile, condition: Mapping[str, str]) -> Sent:
-        [content] = self.workers.each_part(file, file.read)
-        own = digest([(crc64nvme(content), len(content), md5(content))])
+        content = file.content()
+        own = digest_of(content)
         answer = self._puts.put(self.name, file.key, content, own.crc64nvme, condition)
         check_stored(file, answer, own.crc64nvme, lambda: own.etag)
         self.workers.progress.advance(file.size)

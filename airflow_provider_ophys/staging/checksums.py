@@ -7,6 +7,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Only publication imports this module, and operators import it inside execute().
+from awscrt import checksums
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -24,8 +27,6 @@ class Digest:
 
 def crc64nvme(content: bytes) -> int:
     """Compute the checksum that S3 can verify for an object as a whole, however many parts it was sent in."""
-    from awscrt import checksums
-
     return int(checksums.crc64nvme(content))
 
 
@@ -40,8 +41,6 @@ def combined_crc64nvme(parts: Sequence[tuple[int, int]]) -> str:
 
     :param parts: Checksum and size of each, in order.
     """
-    from awscrt import checksums
-
     whole, whole_size = parts[0]
     for part, size in parts[1:]:
         whole = checksums.combine_crc64nvme(whole, part, size)
@@ -52,6 +51,11 @@ def combined_crc64nvme(parts: Sequence[tuple[int, int]]) -> str:
 def md5(content: bytes) -> bytes:
     """Compute the MD5 that S3 uses as ETag."""
     return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def digest_of(content: bytes) -> Digest:
+    """Compute that of a small file's content."""
+    return Digest(written_crc64nvme(content), md5(content).hex())
 
 
 def digest(parts: Sequence[tuple[int, int, bytes]]) -> Digest:

@@ -73,12 +73,7 @@ class SourceFile:
 
         :raises StagingError: If it was changed, replaced or removed, or cannot be read.
         """
-        try:
-            # Without O_NOFOLLOW, a link put here since the scan would publish what it points to; without
-            # O_NONBLOCK, a FIFO put here would hold us for ever.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise StagingError(f"{self.path} cannot be read any more ({error.strerror}).") from error
+        descriptor = self._open()
         try:
             self._check(os.fstat(descriptor))
             yield descriptor
@@ -86,6 +81,23 @@ class SourceFile:
             self._check_path()
         finally:
             os.close(descriptor)
+
+    def content(self) -> bytes:
+        """
+        Read all of a small file, with the checks of :meth:`opened`.
+
+        :raises StagingError: If it was changed, replaced or removed, or cannot be read.
+        """
+        # Not with opened(): threads that read small files mostly wait for each other's Python code.
+        descriptor = self._open()
+        try:
+            self._check(os.fstat(descriptor))
+            content = self.read(descriptor, Part(1, 0, self.size))
+            self._check(os.fstat(descriptor))
+            self._check_path()
+        finally:
+            os.close(descriptor)
+        return content
 
     def read(self, descriptor: int, part: Part) -> bytes:
         """
@@ -106,13 +118,21 @@ class SourceFile:
             raise self._changed()
         return content
 
+    def _open(self) -> int:
+        try:
+            # Without O_NOFOLLOW, a link put here since the scan would publish what it points to; without
+            # O_NONBLOCK, a FIFO put here would hold us for ever.
+            return os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise StagingError(f"{self.path} cannot be read any more ({error.strerror}).") from error
+
     def _check(self, status: os.stat_result) -> None:
         if Fingerprint.of(status) != self.fingerprint:
             raise self._changed()
 
     def _check_path(self) -> None:
         try:
-            status = self.path.lstat()
+            status = os.lstat(self.path)
         except OSError as error:
             raise self._changed() from error
         self._check(status)

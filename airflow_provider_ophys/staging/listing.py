@@ -31,18 +31,17 @@ def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[
         return
     try:
         listing = ET.fromstring(response_dict["body"])  # noqa: S314 -- as botocore does, which would read it next
-        entries = [_entry(element) for element in listing if _name(element) == "Contents"]
-    except (ET.ParseError, KeyError, ValueError):
+        namespace = listing.tag[: listing.tag.rfind("}") + 1]
+        entries = [_entry(element, namespace) for element in listing.iterfind(f"{namespace}Contents")]
+    except (ET.ParseError, ValueError):
         return  # botocore says what is wrong with it
-    listing[:] = [element for element in listing if _name(element) != "Contents"]
+    listing[:] = [element for element in listing if element.tag != f"{namespace}Contents"]
     response_dict["body"] = ET.tostring(listing)
     customized_response_dict["Contents"] = entries
 
 
-def _entry(element: ET.Element) -> dict[str, Any]:
-    values = {_name(child): child.text or "" for child in element}
-    return {"Key": values["Key"], "Size": int(values["Size"]), "ETag": values.get("ETag", "")}
-
-
-def _name(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2]
+def _entry(element: ET.Element, namespace: str) -> dict[str, Any]:
+    key, size = element.findtext(f"{namespace}Key"), element.findtext(f"{namespace}Size")
+    if not key or not size:
+        raise ValueError("an entry without a name or a size")
+    return {"Key": key, "Size": int(size), "ETag": element.findtext(f"{namespace}ETag", "")}

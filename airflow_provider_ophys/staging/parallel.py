@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -81,16 +82,12 @@ class Workers:
         """
         small = [file for file in files if file.size <= PART_SIZE]
         largest = max((file.size for file in small), default=0)
-        done = dict(zip(small, self._all(work, small, part_size=largest, threads=threads), strict=True))
-        return [done[file] if file in done else work(file) for file in files]
+        done = iter(self._all(work, small, part_size=largest, threads=threads))
+        return [next(done) if file.size <= PART_SIZE else work(file) for file in files]
 
     def _all[S, T](
         self, work: Callable[[S], T], items: Sequence[S], *, part_size: int, threads: int | None = None
     ) -> list[T]:
-        def unless_stopped(item: S) -> T:
-            self.check_stopped()
-            return work(item)
-
         held = part_size + THREAD_MEMORY
         fitting = (self.memory_limit - CLIENT_MEMORY) // held
         if fitting < 1:
@@ -99,13 +96,26 @@ class Workers:
                 f"({self.memory_limit // MIB} MiB) is too small. Raise it to "
                 f"{(CLIENT_MEMORY + held) // MIB + 1} MiB."
             )
-        threads = min(threads or self.threads, self.threads, fitting)
-        with ThreadPoolExecutor(threads, thread_name_prefix="ophys-s3") as pool:
-            futures = [pool.submit(unless_stopped, item) for item in items]
+        # One future for each thread and not for each item, which takes longer to make than a small file to read.
+        waiting = deque(enumerate(items))
+        done: dict[int, T] = {}
+
+        def work_off() -> None:
+            while True:
+                try:
+                    number, item = waiting.popleft()
+                except IndexError:
+                    return
+                self.check_stopped()
+                done[number] = work(item)
+
+        threads = min(threads or self.threads, self.threads, fitting, len(items))
+        with ThreadPoolExecutor(threads or 1, thread_name_prefix="ophys-s3") as pool:
+            futures = [pool.submit(work_off) for _ in range(threads)]
             try:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:  # also what Airflow raises when a task's time is over
-                pool.shutdown(cancel_futures=True)
+                waiting.clear()
                 raise
-        return [future.result() for future in futures]
+        return [done[number] for number in range(len(items))]

@@ -165,14 +165,14 @@ def is_current(plan: StagingPlan) -> bool:
 def _walk(folder: Path, key: str) -> Iterator[SourceFile]:
     try:
         with os.scandir(folder) as entries:
-            found = [(Path(entry.path), entry.stat(follow_symlinks=False)) for entry in entries]
+            found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
     except OSError as error:
         raise SourceDataError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from error
-    for path, status in found:
+    for name, status in found:
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, f"{key}/{path.name}")
+            yield from _walk(folder / name, f"{key}/{name}")
         else:
-            yield _source_file(path, f"{key}/{path.name}", status)
+            yield _source_file(folder / name, f"{key}/{name}", status)
 
 
 def _source_file(path: Path, key: str, status: os.stat_result) -> SourceFile:

@@ -245,6 +245,7 @@ class TreePublication(_Publication):
 
     def _announce(self, marker: Document | None) -> Document | None:
         """Replace a marker that says of a whole tree what will soon not be true any more."""
+        # Reads all files, also where there is no marker: nothing is sent of what cannot be read whole.
         announced = self.manifest.in_progress()
         if marker is None or marker.content == announced.to_bytes():
             return marker

@@ -229,7 +229,10 @@ def _turn_into_link(path: Path) -> None:
     path.symlink_to("moved")
 
 
-@pytest.mark.parametrize("change", [_append, _rewrite, _replace, _turn_into_link, Path.unlink])
+CHANGES = [_append, _rewrite, _replace, _turn_into_link, Path.unlink]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_change_of_a_file_is_noticed_before_and_while_it_is_read(tmp_path: Path, change: object) -> None:
     path = tmp_path / "a.nwb"
     path.write_bytes(b"12345")
@@ -239,6 +242,29 @@ def test_change_of_a_file_is_noticed_before_and_while_it_is_read(tmp_path: Path,
         change(path)  # type: ignore[operator]
     with pytest.raises(StagingError, match="a.nwb"), plan.files[0].opened():
         pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_a_small_file_is_noticed_before_and_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: object
+) -> None:
+    path = tmp_path / "a.nwb"
+    path.write_bytes(b"12345")
+    [file] = plan_staging(path, BUCKET).files
+    assert file.content() == b"12345"
+    pread = os.pread
+
+    def read_and_change(*arguments: int) -> bytes:
+        content = pread(*arguments)
+        change(path)  # type: ignore[operator]
+        return content
+
+    monkeypatch.setattr(os, "pread", read_and_change)
+    with pytest.raises(StagingError, match="a.nwb"):
+        file.content()
+    monkeypatch.setattr(os, "pread", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(StagingError, match="a.nwb"):
+        file.content()
 
 
 def test_file_that_shrinks_while_it_is_read_is_noticed(tmp_path: Path) -> None:

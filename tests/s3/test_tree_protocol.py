@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,25 @@ def test_published_tree_is_only_looked_at(hook: OphysS3Hook, place: Place, reque
     requests.made.clear()
     assert hook.publish(tree, place.uri).skipped == 22
     assert [name for name, _ in requests.made] == ["GetObject", "ListObjectsV2", "GetObject"]
+
+
+def test_each_file_of_a_published_tree_is_read_again(
+    hook: OphysS3Hook, place: Place, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    open_file = os.open
+
+    def note(path: Any, *arguments: Any, **options: Any) -> int:
+        opened.append(Path(path))
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", note)
+    hook.publish(tree, place.uri)
+    opened.clear()
+    assert hook.publish(tree, place.uri).uploaded == 0
+    assert sorted(path for path in opened if path.is_relative_to(tree)) == sorted(
+        path for path in tree.rglob("*") if path.is_file()
+    )
 
 
 def test_manifest_tells_of_an_overwrite_under_way(
