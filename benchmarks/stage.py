@@ -6,6 +6,7 @@ Runs in two environments, so it imports nothing but the standard library before 
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -76,6 +77,8 @@ PREPARATIONS = {"ours": stage_with_ours, "aws": stage_with_aws, "amazon": stage_
 def measure(who: str, source: Path, destination: str) -> dict[str, float]:
     """Run one upload; wall and CPU seconds without the imports, peak memory over that after them."""
     run = PREPARATIONS[who](source, destination)
+    # Else what the imports left to it falls on whoever comes next.
+    gc.collect()
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall = time.process_time(), time.monotonic()
     found = run()

@@ -4,9 +4,10 @@ Staging to S3 beside the AWS CLI and the Amazon provider's operator, in turn, on
     make bench ONLY=staging            # a file of 1 GB and a tree of 2,000 objects of 4-40 KiB, three rounds
     make bench ONLY=staging QUICK=1    # a file of 50 MB and a tree of 100 objects, one round
 
-All is without imports. The Amazon operator takes one file a task: it is executed for a few files of the tree, one
-after the other, without what Airflow adds to each task, and its time is extrapolated to all of them. The CLI lives
-in an environment of its own below ``.bench``, never among this project's dependencies.
+All is without imports and the garbage that they leave. The Amazon operator takes one file a task: it is executed
+for a few files of the tree, one after the other, without what Airflow adds to each task, and its time is
+extrapolated to all of them. The CLI lives in an environment of its own below ``.bench``, never among this
+project's dependencies.
 """
 
 from __future__ import annotations
