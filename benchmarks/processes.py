@@ -44,12 +44,19 @@ def run_script(python: Path, script: Path, *arguments: object, under: Sequence[o
     }
 
 
-def in_turn(rounds: int, sides: Mapping[str, Callable[[], Figures]]) -> dict[str, list[Figures]]:
-    """Run each side once a round, A B A B, so that what else the machine does falls on both."""
+def in_turn(
+    rounds: int, sides: Mapping[str, Callable[[], Figures]], *, both_ways: bool = False
+) -> dict[str, list[Figures]]:
+    """
+    Run each side once a round, A B A B, so that what else the machine does falls on both.
+
+    :param both_ways: Turn the order around in every second round, A B B A: for sides of which one leaves a server
+        slower than the other does.
+    """
     found: dict[str, list[Figures]] = {who: [] for who in sides}
-    for _ in range(rounds):
-        for who, run in sides.items():
-            found[who].append(run())
+    for number in range(rounds):
+        for who in reversed(sides) if both_ways and number % 2 else sides:
+            found[who].append(sides[who]())
             print(f"  {who:16} {found[who][-1].get('wall_seconds', float('nan')):8.2f} s", flush=True)
     return found
 

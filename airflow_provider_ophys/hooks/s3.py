@@ -120,7 +120,7 @@ class OphysS3Hook(AwsBaseHook):
         profile, the machine's role.
     :param region_name: Region of the bucket; by default the connection's.
     :param verify: Whether to check TLS certificates, or the path of a CA bundle; by default the connection's.
-    :param max_concurrency: Most requests at the same time.
+    :param max_concurrency: Most requests at the same time, as many as boto3 makes by default.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
     """
 
@@ -130,7 +130,7 @@ class OphysS3Hook(AwsBaseHook):
         *,
         region_name: str | None = None,
         verify: bool | str | None = None,
-        max_concurrency: int = 16,
+        max_concurrency: int = 10,
         allow_insecure_http: bool = False,
     ) -> None:
         super().__init__(aws_conn_id=aws_conn_id, client_type="s3", region_name=region_name, verify=verify)

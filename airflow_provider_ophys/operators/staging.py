@@ -90,7 +90,7 @@ class StageToS3Operator(BaseOperator):
         more, with the manifest of the tree or the ``digest`` in the result of its staging, given as the source.
         Returns ``missing``, ``altered`` and ``extra`` keys, and fails if there are any.
     :param delete_local: ``"after_verify"`` deletes the source when a listing has just confirmed all of it.
-    :param max_concurrency: Most requests at the same time.
+    :param max_concurrency: Most requests at the same time, as many as boto3 makes by default.
     :param allow_insecure_http: Whether data may go over plain http to another machine.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
 
@@ -126,7 +126,7 @@ class StageToS3Operator(BaseOperator):
         dry_run: bool = False,
         verify_only: bool = False,
         delete_local: Literal["never", "after_verify"] = "never",
-        max_concurrency: int = 16,
+        max_concurrency: int = 10,
         allow_insecure_http: bool = False,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
