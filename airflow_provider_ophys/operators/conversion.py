@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from airflow_provider_ophys.nwb.conversion import Circumstances
 
 
+# Airflow's own way goes first.
+LATE_SECONDS = 1.0
+
+
 class ConvertingOperator(BaseOperator):
     """
     Converts, tells what it wrote, and ends soon after Airflow has asked it to.
@@ -94,6 +98,7 @@ class ConvertingOperator(BaseOperator):
         from airflow_provider_ophys.nwb.conversion import Circumstances
 
         self._stop = threading.Event()
+        self._stop_when_late(self._stop)
         try:
             # Without these nothing may be looked at: they say where a path may lead.
             defaults = platform_defaults()
@@ -102,6 +107,18 @@ class ConvertingOperator(BaseOperator):
                 raise
             raise PreflightError.of([wrong, error]) from error
         return Circumstances(defaults=defaults, problems=[] if wrong is None else [wrong], stop=self._stop)
+
+    def _stop_when_late(self, stop: threading.Event) -> None:
+        """
+        End what is still at work soon after its ``execution_timeout``.
+
+        Airflow raises an exception then, once, wherever the main thread happens to be; where that is a callback of
+        Python's own, as when h5py lets go of an object, it is only printed, and the task would go on for ever.
+        """
+        if self.execution_timeout is not None:
+            late = threading.Timer(self.execution_timeout.total_seconds() + LATE_SECONDS, stop.set)
+            late.daemon = True
+            late.start()
 
 
 class ConversionOperator(ConvertingOperator):

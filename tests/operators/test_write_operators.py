@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
+from roiextractors import TiffImagingExtractor
 
-from airflow_provider_ophys.exceptions import ConfigurationError, OphysError
+from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError, OphysError
+from airflow_provider_ophys.operators import conversion
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 
@@ -294,3 +298,21 @@ def test_on_kill_stops_the_writing(tmp_path, tiff):
     circumstances = operator._circumstances()
     operator.on_kill()
     assert circumstances.stop.is_set()
+
+
+def test_a_time_limit_holds_even_if_airflows_exception_is_lost(tmp_path, tiff, monkeypatch):
+    monkeypatch.setattr(conversion, "LATE_SECONDS", 0.0)
+    limit = timedelta(seconds=0.2)
+    operator = WriteImagingOperator(
+        task_id="write", execution_timeout=limit, **imaging(tiff, tmp_path / "a.nwb", if_exists="overwrite")
+    )
+    (tmp_path / "a.nwb").write_bytes(b"old")
+    read = TiffImagingExtractor.get_series
+    # Outside of Airflow's own runner nothing is raised, as when what is raised is lost.
+    monkeypatch.setattr(
+        TiffImagingExtractor, "get_series", lambda *arguments, **options: sleep(1) or read(*arguments, **options)
+    )
+    with pytest.raises(ConversionStoppedError):
+        operator.execute({"outlet_events": {}})
+    assert (tmp_path / "a.nwb").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
