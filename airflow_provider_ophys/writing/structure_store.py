@@ -101,10 +101,10 @@ class StructureStore(LocalStore):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a value."""
-        if len(value) > SMALL_BYTES:
-            await super().set(key, value)
-        else:
+        if _is_document(key) or len(value) <= SMALL_BYTES:
             self.set_sync(key, value)
+        else:
+            await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write a value that is not there yet."""

@@ -120,3 +120,13 @@ def test_what_is_added_to_a_store_with_gathered_metadata_is_found(tmp_path):
     store.flush()
 
     assert sorted(zarr.open_group(tmp_path, mode="r")["processing"]) == ["added", "table"]
+
+
+def test_a_large_document_replaces_what_was_kept_of_it(tmp_path):
+    store = StructureStore(tmp_path)
+    root = zarr.open_group(store, mode="w")
+    root.attrs["notes"] = "short"
+    root.attrs["notes"] = "x" * (SMALL_BYTES + 1)
+    assert len(zarr.open_group(store, mode="r").attrs["notes"]) == SMALL_BYTES + 1
+    store.flush()
+    assert len(zarr.open_group(tmp_path, mode="r").attrs["notes"]) == SMALL_BYTES + 1
