@@ -55,7 +55,7 @@ def md5(content: bytes) -> bytes:
 
 def digest_of(content: bytes) -> Digest:
     """Compute that of a small file's content."""
-    return Digest(written_crc64nvme(content), md5(content).hex())
+    return digest([(crc64nvme(content), len(content), md5(content))])
 
 
 def digest(parts: Sequence[tuple[int, int, bytes]]) -> Digest:

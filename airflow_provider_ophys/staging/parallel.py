@@ -68,8 +68,6 @@ class Workers:
         """
         parts = file.parts()
         with file.opened() as descriptor:
-            if len(parts) == 1:
-                return [work(descriptor, parts[0])]
             return self._all(partial(work, descriptor), parts, part_size=parts[0].size)
 
     def each_file[T](
