@@ -6,7 +6,7 @@ Importing pynwb takes seconds, as long as writing a gigabyte. Airflow forks each
 parent has imported. With ``[ophys] preload``, this plugin imports it where Airflow loads plugins, if that is such
 a process: the scheduler with a LocalExecutor does so when it starts; a Celery worker only with
 ``[core] lazy_load_plugins = False``. Where processes are made by a fork server, Airflow has its own way:
-``[core] mp_forkserver_preload = airflow_provider_ophys.nwb.conversion``.
+``[core] mp_forkserver_preload = airflow_provider_ophys.conversion.run``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow.sdk.configuration import conf
 
 log = logging.getLogger(__name__)
 
-MODULES = ("airflow_provider_ophys.nwb.conversion", "roiextractors")
+MODULES = ("airflow_provider_ophys.conversion.run", "roiextractors")
 
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 

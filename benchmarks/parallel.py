@@ -39,7 +39,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.nwb.parallel import MOST_TASKS, TASK_BYTES
+from airflow_provider_ophys.conversion.many_workers import MOST_TASKS, TASK_BYTES
 from benchmarks.inputs import HOME, two_photon_movie
 from benchmarks.processes import Figures, in_turn, remove, run_script
 from benchmarks.rows import Row

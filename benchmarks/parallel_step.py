@@ -16,11 +16,11 @@ import sys
 import time
 from typing import Any
 
+from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ImagingPlan, ParallelImagingConversion
-from airflow_provider_ophys.nwb.conversion import convert_imaging
-from airflow_provider_ophys.nwb.parallel import fill_share, plan_imaging, publish_imaging
 
 
 def run(step: str, told: dict[str, Any], number: int) -> dict[str, Any]:

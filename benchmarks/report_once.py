@@ -49,7 +49,7 @@ def convert(source: Path, times: int, path: Path) -> None:
     from convert import repeated
     from roiextractors import ScanImageImagingExtractor
 
-    from airflow_provider_ophys.nwb.imaging import write_imaging_to_nwbfile
+    from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
     movie = ScanImageImagingExtractor(file_path=source)
     write_imaging_to_nwbfile(repeated(movie, times) if times > 1 else movie, path, metadata=METADATA)
@@ -82,7 +82,7 @@ def write_terabyte(path: Path) -> Path:
     import numpy as np
     from roiextractors import NumpyImagingExtractor
 
-    from airflow_provider_ophys.nwb.imaging import write_imaging_to_nwbfile
+    from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
     few = np.random.default_rng(0).poisson(100, (16, 512, 512, 1)).astype("uint16")
     write_imaging_to_nwbfile(NumpyImagingExtractor(few, sampling_frequency=30.0), path, metadata=METADATA)

@@ -68,7 +68,7 @@ def sessions_below(root: Path) -> tuple[list[str], dict[str, str]]:
 
 def has_its_nwbfile(session: Path, nwbfile_path: Path) -> bool:
     """Tell whether all that a session holds was converted: a file may have the movie and not yet the ROIs."""
-    from airflow_provider_ophys.nwb.provenance import recorded_kinds
+    from airflow_provider_ophys.conversion.provenance import recorded_kinds
 
     if not nwbfile_path.exists():
         return False
@@ -119,8 +119,8 @@ def convert_session(root: Path, name: str) -> dict[str, Any]:
     :returns: What the report says of it.
     :raises OphysError: If that fails; what was at the path before is still there.
     """
+    from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging, convert_segmentation
     from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
-    from airflow_provider_ophys.nwb.conversion import Circumstances, convert_imaging, convert_segmentation
     from airflow_provider_ophys.settings import platform_defaults
 
     started = time.monotonic()

@@ -37,12 +37,13 @@ MAY_IMPORT = {
     "extractors": {"exceptions", "models", "recordings"},
     "staging": {"exceptions", "models"},
     "writing": {"exceptions", "models"},
-    "nwb": {"exceptions", "models", "extractors", "writing", "staging"},
-    "report": {"exceptions", "models", "nwb", "writing"},
+    "nwb": {"exceptions", "models", "extractors", "writing"},
+    "conversion": {"exceptions", "models", "extractors", "writing", "nwb"},
+    "report": {"exceptions", "models", "nwb", "conversion", "writing"},
     "retries": {"exceptions"},
     "assets": {"exceptions"},
-    "settings": {"exceptions", "models", "nwb"},
-    "preload": {"nwb"},
+    "settings": {"exceptions", "models", "conversion"},
+    "preload": {"conversion"},
     "hooks": {"exceptions", "models", "staging", "retries"},
     "triggers": {"exceptions", "models", "acquisition", "retries"},
     "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
@@ -53,6 +54,7 @@ MAY_IMPORT = {
         "extractors",
         "writing",
         "nwb",
+        "conversion",
         "report",
         "hooks",
         "staging",
@@ -69,7 +71,10 @@ def room_of(file):
 
 
 def imports_of(file):
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    if file == PACKAGE / "nwb" / "__init__.py":  # exports lazily by name; what is for type checkers is no import
+        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield node.module
         elif isinstance(node, ast.Import):
@@ -89,7 +94,7 @@ def test_a_room_imports_only_from_rooms_before_it(file):
         if parts[0] == "airflow":
             assert room in AIRFLOW_ROOMS, f"{room} must not know Airflow"
         if parts[0] == "pynwb":
-            assert room == "nwb", f"{room} must not know pynwb"
+            assert room in {"nwb", "conversion"}, f"{room} must not know pynwb"
 
 
 def loaded_by(statement):
@@ -131,8 +136,8 @@ def test_the_plugin_loads_its_pages_in_the_api_server_only():
 @pytest.mark.parametrize(
     "module",
     [
-        "nwb.conversion",
-        "nwb.parallel",
+        "conversion.run",
+        "conversion.many_workers",
         "writing.pipeline",
         "report.files",
         "acquisition",

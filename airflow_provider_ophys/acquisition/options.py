@@ -19,7 +19,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import parse_bytes
-from airflow_provider_ophys.models.problems import list_problems
+from airflow_provider_ophys.models.validation import list_problems
 
 DEFAULT_SETTLE_SECONDS: Final = 60.0
 DEFAULT_IGNORE: Final = (".*", "~$*", "Thumbs.db", "desktop.ini")

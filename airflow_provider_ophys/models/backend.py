@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
-from airflow_provider_ophys.models.problems import list_problems
+from airflow_provider_ophys.models.validation import list_problems
 
 Backend = Literal["hdf5", "zarr"]
 Compression = Literal["fast", "small", "none"]

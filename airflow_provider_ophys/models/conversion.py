@@ -20,7 +20,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
-from airflow_provider_ophys.models.problems import list_problems
+from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
 

@@ -1,13 +1,47 @@
-"""What pydantic found wrong, told to users."""
+"""Errors that are gathered, so that all that is wrong is told at once."""
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from airflow_provider_ophys.exceptions import OphysError, PreflightError
 
 
-def list_problems(error: ValidationError) -> str:
-    """Return one line for each problem: where it is, what is wrong there, and what was given."""
-    return "\n".join(
-        f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']} (given: {problem['input']!r})"
-        for problem in error.errors()
-    )
+class Problems:
+    """
+    Gathers errors.
+
+    :param found: Those that are known already.
+    """
+
+    def __init__(self, found: Iterable[OphysError] = ()) -> None:
+        self._found = list(found)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Take an :class:`OphysError` of the block and go on after it; the same message counts once."""
+        try:
+            yield
+        except OphysError as error:
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
+
+    def take(self, others: Problems) -> None:
+        """Take over what others gathered."""
+        self._found.extend(others._found)
+
+    def tell(self) -> None:
+        """
+        Raise what was gathered, if anything.
+
+        :raises OphysError: The error itself, if there is one.
+        :raises PreflightError: All of them, if there are several.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise PreflightError.of(self._found)

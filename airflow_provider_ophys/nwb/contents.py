@@ -17,8 +17,7 @@ from pynwb.base import Images
 from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, RoiResponseSeries, TwoPhotonSeries
 
 from airflow_provider_ophys.exceptions import SourceDataError
-from airflow_provider_ophys.nwb.files import backend_of
-from airflow_provider_ophys.nwb.provenance import ATTRIBUTE
+from airflow_provider_ophys.nwb.existing import RECORD_ATTRIBUTE, backend_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +69,7 @@ class Movie:
     :param data: Array-like on disk: (time, columns, rows[, planes]).
     :param unit: Of the pixel values.
     :param imaging_plane: The pynwb object.
-    :param record: What :mod:`airflow_provider_ophys.nwb.provenance` noted; empty if another software wrote it.
+    :param record: What the conversion that wrote it noted; empty if another software wrote it.
     """
 
     path: str
@@ -251,7 +250,7 @@ def _record(dataset: Any) -> dict[str, Any]:
 
         path = dataset.path.rpartition("/")[0]
         attributes = zarr.open_group(dataset.store, path=path, mode="r").attrs
-    text = attributes.get(ATTRIBUTE)
+    text = attributes.get(RECORD_ATTRIBUTE)
     return json.loads(str(text)) if text else {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hdmf.utils import get_data_shape
@@ -11,21 +10,17 @@ from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
-from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
 from airflow_provider_ophys.models.legacy_metadata import is_list_form, series_key
 from airflow_provider_ophys.models.metadata import (
     Metadata,
     MicroscopySeriesMetadata,
-    load_metadata,
     validate_metadata,
     with_own_metadata,
 )
 from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
-from airflow_provider_ophys.nwb.files import WriteOptions, ophys_module, write_nwbfile
-from airflow_provider_ophys.nwb.nwbfile import read_from
+from airflow_provider_ophys.nwb.nwbfile import ophys_module, read_from
 from airflow_provider_ophys.nwb.timing import timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
-from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
@@ -184,85 +179,3 @@ def _add(nwbfile: NWBFile, parent_container: ParentContainer, series: TwoPhotonS
         nwbfile.add_acquisition(series)
     else:
         ophys_module(nwbfile).add(series)
-
-
-def write_imaging_to_nwbfile(
-    imaging: ImagingExtractor,
-    nwbfile_path: str | Path,
-    *,
-    nwbfile: NWBFile | None = None,
-    metadata: object = None,
-    overwrite: bool = False,
-    append_on_disk_nwbfile: bool = False,
-    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
-    photon_series_index: int = 0,
-    metadata_key: str | None = None,
-    parent_container: ParentContainer = "acquisition",
-    always_write_timestamps: bool = False,
-    iterator_type: IteratorType = "v2",
-    iterator_options: Mapping[str, Any] | None = None,
-    backend: Backend | None = None,
-    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
-    compression: Compression = "fast",
-    memory_limit: int | None = None,
-    threads: int | None = None,
-    validate: bool = True,
-) -> NWBFile | None:
-    """
-    Write a movie into a new NWB file, or append it to one on disk; all of it or, after an error, nothing.
-
-    :param imaging: The movie.
-    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
-    :param nwbfile: An NWBFile in memory to add the movie to and write; default: a new one from the metadata.
-    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
-    :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
-    :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
-    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next six.
-    :param photon_series_index: See there.
-    :param metadata_key: See there.
-    :param parent_container: See there.
-    :param always_write_timestamps: See there.
-    :param iterator_type: See there.
-    :param iterator_options: See there.
-    :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
-    :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
-    :param compression: ``"fast"``, ``"small"`` or ``"none"``, for datasets that do not say otherwise.
-    :param memory_limit: Most bytes in flight; default: 256 MiB or a quarter of what is available. Conversions that
-        run at the same time share what there is.
-    :param threads: Encoding threads; default: one per CPU that this process may use.
-    :param validate: Check the file against the NWB schema before it is published.
-    :returns: The NWBFile that was written; ``None`` after appending.
-    :raises OphysError: See :func:`add_imaging_to_nwbfile` and
-        :func:`airflow_provider_ophys.nwb.files.write_nwbfile`.
-    """
-    given = load_metadata(metadata)
-
-    def add(target: NWBFile) -> None:
-        add_imaging_to_nwbfile(
-            imaging,
-            target,
-            given,
-            photon_series_type=photon_series_type,
-            photon_series_index=photon_series_index,
-            metadata_key=metadata_key,
-            parent_container=parent_container,
-            always_write_timestamps=always_write_timestamps,
-            iterator_type=iterator_type,
-            iterator_options=iterator_options,
-        )
-
-    return write_nwbfile(
-        Path(nwbfile_path),
-        add,
-        metadata=validate_metadata(with_own_metadata(imaging, given)),
-        nwbfile=nwbfile,
-        overwrite=overwrite,
-        append=append_on_disk_nwbfile,
-        options=WriteOptions(
-            backend=backend,
-            backend_configuration=backend_configuration,
-            compression=compression,
-            wish=Wish(memory_limit=memory_limit, threads=threads),
-            validate=validate,
-        ),
-    ).nwbfile

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pynwb import NWBFile
+from pynwb import NWBFile, ProcessingModule
 from pynwb.file import Subject
 
 from airflow_provider_ophys.extractors import PATH_PARAMETER
@@ -65,6 +65,13 @@ def make_nwbfile(metadata: Metadata) -> NWBFile:
             [package, version(package)] for package in ("airflow-provider-ophys", "roiextractors", "pynwb")
         ],
     )
+
+
+def ophys_module(nwbfile: NWBFile) -> ProcessingModule:
+    """Return the processing module ``ophys``; make it if it is not there."""
+    if "ophys" in nwbfile.processing:
+        return nwbfile.processing["ophys"]
+    return nwbfile.create_processing_module(name="ophys", description="Processed optical physiology data.")
 
 
 def naive_times(metadata: Metadata) -> list[str]:

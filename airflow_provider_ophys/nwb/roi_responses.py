@@ -11,7 +11,7 @@ from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSer
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.metadata import RoiResponseMetadata
-from airflow_provider_ophys.nwb.files import ophys_module
+from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.timing import timing_of
 from airflow_provider_ophys.writing.traces import TraceDataChunkIterator
 

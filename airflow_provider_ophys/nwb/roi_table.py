@@ -13,7 +13,7 @@ from pynwb.ophys import ImageSegmentation, ImagingPlane, PlaneSegmentation
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.metadata import PlaneSegmentationMetadata
-from airflow_provider_ophys.nwb.files import ophys_module
+from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.roi_properties import acceptance_columns, given_centroids, property_columns
 from airflow_provider_ophys.writing.mask_iterators import (
     ImageMaskDataChunkIterator,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
-from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
-from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
-from airflow_provider_ophys.nwb.files import WriteOptions, write_nwbfile
+from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
 from airflow_provider_ophys.nwb.roi_table import MaskType, check_mask_type
 from airflow_provider_ophys.nwb.segmentation_entry import described_keys, find_segmentation
 from airflow_provider_ophys.nwb.segmentation_plan import (
@@ -21,7 +18,6 @@ from airflow_provider_ophys.nwb.segmentation_plan import (
     check_names,
     plan_segmentation,
 )
-from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
     from roiextractors import SegmentationExtractor  # noqa: TID251 - the type only
@@ -86,7 +82,7 @@ def add_segmentation_to_nwbfile(
     )
     planned = [
         _plan(source, plane_segmentation_name, background_plane_segmentation_name, include)
-        for source in _pair(segmentation_extractor, metadata, metadata_key)
+        for source in pair_sources(segmentation_extractor, metadata, metadata_key)
     ]
     if len(planned) > 1 and (plane_segmentation_name or background_plane_segmentation_name):
         raise ConfigurationError(
@@ -102,13 +98,17 @@ def add_segmentation_to_nwbfile(
 
 
 @dataclass(frozen=True)
-class _Source:
+class SegmentationSource:
+    """A segmentation, its metadata, and which of their entries describes it."""
+
     extractor: Any
     metadata: Mapping[str, Any]
     metadata_key: str | None
 
 
-def _plan(source: _Source, name: str | None, background_name: str | None, include: Include) -> PlannedSegmentation:
+def _plan(
+    source: SegmentationSource, name: str | None, background_name: str | None, include: Include
+) -> PlannedSegmentation:
     checked = validate_metadata(source.metadata)
     entry = find_segmentation(
         checked,
@@ -122,14 +122,21 @@ def _plan(source: _Source, name: str | None, background_name: str | None, includ
     return planned
 
 
-def _pair(extractors: Any, metadata: Any, keys: Any) -> list[_Source]:
-    """Bring together what belongs together of lists, and check that they are equally long."""
+def pair_sources(extractors: Any, metadata: Any, keys: Any) -> list[SegmentationSource]:
+    """
+    Bring together extractors, their metadata and keys.
+
+    :param extractors: One, or a list.
+    :param metadata: For all of them, or a list of one for each.
+    :param keys: As metadata.
+    :raises ConfigurationError: If lists differ in length.
+    """
     if not isinstance(extractors, (list, tuple)):
         if isinstance(metadata, (list, tuple)) or isinstance(keys, (list, tuple)):
             raise ConfigurationError(
                 "metadata and metadata_key are lists where there is a list of extractors, but there is only one."
             )
-        return [_Source(extractors, with_own_metadata(extractors, metadata or {}), keys)]
+        return [SegmentationSource(extractors, with_own_metadata(extractors, metadata or {}), keys)]
     return [
         _in_list(place, extractor, with_own_metadata(extractor, given or {}), key)
         for place, (extractor, given, key) in enumerate(
@@ -153,7 +160,7 @@ def _one_for_each(extractors: Sequence[Any], given: Any, name: str) -> list[Any]
     return list(given)
 
 
-def _in_list(place: int, extractor: Any, metadata: Mapping[str, Any], key: str | None) -> _Source:
+def _in_list(place: int, extractor: Any, metadata: Mapping[str, Any], key: str | None) -> SegmentationSource:
     if key is None:
         described = described_keys(validate_metadata(metadata))
         if len(described) > 1:
@@ -162,114 +169,4 @@ def _in_list(place: int, extractor: Any, metadata: Mapping[str, Any], key: str |
                 f"({', '.join(map(repr, described))}). Say which one each is with a list metadata_key."
             )
         key = described[0] if described else str(place)
-    return _Source(extractor, metadata, key)
-
-
-def write_segmentation_to_nwbfile(
-    segmentation_extractor: SegmentationExtractor | Sequence[SegmentationExtractor],
-    nwbfile_path: str | Path,
-    *,
-    nwbfile: NWBFile | None = None,
-    metadata: object = None,
-    overwrite: bool = False,
-    append_on_disk_nwbfile: bool = False,
-    metadata_key: str | Sequence[str | None] | None = None,
-    plane_segmentation_name: str | None = None,
-    background_plane_segmentation_name: str | None = None,
-    include_background_segmentation: bool = False,
-    include_roi_centroids: bool = True,
-    include_roi_acceptance: bool = True,
-    mask_type: MaskType = "image",
-    iterator_options: Mapping[str, Any] | None = None,
-    backend: Backend | None = None,
-    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
-    compression: Compression = "fast",
-    memory_limit: int | None = None,
-    threads: int | None = None,
-    validate: bool = True,
-) -> NWBFile | None:
-    """
-    Write segmentations into a new NWB file, or append to one on disk; all of it or, after an error, nothing.
-
-    :param segmentation_extractor: The segmentation, or a list of several.
-    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
-    :param nwbfile: An NWBFile in memory to add the segmentation to and write; default: a new one.
-    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right. For a list
-        of extractors, a list is one of these for each; ``NWBFile`` and ``Subject`` of a new file are the first's.
-    :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
-    :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
-    :param metadata_key: As for :func:`add_segmentation_to_nwbfile`, like the next seven.
-    :param plane_segmentation_name: See there.
-    :param background_plane_segmentation_name: See there.
-    :param include_background_segmentation: See there.
-    :param include_roi_centroids: See there.
-    :param include_roi_acceptance: See there.
-    :param mask_type: See there.
-    :param iterator_options: See there.
-    :param backend: As for :func:`airflow_provider_ophys.nwb.write_imaging_to_nwbfile`, like the rest.
-    :param backend_configuration: See there.
-    :param compression: See there.
-    :param memory_limit: See there.
-    :param threads: See there.
-    :param validate: See there.
-    :returns: The NWBFile that was written; ``None`` after appending.
-    :raises OphysError: See :func:`add_segmentation_to_nwbfile` and
-        :func:`airflow_provider_ophys.nwb.files.write_nwbfile`.
-    """
-    given = _load(segmentation_extractor, metadata)
-
-    def add(target: NWBFile) -> None:
-        add_segmentation_to_nwbfile(
-            segmentation_extractor,
-            target,
-            given,
-            metadata_key=metadata_key,
-            plane_segmentation_name=plane_segmentation_name,
-            background_plane_segmentation_name=background_plane_segmentation_name,
-            include_background_segmentation=include_background_segmentation,
-            include_roi_centroids=include_roi_centroids,
-            include_roi_acceptance=include_roi_acceptance,
-            mask_type=mask_type,
-            iterator_options=iterator_options,
-        )
-
-    return write_nwbfile(
-        Path(nwbfile_path),
-        add,
-        metadata=_of_file(_pair(segmentation_extractor, given, metadata_key)),
-        nwbfile=nwbfile,
-        overwrite=overwrite,
-        append=append_on_disk_nwbfile,
-        options=WriteOptions(
-            backend=backend,
-            backend_configuration=backend_configuration,
-            compression=compression,
-            wish=Wish(memory_limit=memory_limit, threads=threads),
-            validate=validate,
-        ),
-    ).nwbfile
-
-
-def _load(extractors: Any, metadata: object) -> dict[str, Any] | list[dict[str, Any]]:
-    if isinstance(extractors, (list, tuple)) and isinstance(metadata, (list, tuple)):
-        return [load_metadata(part) for part in metadata]
-    return load_metadata(metadata)
-
-
-def _of_file(sources: Sequence[_Source]) -> Metadata:
-    """
-    Return the metadata of a new file: those of the first segmentation.
-
-    :raises MetadataError: If another's describe another session or subject.
-    """
-    if not sources:
-        raise ConfigurationError("The list of extractors is empty; there is nothing to convert.")
-    first, *others = (validate_metadata(source.metadata) for source in sources)
-    for place, other in enumerate(others, start=1):
-        for section in ("NWBFile", "Subject"):
-            if getattr(other, section) not in (None, getattr(first, section)):
-                raise MetadataError(
-                    f"{section} in the metadata of the extractor {place} (counted from 0) is not "
-                    "that of the first. One file has one session and one subject: give them with the first only."
-                )
-    return first
+    return SegmentationSource(extractor, metadata, key)

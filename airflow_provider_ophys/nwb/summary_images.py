@@ -11,7 +11,7 @@ from pynwb.base import Images
 from pynwb.image import GrayscaleImage, RGBAImage, RGBImage
 
 from airflow_provider_ophys.exceptions import SourceDataError
-from airflow_provider_ophys.nwb.files import ophys_module
+from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.segmentation_entry import SegmentationEntry
 from airflow_provider_ophys.writing.roi_masks import RoiMasks
 

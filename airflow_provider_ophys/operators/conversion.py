@@ -21,8 +21,8 @@ from airflow_provider_ophys.settings import platform_defaults
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_ophys.conversion.run import Circumstances
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
-    from airflow_provider_ophys.nwb.conversion import Circumstances
 
 
 # Airflow's own way goes first.
@@ -95,7 +95,7 @@ class ConvertingOperator(BaseOperator):
             self._stop.set()
 
     def _circumstances(self, wrong: ConfigurationError | None = None) -> Circumstances:
-        from airflow_provider_ophys.nwb.conversion import Circumstances
+        from airflow_provider_ophys.conversion.run import Circumstances
 
         self._stop = threading.Event()
         self._stop_when_late(self._stop)

@@ -9,8 +9,8 @@ from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.operators.conversion import ConversionOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_ophys.conversion.run import Circumstances
     from airflow_provider_ophys.models.result import ImagingResult
-    from airflow_provider_ophys.nwb.conversion import Circumstances
 
 
 class WriteImagingOperator(ConversionOperator):
@@ -66,6 +66,6 @@ class WriteImagingOperator(ConversionOperator):
         self.iterator_options = iterator_options
 
     def _convert(self, conversion: ImagingConversion, circumstances: Circumstances) -> ImagingResult:
-        from airflow_provider_ophys.nwb.conversion import convert_imaging
+        from airflow_provider_ophys.conversion.run import convert_imaging
 
         return convert_imaging(conversion, circumstances)

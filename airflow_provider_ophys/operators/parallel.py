@@ -81,7 +81,7 @@ class PlanImagingOperator(WriteImagingOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # type: ignore[override]
         """Allocate, and return the shares."""
-        from airflow_provider_ophys.nwb.parallel import plan_imaging
+        from airflow_provider_ophys.conversion.many_workers import plan_imaging
 
         conversion, circumstances = self._read_options()
         plan = plan_imaging(conversion, circumstances)
@@ -111,7 +111,7 @@ class FillShardsOperator(ConvertingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fill, and return what was done."""
-        from airflow_provider_ophys.nwb.parallel import fill_share
+        from airflow_provider_ophys.conversion.many_workers import fill_share
 
         plan, share = ImagingPlan.model_validate(self.plan), Share.model_validate(self.share)
         return fill_share(plan, share, self._circumstances()).to_json()
@@ -146,7 +146,7 @@ class PublishImagingOperator(ConvertingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check and publish, and return what was written, as plain JSON."""
-        from airflow_provider_ophys.nwb.parallel import publish_imaging
+        from airflow_provider_ophys.conversion.many_workers import publish_imaging
 
         # Asked for as a slice, Airflow fetches them at once and not one by one.
         filled = self.filled[:] if self.filled else []

@@ -106,8 +106,8 @@ class WriteReportOperator(BaseOperator):
             yield resources
 
     def _of_path(self, path: Path, resources: Resources) -> Report:
-        from airflow_provider_ophys.nwb.files import backend_of
-        from airflow_provider_ophys.nwb.preflight import size_on_disk
+        from airflow_provider_ophys.conversion.preflight import size_on_disk
+        from airflow_provider_ophys.nwb.existing import backend_of
 
         backend_of(path)
         return self._write(path, path.parent, path.name, resources, size_bytes=size_on_disk(path))

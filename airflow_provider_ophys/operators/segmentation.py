@@ -9,8 +9,8 @@ from airflow_provider_ophys.models.conversion import SegmentationConversion
 from airflow_provider_ophys.operators.conversion import ConversionOperator
 
 if TYPE_CHECKING:
+    from airflow_provider_ophys.conversion.run import Circumstances
     from airflow_provider_ophys.models.result import SegmentationResult
-    from airflow_provider_ophys.nwb.conversion import Circumstances
 
 
 class WriteSegmentationOperator(ConversionOperator):
@@ -76,6 +76,6 @@ class WriteSegmentationOperator(ConversionOperator):
         self.iterator_options = iterator_options
 
     def _convert(self, conversion: SegmentationConversion, circumstances: Circumstances) -> SegmentationResult:
-        from airflow_provider_ophys.nwb.conversion import convert_segmentation
+        from airflow_provider_ophys.conversion.run import convert_segmentation
 
         return convert_segmentation(conversion, circumstances)

@@ -108,7 +108,7 @@ def _main() -> None:
     import roiextractors  # noqa: F401
     from hdmf_zarr import NWBZarrIO  # noqa: F401
 
-    import airflow_provider_ophys.nwb.conversion
+    import airflow_provider_ophys.conversion.run
     import airflow_provider_ophys.operators.imaging
     import airflow_provider_ophys.operators.segmentation
     import airflow_provider_ophys.writing.zarr_sink  # noqa: F401

@@ -25,7 +25,8 @@ import pynwb
 import pytest
 from forked_tasks import FAILED, SUCCEEDED, TIMED_OUT, ForkedTasks
 
-from airflow_provider_ophys.nwb.files import backend_of, open_storage
+from airflow_provider_ophys.conversion.storages import open_storage
+from airflow_provider_ophys.nwb.existing import backend_of
 from demo.recording import simulate_acquisition
 
 CONVERSIONS = int(os.environ.get("CHAOS_CONVERSIONS", "15"))

@@ -134,8 +134,8 @@ def test_times_without_a_zone_are_read_as_given_and_reported(tmp_path, caplog):
     import numpy as np
     import tifffile
 
+    from airflow_provider_ophys.conversion.run import convert_imaging
     from airflow_provider_ophys.models.conversion import ImagingConversion
-    from airflow_provider_ophys.nwb.conversion import convert_imaging
 
     tifffile.imwrite(tmp_path / "movie.tif", np.zeros((5, 6, 7), dtype="uint16"), photometric="minisblack")
     options = {

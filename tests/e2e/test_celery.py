@@ -14,8 +14,8 @@ import tifffile
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
 
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.models.conversion import ImagingConversion
-from airflow_provider_ophys.nwb.conversion import convert_imaging
 from demo.celery_stack import WORKERS, CeleryStack
 from demo.follow import ON_ARRIVAL, Follower
 from demo.progress import Progress

@@ -14,10 +14,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 
+from airflow_provider_ophys.conversion.many_workers import plan_imaging
 from airflow_provider_ophys.exceptions import ConfigurationError, PathNotAllowedError
 from airflow_provider_ophys.models.plan import ParallelImagingConversion
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
-from airflow_provider_ophys.nwb.parallel import plan_imaging
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import (
     FillShardsOperator,

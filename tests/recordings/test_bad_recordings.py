@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
 from airflow_provider_ophys.exceptions import (
     OphysError,
     SourceChangedError,
@@ -20,7 +21,6 @@ from airflow_provider_ophys.exceptions import (
     unreadable,
 )
 from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
-from airflow_provider_ophys.nwb.conversion import convert_imaging, convert_segmentation
 from demo.recording import simulate_acquisition
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}

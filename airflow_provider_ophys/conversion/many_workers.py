@@ -19,6 +19,30 @@ from pathlib import Path
 from typing import Any, cast
 
 from airflow_provider_ophys import __version__
+from airflow_provider_ophys.conversion.checks import compare_samples
+from airflow_provider_ophys.conversion.datasets import BulkDataset
+from airflow_provider_ophys.conversion.inspection import inspect_file
+from airflow_provider_ophys.conversion.output import Durations, WriteOptions, allocate, check_written
+from airflow_provider_ophys.conversion.provenance import find_conversion
+from airflow_provider_ophys.conversion.publishing import (
+    building,
+    move,
+    naming_write_errors,
+    part_of,
+    remove,
+    sole_writer,
+    sync,
+)
+from airflow_provider_ophys.conversion.run import (
+    Circumstances,
+    Run,
+    check_paths,
+    imaging_run,
+    naming_recording,
+    result_of,
+    write_options,
+)
+from airflow_provider_ophys.conversion.storages import ZarrStorage, open_storage, storage_for
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     OphysError,
@@ -29,42 +53,10 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging, recording_state
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
+from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
-from airflow_provider_ophys.nwb.backend import ZarrStorage
-from airflow_provider_ophys.nwb.checks import compare_samples
-from airflow_provider_ophys.nwb.conversion import (
-    Circumstances,
-    Run,
-    check_paths,
-    imaging_run,
-    naming_recording,
-    result_of,
-    write_options,
-)
-from airflow_provider_ophys.nwb.datasets import BulkDataset
-from airflow_provider_ophys.nwb.files import (
-    ZARR_ROOT,
-    Durations,
-    WriteOptions,
-    allocate,
-    backend_of,
-    check_written,
-    open_storage,
-    storage_for,
-)
+from airflow_provider_ophys.nwb.existing import ZARR_ROOT, backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
-from airflow_provider_ophys.nwb.inspection import inspect_file
-from airflow_provider_ophys.nwb.preflight import Problems
-from airflow_provider_ophys.nwb.provenance import find_conversion
-from airflow_provider_ophys.nwb.publishing import (
-    building,
-    move,
-    naming_write_errors,
-    part_of,
-    remove,
-    sole_writer,
-    sync,
-)
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
 from airflow_provider_ophys.writing.sharing import sharing
@@ -85,7 +77,7 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
     :param circumstances: Where it runs.
     :raises ConfigurationError: If the output is to be HDF5.
     :raises OutputBusyError: If another plan or process is writing the output.
-    :raises OphysError: As :func:`airflow_provider_ophys.nwb.conversion.convert_imaging` does.
+    :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_imaging` does.
     """
     started, durations = time.time(), Durations()
     circumstances = circumstances or Circumstances()
@@ -349,4 +341,4 @@ def _require_published(plan: ImagingPlan) -> dict[str, Any]:
 
 
 def _storage(options: WriteOptions) -> ZarrStorage:
-    return cast("ZarrStorage", storage_for("zarr", options))
+    return cast("ZarrStorage", storage_for("zarr", options.backend_configuration, options.compression))

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from airflow_provider_ophys.conversion.storages import Storage, ZarrStorage
 from airflow_provider_ophys.exceptions import ConfigurationError, InvalidOutputError
 from airflow_provider_ophys.models.result import Finding
-from airflow_provider_ophys.nwb.backend import Storage, ZarrStorage
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,8 @@ import pytest
 from pynwb import NWBHDF5IO
 from roiextractors.testing import generate_dummy_imaging_extractor, generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+from airflow_provider_ophys.conversion.publishing import publishing
 from airflow_provider_ophys.exceptions import (
     BackendConfigurationError,
     ConfigurationError,
@@ -33,9 +35,8 @@ from airflow_provider_ophys.nwb import (
     write_imaging_to_nwbfile,
     write_segmentation_to_nwbfile,
 )
-from airflow_provider_ophys.nwb.files import WriteOptions, backend_of, write_nwbfile
+from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
-from airflow_provider_ophys.nwb.publishing import publishing
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 SECOND = METADATA | {"Ophys": {"MicroscopySeries": {"second": {"name": "Second", "unit": "n.a."}}}}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import DiskSpaceError, OphysError, PreflightError
-from airflow_provider_ophys.nwb.backend import Storage
-from airflow_provider_ophys.nwb.datasets import BulkDataset
+from airflow_provider_ophys.conversion.datasets import BulkDataset
+from airflow_provider_ophys.conversion.storages import Storage
+from airflow_provider_ophys.exceptions import DiskSpaceError
 from airflow_provider_ophys.writing.mask_iterators import ImageMaskDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Resources
 
@@ -19,45 +18,6 @@ log = logging.getLogger(__name__)
 # The least that compression usually leaves: of a movie 0.4 to 0.5, of a mask less than 0.01. An estimate that is
 # too high would refuse what fits; one that is too low lets the disk become full, which harms nothing.
 LEAST_KEPT, LEAST_KEPT_OF_MASKS = 0.3, 0.005
-
-
-class Problems:
-    """
-    Gathers errors.
-
-    :param found: Those that are known already.
-    """
-
-    def __init__(self, found: Iterable[OphysError] = ()) -> None:
-        self._found = list(found)
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    @contextmanager
-    def gather(self) -> Iterator[None]:
-        """Take an :class:`OphysError` of the block and go on after it; the same message counts once."""
-        try:
-            yield
-        except OphysError as error:
-            if str(error) not in map(str, self._found):
-                self._found.append(error)
-
-    def take(self, others: Problems) -> None:
-        """Take over what others gathered."""
-        self._found.extend(others._found)
-
-    def tell(self) -> None:
-        """
-        Raise what was gathered, if anything.
-
-        :raises OphysError: The error itself, if there is one.
-        :raises PreflightError: All of them, if there are several.
-        """
-        if len(self._found) == 1:
-            raise self._found[0]
-        if self._found:
-            raise PreflightError.of(self._found)
 
 
 def check_memory(storage: Storage, datasets: Sequence[BulkDataset], resources: Resources) -> None:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from roiextractors.testing import generate_dummy_imaging_extractor
 
+from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging
 from airflow_provider_ophys.exceptions import (
     DiskSpaceError,
     MetadataError,
@@ -20,7 +21,6 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.conversion import Circumstances, convert_imaging
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 BACKENDS = ["hdf5", "zarr"]

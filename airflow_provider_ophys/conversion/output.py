@@ -16,36 +16,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pynwb import NWBFile, ProcessingModule
+from pynwb import NWBFile
 
+from airflow_provider_ophys.conversion.checks import check_schema, compare_samples
+from airflow_provider_ophys.conversion.configuration import check_configuration
+from airflow_provider_ophys.conversion.datasets import BulkDataset, written_datasets
+from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
+from airflow_provider_ophys.conversion.preflight import check_disk, check_memory
+from airflow_provider_ophys.conversion.publishing import check_output_folder, naming_write_errors, publishing
+from airflow_provider_ophys.conversion.storages import Storage, storage_for
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     OutputExistsError,
-    SourceDataError,
-    SourceNotFoundError,
 )
 from airflow_provider_ophys.models.backend import (
     Backend,
     BackendConfiguration,
     Compression,
-    HDF5BackendConfiguration,
-    parse_backend_configuration,
     stated_backend,
 )
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding
-from airflow_provider_ophys.nwb.backend import HDF5Storage, Storage, ZarrStorage
-from airflow_provider_ophys.nwb.checks import check_schema, compare_samples
-from airflow_provider_ophys.nwb.configuration import check_configuration
-from airflow_provider_ophys.nwb.datasets import BulkDataset, written_datasets
-from airflow_provider_ophys.nwb.inspection import Inspect, inspect_file
+from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
-from airflow_provider_ophys.nwb.preflight import Problems, check_disk, check_memory
-from airflow_provider_ophys.nwb.publishing import check_output_folder, naming_write_errors, publishing
 from airflow_provider_ophys.writing.sharing import Wish, sharing
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-ZARR_ROOT = "zarr.json"
 
 
 @dataclass(frozen=True)
@@ -268,7 +263,7 @@ def prepare_output(
     backend = _resolve_backend(path, options, nwbfile, append=append)
     if not append and nwbfile is None:
         require_session_start_time(metadata)
-    storage = storage_for(backend, options)
+    storage = storage_for(backend, options.backend_configuration, options.compression)
     return Output(path, storage, metadata, append, overwrite or append, nwbfile)
 
 
@@ -332,39 +327,6 @@ def check_written(storage: Storage, part: Path, dataset_paths: Sequence[str], *,
         check_schema(storage, part)
 
 
-def backend_of(path: Path) -> Backend:
-    """
-    Tell whether an output on disk is HDF5 or Zarr (format 3), from what it is and not from its name.
-
-    :raises SourceNotFoundError: If there is nothing at the path.
-    :raises SourceDataError: If it is neither.
-    """
-    if path.is_dir():
-        if (path / ZARR_ROOT).is_file():
-            return "zarr"
-    elif path.is_file():
-        with path.open("rb") as stream:
-            if stream.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                return "hdf5"
-    else:
-        raise SourceNotFoundError(f"There is no NWB file at {path}. Check the path.")
-    raise SourceDataError(
-        f"{path} is neither an HDF5 file nor a Zarr (format 3) store. Move it, or write elsewhere."
-    )
-
-
-def ophys_module(nwbfile: NWBFile) -> ProcessingModule:
-    """Return the processing module ``ophys``; make it if it is not there."""
-    if "ophys" in nwbfile.processing:
-        return nwbfile.processing["ophys"]
-    return nwbfile.create_processing_module(name="ophys", description="Processed optical physiology data.")
-
-
-def open_storage(path: Path) -> Storage:
-    """Return the storage of an NWB file on disk, for reading it below pynwb."""
-    return storage_for(backend_of(path), WriteOptions())
-
-
 def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None, *, append: bool) -> Backend:
     backend = options.backend or stated_backend(options.backend_configuration)
     if not append:
@@ -385,14 +347,6 @@ def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None,
             f"{path} is {on_disk!r}, so it cannot be appended to as {backend!r}. Leave the backend out."
         )
     return on_disk
-
-
-def storage_for(backend: Backend, options: WriteOptions) -> Storage:
-    """Return how a file's datasets are declared and filled."""
-    configuration = parse_backend_configuration(backend, options.backend_configuration)
-    if isinstance(configuration, HDF5BackendConfiguration):
-        return HDF5Storage(configuration, options.compression)
-    return ZarrStorage(configuration, options.compression)
 
 
 def _copy(path: Path, part: Path) -> None:

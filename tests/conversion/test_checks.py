@@ -11,9 +11,10 @@ from pynwb import NWBHDF5IO, validate
 from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors import NumpyImagingExtractor
 
+from airflow_provider_ophys.conversion import checks, storages
+from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import InvalidOutputError
-from airflow_provider_ophys.nwb import backend, checks, write_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.files import open_storage
+from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
@@ -48,7 +49,7 @@ def test_other_schemas_are_those_of_the_file(written, change):
 
 def test_every_zarr_store_of_a_process_holds_the_schemas_that_hdmf_zarr_writes(tmp_path, monkeypatch):
     movie = NumpyImagingExtractor(np.zeros((3, 8, 6, 1), "int16"), sampling_frequency=30.0)
-    monkeypatch.setattr(backend, "_SPECIFICATIONS", {})
+    monkeypatch.setattr(storages, "_SPECIFICATIONS", {})
     for name in ("first", "second"):
         write_imaging_to_nwbfile(movie, tmp_path / name, metadata=METADATA, backend="zarr")
     with NWBHDF5IO(tmp_path / "in.nwb", "w") as io:

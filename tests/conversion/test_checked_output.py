@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import ConfigurationError, InvalidOutputError
 from airflow_provider_ophys.models.conversion import ImagingConversion
-from airflow_provider_ophys.nwb.conversion import convert_imaging
 from demo.recording import simulate_acquisition
 
 BACKENDS = ["hdf5", "zarr"]

@@ -20,6 +20,13 @@ from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
 
 from airflow_provider_ophys import __version__
+from airflow_provider_ophys.conversion.datasets import path_of
+from airflow_provider_ophys.conversion.inspection import inspect_file, require_inspector
+from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepare_output, rehearse, write_output
+from airflow_provider_ophys.conversion.preflight import size_on_disk
+from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, record_conversion
+from airflow_provider_ophys.conversion.publishing import check_output_folder
+from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
     MemoryBudgetError,
     OphysError,
@@ -46,23 +53,11 @@ from airflow_provider_ophys.models.allowed_roots import (
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
-from airflow_provider_ophys.nwb.datasets import path_of
-from airflow_provider_ophys.nwb.files import (
-    Output,
-    WriteOptions,
-    backend_of,
-    open_storage,
-    prepare_output,
-    rehearse,
-    write_output,
-)
+from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.inspection import inspect_file, require_inspector
 from airflow_provider_ophys.nwb.nwbfile import naive_times
-from airflow_provider_ophys.nwb.preflight import Problems, size_on_disk
-from airflow_provider_ophys.nwb.provenance import conversion_digest, find_conversion, record_conversion
-from airflow_provider_ophys.nwb.publishing import check_output_folder
 from airflow_provider_ophys.nwb.roi_responses import find_traces
 from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile
 from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
@@ -398,7 +393,7 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
 
 
 def _new_record(conversion: Conversion, metadata: Metadata) -> dict[str, Any]:
-    """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.nwb.provenance`."""
+    """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.conversion.provenance`."""
     fingerprint = fingerprint_recording(conversion.all_kwargs)
     described = metadata.model_dump(mode="json", exclude_none=True)
     content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}

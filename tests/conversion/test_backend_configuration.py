@@ -16,6 +16,7 @@ from pynwb import NWBHDF5IO
 from roiextractors import NumpyImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor, generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import BackendConfigurationError
 from airflow_provider_ophys.models.backend import (
     HDF5PLUGIN_OPTIONS,
@@ -32,7 +33,6 @@ from airflow_provider_ophys.nwb import (
     write_imaging_to_nwbfile,
     write_segmentation_to_nwbfile,
 )
-from airflow_provider_ophys.nwb.files import open_storage
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}

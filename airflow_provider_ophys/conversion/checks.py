@@ -12,9 +12,9 @@ import pynwb
 from hdmf.build import BuildManager, TypeMap
 from hdmf.validate import ValidatorMap
 
+from airflow_provider_ophys.conversion.datasets import BulkDataset
+from airflow_provider_ophys.conversion.storages import Storage
 from airflow_provider_ophys.exceptions import InvalidOutputError
-from airflow_provider_ophys.nwb.backend import Storage
-from airflow_provider_ophys.nwb.datasets import BulkDataset
 
 OWN_SCHEMAS = {"core", "hdmf-common", "hdmf-experimental"}
 

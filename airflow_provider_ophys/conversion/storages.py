@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,21 @@ import h5py
 from hdmf.backends.hdf5 import H5DataIO
 from pynwb import NWBHDF5IO, NWBFile
 
+from airflow_provider_ophys.conversion.configuration import complete_hdf5, complete_zarr, is_configurable
+from airflow_provider_ophys.conversion.datasets import BulkDataset, WrittenDataset
 from airflow_provider_ophys.exceptions import BackendConfigurationError, InvalidOutputError
 from airflow_provider_ophys.models.backend import (
     HDF5PLUGIN_OPTIONS,
+    Backend,
+    BackendConfiguration,
     Compression,
     HDF5BackendConfiguration,
     HDF5DatasetConfiguration,
     ZarrBackendConfiguration,
     ZarrDatasetConfiguration,
+    parse_backend_configuration,
 )
-from airflow_provider_ophys.nwb.configuration import complete_hdf5, complete_zarr, is_configurable
-from airflow_provider_ophys.nwb.datasets import BulkDataset, WrittenDataset
+from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.writing.codecs import check_hdf5_filters, hdf5_codec, hdf5_filters
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
 from airflow_provider_ophys.writing.pipeline import FillPlan, Sink, fill, plan_source
@@ -323,6 +327,30 @@ def _plan_fill(
 
 
 Storage = HDF5Storage | ZarrStorage
+
+
+def storage_for(
+    backend: Backend,
+    configuration: Mapping[str, Any] | BackendConfiguration | None = None,
+    compression: Compression = "fast",
+) -> Storage:
+    """
+    Return how a file's datasets are declared and filled.
+
+    :param backend: ``"hdf5"`` or ``"zarr"``.
+    :param configuration: Per dataset.
+    :param compression: For datasets that do not say otherwise.
+    :raises ConfigurationError: If the configuration is wrong, or another backend's.
+    """
+    parsed = parse_backend_configuration(backend, configuration)
+    if isinstance(parsed, HDF5BackendConfiguration):
+        return HDF5Storage(parsed, compression)
+    return ZarrStorage(parsed, compression)
+
+
+def open_storage(path: Path) -> Storage:
+    """Return the storage of an NWB file on disk, for reading it below pynwb."""
+    return storage_for(backend_of(path))
 
 
 def _not_filled(dataset_path: str, found: str) -> InvalidOutputError:

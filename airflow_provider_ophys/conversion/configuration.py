@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
-import h5py
-from hdmf.container import Data
-from pynwb.core import NWBContainer
-
+from airflow_provider_ophys.conversion.datasets import (
+    BulkDataset,
+    WrittenDataset,
+    written_datasets,
+)
 from airflow_provider_ophys.exceptions import BackendConfigurationError
 from airflow_provider_ophys.models.backend import (
     Backend,
@@ -22,10 +22,8 @@ from airflow_provider_ophys.models.backend import (
     ZarrDatasetConfiguration,
     check_shard_shape,
 )
-from airflow_provider_ophys.nwb.datasets import BulkDataset, WrittenDataset, content_of, path_of, written_datasets
-from airflow_provider_ophys.writing.codecs import SHUFFLED_METHODS, hdf5_filters_of
+from airflow_provider_ophys.writing.codecs import SHUFFLED_METHODS
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
-from airflow_provider_ophys.writing.zarr_codecs import zarr_codecs_of
 
 log = logging.getLogger(__name__)
 
@@ -169,49 +167,3 @@ def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> Non
         check_shard_shape(wanted.shard_shape, _given_chunk_shape(dataset, wanted) or dataset.chunk_shape)
     if (dataset.is_text or dataset.is_compound) and set(wanted.filter_methods or ()) - {"fletcher32"}:
         raise ValueError(f"filter_methods {list(wanted.filter_methods or ())} are for numbers; leave them out")
-
-
-def get_existing_backend_configuration(nwbfile_path: str | Path) -> BackendConfiguration:
-    """
-    Read how the datasets of an NWB file on disk are stored, to write others in the same way.
-
-    A codec or filter that this package does not write is left out, and a line in the log says so.
-
-    :param nwbfile_path: File (HDF5) or folder (Zarr, format 3).
-    :raises SourceNotFoundError: If there is nothing at the path.
-    :raises SourceDataError: If it is neither.
-    """
-    from airflow_provider_ophys.nwb.files import backend_of, open_storage
-
-    path = Path(nwbfile_path)
-    found: dict[str, Any] = {}
-    with open_storage(path).io(path, "r") as io:
-        for container in io.read().all_children():
-            names = ("data",) if isinstance(container, Data) else ("data", "timestamps")
-            for name in names if isinstance(container, (Data, NWBContainer)) else ():
-                stored = content_of(container, name)
-                stored = getattr(stored, "dataset", stored)  # hdmf wraps texts and records
-                if getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset):
-                    found[f"{path_of(container)}/{name}"] = _configuration_of(stored)
-    model = HDF5BackendConfiguration if backend_of(path) == "hdf5" else ZarrBackendConfiguration
-    return model(dataset_configurations=dict(sorted(found.items())))
-
-
-def _configuration_of(stored: Any) -> DatasetConfiguration:
-    if isinstance(stored, h5py.Dataset):
-        method, options, filters = hdf5_filters_of(stored)
-        return HDF5DatasetConfiguration(
-            chunk_shape=stored.chunks,
-            compression_method=method,
-            compression_options=options,
-            filter_methods=filters,
-        )
-    method, options, filters, filter_options = zarr_codecs_of(stored)
-    return ZarrDatasetConfiguration(
-        chunk_shape=stored.chunks,
-        shard_shape=stored.shards,
-        compression_method=method,
-        compression_options=options,
-        filter_methods=filters,
-        filter_options=filter_options,
-    )

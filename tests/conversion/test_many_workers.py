@@ -20,6 +20,8 @@ from hdmf_zarr import NWBZarrIO
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging, share_out
+from airflow_provider_ophys.conversion.run import Circumstances, Defaults, convert_imaging
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     InvalidOutputError,
@@ -30,8 +32,6 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ImagingPlan, ParallelImagingConversion
-from airflow_provider_ophys.nwb.conversion import Circumstances, Defaults, convert_imaging
-from airflow_provider_ophys.nwb.parallel import fill_share, plan_imaging, publish_imaging, share_out
 
 FORK = multiprocessing.get_context("fork")
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00", "identifier": "m1"}}

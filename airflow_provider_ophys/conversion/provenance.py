@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys import __version__
+from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import SourceDataError
-from airflow_provider_ophys.nwb.files import open_storage
-
-ATTRIBUTE = "airflow_provider_ophys"
+from airflow_provider_ophys.nwb.existing import RECORD_ATTRIBUTE
 
 
 def conversion_digest(content: dict[str, Any]) -> str:
@@ -39,7 +38,7 @@ def record_conversion(root: Any, path: str, record: dict[str, Any]) -> None:
     :param path: Of the object's group.
     :param record: JSON-able; its ``digest`` is what :func:`find_conversion` looks for.
     """
-    root[path].attrs[ATTRIBUTE] = json.dumps(record, sort_keys=True)
+    root[path].attrs[RECORD_ATTRIBUTE] = json.dumps(record, sort_keys=True)
 
 
 def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:
@@ -69,7 +68,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
             return [
                 json.loads(text) | {"path": group.name.strip("/")}
                 for group in _groups(root)
-                if (text := group.attrs.get(ATTRIBUTE))
+                if (text := group.attrs.get(RECORD_ATTRIBUTE))
             ]
     except (SourceDataError, OSError):
         return []

@@ -1,0 +1,218 @@
+"""The writers that users call from Python: extractors in, one NWB file out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pynwb import NWBFile
+
+from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
+from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.nwb.imaging import (
+    IteratorType,
+    ParentContainer,
+    PhotonSeriesType,
+    add_imaging_to_nwbfile,
+)
+from airflow_provider_ophys.nwb.roi_table import MaskType
+from airflow_provider_ophys.nwb.segmentation import SegmentationSource, add_segmentation_to_nwbfile, pair_sources
+from airflow_provider_ophys.writing.sharing import Wish
+
+if TYPE_CHECKING:
+    from roiextractors import ImagingExtractor, SegmentationExtractor  # noqa: TID251 - the types only
+
+
+def write_imaging_to_nwbfile(
+    imaging: ImagingExtractor,
+    nwbfile_path: str | Path,
+    *,
+    nwbfile: NWBFile | None = None,
+    metadata: object = None,
+    overwrite: bool = False,
+    append_on_disk_nwbfile: bool = False,
+    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    photon_series_index: int = 0,
+    metadata_key: str | None = None,
+    parent_container: ParentContainer = "acquisition",
+    always_write_timestamps: bool = False,
+    iterator_type: IteratorType = "v2",
+    iterator_options: Mapping[str, Any] | None = None,
+    backend: Backend | None = None,
+    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
+    compression: Compression = "fast",
+    memory_limit: int | None = None,
+    threads: int | None = None,
+    validate: bool = True,
+) -> NWBFile | None:
+    """
+    Write a movie into a new NWB file, or append it to one on disk; all of it or, after an error, nothing.
+
+    :param imaging: The movie.
+    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
+    :param nwbfile: An NWBFile in memory to add the movie to and write; default: a new one from the metadata.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
+    :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
+    :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
+    :param photon_series_type: As for :func:`add_imaging_to_nwbfile`, like the next six.
+    :param photon_series_index: See there.
+    :param metadata_key: See there.
+    :param parent_container: See there.
+    :param always_write_timestamps: See there.
+    :param iterator_type: See there.
+    :param iterator_options: See there.
+    :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
+    :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
+    :param compression: ``"fast"``, ``"small"`` or ``"none"``, for datasets that do not say otherwise.
+    :param memory_limit: Most bytes in flight; default: 256 MiB or a quarter of what is available. Conversions that
+        run at the same time share what there is.
+    :param threads: Encoding threads; default: one per CPU that this process may use.
+    :param validate: Check the file against the NWB schema before it is published.
+    :returns: The NWBFile that was written; ``None`` after appending.
+    :raises OphysError: See :func:`add_imaging_to_nwbfile` and
+        :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
+    """
+    given = load_metadata(metadata)
+
+    def add(target: NWBFile) -> None:
+        add_imaging_to_nwbfile(
+            imaging,
+            target,
+            given,
+            photon_series_type=photon_series_type,
+            photon_series_index=photon_series_index,
+            metadata_key=metadata_key,
+            parent_container=parent_container,
+            always_write_timestamps=always_write_timestamps,
+            iterator_type=iterator_type,
+            iterator_options=iterator_options,
+        )
+
+    return write_nwbfile(
+        Path(nwbfile_path),
+        add,
+        metadata=validate_metadata(with_own_metadata(imaging, given)),
+        nwbfile=nwbfile,
+        overwrite=overwrite,
+        append=append_on_disk_nwbfile,
+        options=WriteOptions(
+            backend=backend,
+            backend_configuration=backend_configuration,
+            compression=compression,
+            wish=Wish(memory_limit=memory_limit, threads=threads),
+            validate=validate,
+        ),
+    ).nwbfile
+
+
+def write_segmentation_to_nwbfile(
+    segmentation_extractor: SegmentationExtractor | Sequence[SegmentationExtractor],
+    nwbfile_path: str | Path,
+    *,
+    nwbfile: NWBFile | None = None,
+    metadata: object = None,
+    overwrite: bool = False,
+    append_on_disk_nwbfile: bool = False,
+    metadata_key: str | Sequence[str | None] | None = None,
+    plane_segmentation_name: str | None = None,
+    background_plane_segmentation_name: str | None = None,
+    include_background_segmentation: bool = False,
+    include_roi_centroids: bool = True,
+    include_roi_acceptance: bool = True,
+    mask_type: MaskType = "image",
+    iterator_options: Mapping[str, Any] | None = None,
+    backend: Backend | None = None,
+    backend_configuration: Mapping[str, Any] | BackendConfiguration | None = None,
+    compression: Compression = "fast",
+    memory_limit: int | None = None,
+    threads: int | None = None,
+    validate: bool = True,
+) -> NWBFile | None:
+    """
+    Write segmentations into a new NWB file, or append to one on disk; all of it or, after an error, nothing.
+
+    :param segmentation_extractor: The segmentation, or a list of several.
+    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
+    :param nwbfile: An NWBFile in memory to add the segmentation to and write; default: a new one.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right. For a list
+        of extractors, a list is one of these for each; ``NWBFile`` and ``Subject`` of a new file are the first's.
+    :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
+    :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
+    :param metadata_key: As for :func:`add_segmentation_to_nwbfile`, like the next seven.
+    :param plane_segmentation_name: See there.
+    :param background_plane_segmentation_name: See there.
+    :param include_background_segmentation: See there.
+    :param include_roi_centroids: See there.
+    :param include_roi_acceptance: See there.
+    :param mask_type: See there.
+    :param iterator_options: See there.
+    :param backend: As for :func:`airflow_provider_ophys.nwb.write_imaging_to_nwbfile`, like the rest.
+    :param backend_configuration: See there.
+    :param compression: See there.
+    :param memory_limit: See there.
+    :param threads: See there.
+    :param validate: See there.
+    :returns: The NWBFile that was written; ``None`` after appending.
+    :raises OphysError: See :func:`add_segmentation_to_nwbfile` and
+        :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
+    """
+    given = _load(segmentation_extractor, metadata)
+
+    def add(target: NWBFile) -> None:
+        add_segmentation_to_nwbfile(
+            segmentation_extractor,
+            target,
+            given,
+            metadata_key=metadata_key,
+            plane_segmentation_name=plane_segmentation_name,
+            background_plane_segmentation_name=background_plane_segmentation_name,
+            include_background_segmentation=include_background_segmentation,
+            include_roi_centroids=include_roi_centroids,
+            include_roi_acceptance=include_roi_acceptance,
+            mask_type=mask_type,
+            iterator_options=iterator_options,
+        )
+
+    return write_nwbfile(
+        Path(nwbfile_path),
+        add,
+        metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
+        nwbfile=nwbfile,
+        overwrite=overwrite,
+        append=append_on_disk_nwbfile,
+        options=WriteOptions(
+            backend=backend,
+            backend_configuration=backend_configuration,
+            compression=compression,
+            wish=Wish(memory_limit=memory_limit, threads=threads),
+            validate=validate,
+        ),
+    ).nwbfile
+
+
+def _load(extractors: Any, metadata: object) -> dict[str, Any] | list[dict[str, Any]]:
+    if isinstance(extractors, (list, tuple)) and isinstance(metadata, (list, tuple)):
+        return [load_metadata(part) for part in metadata]
+    return load_metadata(metadata)
+
+
+def _of_file(sources: Sequence[SegmentationSource]) -> Metadata:
+    """
+    Return the metadata of a new file: those of the first segmentation.
+
+    :raises MetadataError: If another's describe another session or subject.
+    """
+    if not sources:
+        raise ConfigurationError("The list of extractors is empty; there is nothing to convert.")
+    first, *others = (validate_metadata(source.metadata) for source in sources)
+    for place, other in enumerate(others, start=1):
+        for section in ("NWBFile", "Subject"):
+            if getattr(other, section) not in (None, getattr(first, section)):
+                raise MetadataError(
+                    f"{section} in the metadata of the extractor {place} (counted from 0) is not "
+                    "that of the first. One file has one session and one subject: give them with the first only."
+                )
+    return first
