@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -25,6 +25,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    InvalidRegionError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -247,14 +248,22 @@ class OphysS3Hook(AwsBaseHook):
     @cached_property
     def conn(self) -> Any:
         """A boto3 client whose endpoint was found safe to send data to."""
-        try:
-            client: Any = self.get_client_type(region_name=self.region_name)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"{self._connection} cannot be used: {error}. Correct its endpoint_url and extra."
-            ) from error
+        client = self._new_client()
+        if client is None:
+            raise self._malformed_endpoint()
         self._check_endpoint(client.meta.endpoint_url)
         return client
+
+    def _new_client(self) -> Any:
+        try:
+            return self.get_client_type(region_name=self.region_name)
+        except ConfigurationError:
+            raise
+        except InvalidRegionError as error:
+            raise ConfigurationError(f"{self._connection} cannot be used: {error} Correct its region.") from error
+        except ValueError:
+            # It quotes the endpoint: an error raised here would take a password in that into the log.
+            return None
 
     @cached_property
     def conn_config(self) -> Any:
@@ -283,17 +292,26 @@ class OphysS3Hook(AwsBaseHook):
         return f"The connection {self.aws_conn_id!r}" if self.aws_conn_id else "boto3's default configuration"
 
     def _check_endpoint(self, endpoint_url: str) -> None:
-        parts = urlsplit(endpoint_url)
-        if parts.username or parts.password:
+        # Also where it is no part of the host, as after a slash in a password.
+        if "@" in endpoint_url:
             raise ConfigurationError(
                 f"{self._connection} has a user or password in its endpoint_url, where it would show up in logs. "
                 "Put the access key into login and the secret key into password."
             )
+        parts = urlsplit(endpoint_url)
+        if parts.scheme not in ("http", "https") or parts.query or parts.fragment or not _has_port(parts):
+            raise self._malformed_endpoint()
         if parts.scheme != "https" and not _is_loopback(parts.hostname or "") and not self.allow_insecure_http:
             raise ConfigurationError(
                 f"{self._connection} has the endpoint {endpoint_url}, which would carry data and signatures "
                 "unencrypted over the network. Use https, or set allow_insecure_http=True if that network is safe."
             )
+
+    def _malformed_endpoint(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._connection} has an endpoint_url that cannot be used; it is not shown, as secrets may be in "
+            "it. Write it as https://host:port, without a user, password, query or fragment."
+        )
 
     @contextmanager
     def _explained(self, bucket: str) -> Iterator[None]:
@@ -339,6 +357,14 @@ class OphysS3Hook(AwsBaseHook):
 def _inside(name: str) -> str:
     """Give a name as it stands inside a sentence."""
     return name[0].lower() + name[1:]
+
+
+def _has_port(endpoint: SplitResult) -> bool:
+    """Tell whether the port is a number, or left out."""
+    try:
+        return endpoint.port is None or endpoint.port > 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -48,6 +48,22 @@ def _set_connection(monkeypatch: pytest.MonkeyPatch, server: S3Server, **changed
         ({"extra": {"endpoint_url": "http://s3.example.org"}}, ConfigurationError, "allow_insecure_http"),
         ({"extra": {"endpoint_url": "https://me:pass-word@127.0.0.1"}}, ConfigurationError, "into login"),
         ({"extra": {"endpoint_url": "not a url"}}, ConfigurationError, "endpoint_url"),
+        *(
+            ({"extra": {"endpoint_url": malformed}}, ConfigurationError, "endpoint_url")
+            for malformed in (
+                "https//me:pass-word@127.0.0.1",
+                "https:/me:pass-word@127.0.0.1",
+                "me:pass-word@127.0.0.1:9000",
+                "https://me:pa/pass-word@127.0.0.1",
+                "https://me:pass-word@[::1",
+                "https://me:pass-word@",
+                "https://127.0.0.1:pass-word",
+                "https://127.0.0.1/?token=pass-word",
+                "https://127.0.0.1/#pass-word",
+                "ftp://127.0.0.1/pass-word",
+            )
+        ),
+        ({"extra": {"region_name": "no region"}}, ConfigurationError, "region"),
     ],
 )
 def test_wrong_connection_is_one_clear_error_without_secrets(
@@ -66,7 +82,8 @@ def test_wrong_connection_is_one_clear_error_without_secrets(
     assert "'aws_default'" in str(caught.value)
     assert place.listing() == []
     secrets = (server.secret_key, "a-wrong-secret-key", "pass-word")
-    assert not any(secret in f"{caught.value} {caught.value.__cause__} {caplog.text}" for secret in secrets)
+    shown = f"{caught.value} {caught.value.__cause__} {caught.value.__context__} {caplog.text}"
+    assert not any(secret in shown for secret in secrets)
 
 
 def test_missing_connection_does_not_fall_back_to_other_credentials(
