@@ -7,6 +7,7 @@ import re
 import reprlib
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,17 @@ from airflow_provider_ophys.staging.files import Fingerprint, SourceFile
 MAX_KEY_BYTES = 1024
 # Without these no reader opens the tree (the Zarr v3 name, then those of v2): they are uploaded last.
 ROOT_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+# What operating systems, network shares and version control leave in folders.
+_LITTER = re.compile(
+    r"""
+      \..*                                                 # .DS_Store, ._*, .nfs*, .Trash-*, .git, .svn ...
+    | icon\r | __macosx                                    # macOS
+    | thumbs\.db | ehthumbs(_vista)?\.db | desktop\.ini    # Windows
+    | \$recycle\.bin | system\ volume\ information
+    | @eadir | \#recycle | \#snapshot | lost\+found         # network storage, file systems
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 
@@ -124,6 +136,8 @@ def plan_staging(source: Path, destination: Destination) -> StagingPlan:
     """
     Look at a finished file or Zarr tree and decide which objects it becomes.
 
+    What the operating system, a network share or version control left in a tree is no part of it.
+
     :param source: A regular file, or a folder that is the root of a Zarr tree.
     :param destination: Where it goes; its own name is added to the prefix.
     :raises SourceNotFoundError: If there is nothing at ``source``.
@@ -162,6 +176,16 @@ def is_current(plan: StagingPlan) -> bool:
         return False
 
 
+def is_litter(path: Path) -> bool:
+    """Tell whether something in a tree is no part of it, but what operating systems and the like left there."""
+    if path.name in ROOT_METADATA or not _LITTER.fullmatch(path.name):
+        return False
+    with suppress(OSError):
+        # NWB objects may have such names too; but each has metadata of its own.
+        return path.is_symlink() or not any((path / name).is_file() for name in ROOT_METADATA)
+    return True
+
+
 def _walk(folder: Path, key: str) -> Iterator[SourceFile]:
     try:
         with os.scandir(folder) as entries:
@@ -169,6 +193,8 @@ def _walk(folder: Path, key: str) -> Iterator[SourceFile]:
     except OSError as error:
         raise SourceDataError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from error
     for name, status in found:
+        if is_litter(folder / name):
+            continue
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(folder / name, f"{key}/{name}")
         else:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from airflow_provider_ophys.operators.staging import StagedObjectLink, StageToS3Operator
 from airflow_provider_ophys.staging.files import PART_SIZE
+from airflow_provider_ophys.staging.plan import StagingPlan, is_current
 from airflow_provider_ophys.staging.progress import Progress
 from demo.s3_server import S3Server
 
@@ -123,6 +125,67 @@ def test_source_that_changed_since_it_was_staged_stays(
     with pytest.raises(StagingError, match="changed since; nothing of it was deleted"):
         hook.publish(source, place.uri, delete_local="after_verify")
     assert changed.exists()
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"appended")
+
+
+def _replace_by_the_same(path: Path) -> None:
+    """Put another file there that only its inode tells from the first."""
+    status, content = path.stat(), path.read_bytes()
+    path.rename(path.with_name("moved"))
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [_append, _replace_by_the_same])
+def test_only_what_was_staged_is_deleted_also_if_it_changes_at_the_last_moment(
+    hook: OphysS3Hook, place: Place, source: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    is_tree = source.is_dir()
+    changed = source / "zarr.json" if is_tree else source
+
+    def is_current_and_changes(plan: StagingPlan) -> bool:
+        current = is_current(plan)
+        change(changed)
+        return current
+
+    monkeypatch.setattr("airflow_provider_ophys.staging.local_deletion.is_current", is_current_and_changes)
+    with pytest.raises(StagingError, match=f"{source} is staged at .* and changed since") as caught:
+        hook.publish(source, place.uri, delete_local="after_verify")
+    [left] = source.parent.glob(".session.nwb.zarr.staged-*/zarr.json") if is_tree else [source]
+    assert str(left) in str(caught.value)
+    assert left.read_bytes().endswith(b"appended") == (change is _append)
+
+
+def test_what_is_no_part_of_a_tree_is_never_deleted(
+    hook: OphysS3Hook, place: Place, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = published(tree)
+    (tree / "acquisition" / ".git").mkdir()
+    (tree / "acquisition" / ".git" / "HEAD").write_bytes(b"history")
+    assert hook.publish(tree, place.uri, delete_local="after_verify").deleted_local
+    assert place.contents() == expected
+    assert not tree.exists()
+    [left] = [path for path in tree.parent.rglob("*") if path.is_file()]
+    assert left.read_bytes() == b"history"
+    assert str(left.parent) in caplog.text
+
+
+def test_file_that_appears_in_a_tree_while_it_is_deleted_stays(
+    hook: OphysS3Hook, place: Place, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_current_and_grows(plan: StagingPlan) -> bool:
+        current = is_current(plan)
+        (tree / "acquisition" / "new").write_bytes(b"new")
+        return current
+
+    monkeypatch.setattr("airflow_provider_ophys.staging.local_deletion.is_current", is_current_and_grows)
+    with pytest.raises(StagingError, match=r"acquisition/new was left"):
+        hook.publish(tree, place.uri, delete_local="after_verify")
+    assert [path.read_bytes() for path in tree.parent.rglob("*") if path.is_file()] == [b"new"]
 
 
 def test_source_stays_when_staging_fails(hook: OphysS3Hook, place: Place, source: Path) -> None:

@@ -101,6 +101,58 @@ def test_tree_becomes_one_object_for_each_file(tmp_path: Path) -> None:
     assert plan.size_bytes == sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
 
 
+LITTER = (
+    ".DS_Store",
+    "acquisition/.DS_Store",
+    "acquisition/._0",
+    "acquisition/._zarr.json",
+    "acquisition/.nfs0000000001",
+    "acquisition/.fuse_hidden0001",
+    "acquisition/.smbdelete1",
+    "acquisition/.directory",
+    "Thumbs.db",
+    "acquisition/thumbs.db",
+    "desktop.ini",
+    "Icon\r",
+    ".git/HEAD",
+    ".git/refs/heads/main",
+    ".gitattributes",
+    ".svn/entries",
+    ".Trash-1000/files/0",
+    "@eaDir/zarr.json@SynoEAStream",
+    "$RECYCLE.BIN/S-1/0",
+    "System Volume Information/IndexerVolumeGuid",
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (
+            "zarr.json",
+            "acquisition/zarr.json",
+            "acquisition/c/0",
+            ".movie/zarr.json",
+            ".movie/c/0",
+            "lost+found/.zgroup",
+        ),
+        (".zgroup", ".zattrs", ".zmetadata", "acquisition/.zarray", "acquisition/0.0", "acquisition/.zattrs"),
+    ],
+    ids=["format 3", "format 2"],
+)
+def test_what_systems_leave_in_a_tree_is_no_part_of_it(tmp_path: Path, data: tuple[str, ...]) -> None:
+    tree = tmp_path / "a.nwb.zarr"
+    for name in (*data, *LITTER):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"{}")
+    (tree / "acquisition" / ".hg").symlink_to("/etc")
+    plan = plan_staging(tree, BUCKET)
+    assert plan.keys == {f"lab/a.nwb.zarr/{name}" for name in data}
+    (tree / "acquisition" / ".DS_Store").write_bytes(b"looked at again")
+    (tree / "acquisition" / ".nfs0000000001").unlink()
+    assert is_current(plan)
+
+
 def test_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match="a.nwb"):
         plan_staging(tmp_path / "a.nwb", BUCKET)
