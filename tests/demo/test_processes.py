@@ -25,9 +25,9 @@ children = []
 for index in range(2):
     pid = os.fork()
     if pid == 0:
-        if index:
-            os.setpgid(0, 0)
         time.sleep(600)
+    if index:
+        os.setpgid(pid, pid)
     children.append(pid)
 print(*children, flush=True)
 time.sleep(600)

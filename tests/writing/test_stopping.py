@@ -26,8 +26,9 @@ from airflow_provider_ophys.writing.sharing import Resources
 
 SHAPE = (1000, 64)
 ROWS_PER_TASK = 10
-# On a quiet machine it takes a fraction of a second; others may be at work on this one.
-SOON_SECONDS = 2.0
+# It takes a fraction of a second, but others may be at work on this machine; what hangs, hangs for ten minutes.
+SOON_SECONDS = 60.0
+HANGS_SECONDS = 600.0
 
 
 class Sink:
@@ -58,7 +59,7 @@ class HangingSource(ArrayDataChunkIterator):
 
     def read(self, start, stop):
         if start > 0:
-            self.released.wait(60)
+            self.released.wait(HANGS_SECONDS)
         return super().read(start, stop)
 
 
@@ -115,13 +116,11 @@ def test_a_stop_before_the_start_writes_nothing():
 
 def test_a_stop_in_the_middle_ends_it_soon():
     stopping = resources()
-    sink = Sink(at_encode=lambda _: time.sleep(0.05))
-    threading.Timer(0.3, stopping.stop.set).start()
-    begun = time.monotonic()
+    sink = Sink(at_write=lambda start: stopping.stop.set() if start == 20 * ROWS_PER_TASK else None)
     with pytest.raises(ConversionStoppedError):
         fill(source_of(), sink, stopping, name="a")
-    assert time.monotonic() - begun < 0.3 + SOON_SECONDS
-    assert 0 < len(sink.written) < SHAPE[0] // ROWS_PER_TASK
+    # What was encoded already may still be written, but no more than that.
+    assert 20 <= len(sink.written) <= 40, f"of {SHAPE[0] // ROWS_PER_TASK}"
     assert our_threads() == []
 
 
@@ -132,7 +131,7 @@ def test_a_stop_does_not_wait_for_a_read_that_hangs():
     begun = time.monotonic()
     with pytest.raises(ConversionStoppedError):
         fill(source, Sink(), stopping, name="a")
-    assert time.monotonic() - begun < 0.3 + SOON_SECONDS
+    assert time.monotonic() - begun < SOON_SECONDS
     source.released.set()
 
 
@@ -154,7 +153,7 @@ def test_a_time_out_raised_in_the_calling_thread_ends_it_too():
             fill(source, Sink(), resources(), name="a")
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - begun < 0.3 + SOON_SECONDS
+    assert time.monotonic() - begun < SOON_SECONDS
     source.released.set()
 
 
@@ -177,7 +176,7 @@ fill(Source(np.zeros((10, 10))), None or type("S", (), dict(rows_per_task=1, scr
 
 
 def test_a_process_with_a_read_that_hangs_can_end():
-    run = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 1
     assert "ConversionStoppedError" in run.stderr
 
@@ -208,7 +207,7 @@ def test_a_full_disk_is_told_as_one(small_disk):
     begun = time.monotonic()
     with pytest.raises(OSError, match="No space left on device") as caught:
         write_hdf5(small_disk / "a.h5")
-    assert time.monotonic() - begun < 10 * SOON_SECONDS
+    assert time.monotonic() - begun < SOON_SECONDS
     assert "acquisition/S/data" in caught.value.__notes__[0]
     assert our_threads() == []
 
