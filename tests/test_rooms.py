@@ -1,8 +1,9 @@
-"""Imports point one way, and what a DAG file loads is light."""
+"""Imports point one way, between rooms and between files, and what a DAG file loads is light."""
 
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,143 +11,187 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "airflow_provider_ophys"
+DAGS = PACKAGE.with_name("dags")
 
-HEAVY = {
-    "boto3",
-    "botocore",
-    "h5py",
-    "hdf5plugin",
-    "hdmf",
-    "hdmf_zarr",
-    "matplotlib",
-    "nwbinspector",
-    "pandas",
-    "pynwb",
-    "roiextractors",
-    "scipy",
-    "zarr",
+# The direction in which data flows: a room imports from those of the rows before its own, and from none beside it.
+ORDER = (
+    {"exceptions", "get_provider_info"},
+    {"models"},
+    {"recordings"},
+    {"acquisition", "extractors", "staging", "writing"},
+    {"sessions", "nwb"},
+    {"conversion"},
+    {"report"},
+    {"compat"},
+    {"assets", "preload", "retries", "settings"},
+    {"hooks", "triggers", "plugin"},
+    {"operators", "sensors"},
+    {"__main__"},
+)
+ROW_OF = {room: row for row, rooms in enumerate(ORDER) for room in rooms}
+AIRFLOW_ROOMS = {
+    *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "sensors", "settings", "triggers"),
 }
+PYNWB_ROOMS = {"nwb", "conversion"}
+# Users' door: it exports names of rooms above it, each imported on first use, so nobody inside enters by it.
+DOOR = "nwb"
 
-# Which rooms each room may import from; the order is the direction in which data flows.
-MAY_IMPORT = {
-    "exceptions": set(),
-    "get_provider_info": set(),
-    "models": {"exceptions"},
-    "acquisition": {"exceptions", "models"},
-    "recordings": {"exceptions"},
-    "extractors": {"exceptions", "models", "recordings"},
-    "staging": {"exceptions", "models"},
-    "writing": {"exceptions", "models"},
-    "nwb": {"exceptions", "models", "extractors", "writing"},
-    "conversion": {"exceptions", "models", "extractors", "writing", "nwb"},
-    "report": {"exceptions", "models", "nwb", "conversion", "writing"},
-    "retries": {"exceptions"},
-    "assets": {"exceptions"},
-    "settings": {"exceptions", "models", "conversion"},
-    "preload": {"conversion"},
-    "hooks": {"exceptions", "models", "staging", "retries"},
-    "triggers": {"exceptions", "models", "acquisition", "retries"},
-    "sensors": {"exceptions", "models", "acquisition", "triggers", "retries", "assets"},
-    "plugin": {"exceptions", "models", "acquisition", "settings"},
-    "operators": {
-        "exceptions",
-        "models",
-        "extractors",
-        "writing",
-        "nwb",
-        "conversion",
-        "report",
-        "hooks",
-        "staging",
-        "retries",
-        "assets",
-        "settings",
-    },
+HEAVY = [
+    *("boto3", "botocore", "h5py", "hdf5plugin", "hdmf", "hdmf_zarr", "matplotlib", "nwbinspector", "pandas"),
+    *("pynwb", "roiextractors", "scipy", "zarr"),
+]
+# What DAG files and Airflow's own processes import.
+LIGHT = {
+    "plugin/ophys_plugin.py",
+    "nwb/__init__.py",
+    "conversion/__init__.py",
+    "sessions/__init__.py",
+    "extractors.py",
 }
-AIRFLOW_ROOMS = {"retries", "assets", "settings", "preload", "hooks", "triggers", "sensors", "operators", "plugin"}
+LIGHT_ROOMS = {"acquisition", "assets", "compat", "models", "operators", "retries", "sensors", "triggers"}
 
 
-def room_of(file):
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(file):
+    """The name of a file's module below the package."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports_of(file):
-    tree = ast.parse(file.read_text())
-    if file == PACKAGE / "nwb" / "__init__.py":  # exports lazily by name; what is for type checkers is no import
-        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
-    for node in ast.walk(tree):
+def names_imported(file):
+    """All that a file imports, anywhere in it, with the names that it takes from each module."""
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-FILES = [file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py"]
+FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"}
+IMPORTS = {module: set(names_imported(file)) for module, file in FILES.items()}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_rooms_before_it(file):
-    room = room_of(file)
-    for module in imports_of(file):
-        parts = module.split(".")
-        if parts[0] == "airflow_provider_ophys" and len(parts) > 1:
-            assert parts[1] == room or parts[1] in MAY_IMPORT[room], f"{room} must not import {module}"
-        if parts[0] == "airflow":
-            assert room in AIRFLOW_ROOMS, f"{room} must not know Airflow"
-        if parts[0] == "pynwb":
-            assert room in {"nwb", "conversion"}, f"{room} must not know pynwb"
+def files_among(imports):
+    """The modules of the package among the names that a file imports."""
+    for name in imports:
+        package, _, inside = name.partition(".")
+        if package == PACKAGE.name and inside:
+            # A submodule, or a name that is in a module.
+            module = inside if inside in FILES else inside.rpartition(".")[0]
+            if module:
+                yield module
 
 
-def loaded_by(statement):
-    code = f"{statement}\nimport sys; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(run.stdout.splitlines()[-1].split())
+ARROWS = {module: set(files_among(imports)) for module, imports in IMPORTS.items() if module != DOOR}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "operators.imaging",
-        "operators.parallel",
-        "operators.report",
-        "operators.segmentation",
-        "operators.staging",
-        "sensors.acquisition",
-        "triggers.acquisition",
-        "plugin.ophys_plugin",
-        "models.metadata",
-        "models.conversion",
-        "nwb",
-        "acquisition",
-        "extractors",
-    ],
-)
-def test_what_a_dag_file_imports_is_light(module):
-    assert not HEAVY & loaded_by(f"import airflow_provider_ophys.{module}")
+def room_of(module):
+    return module.partition(".")[0]
 
 
-def test_the_plugin_loads_its_pages_in_the_api_server_only():
-    """Every process of Airflow imports it."""
-    assert not {"fastapi", "jinja2"} & (
-        loaded_by("import airflow_provider_ophys.plugin.ophys_plugin")
-        - loaded_by("import airflow.sdk.plugins_manager")
-    )
+def test_every_room_has_its_place():
+    assert {room_of(module) for module in FILES} <= ROW_OF.keys()
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "conversion.run",
-        "conversion.many_workers",
-        "writing.pipeline",
-        "report.files",
-        "acquisition",
-        "staging",
-        "extractors",
-    ],
-)
-def test_the_work_is_done_without_airflow(module):
-    assert "airflow" not in loaded_by(f"import airflow_provider_ophys.{module}")
+def test_a_room_imports_only_from_rooms_before_it():
+    upward = [
+        f"{module} imports {imported}"
+        for module, targets in ARROWS.items()
+        for imported in targets
+        if room_of(imported) != room_of(module) and ROW_OF[room_of(imported)] >= ROW_OF[room_of(module)]
+    ]
+    assert upward == []
+
+
+def circle_from(module, arrows):
+    """A way along imports that leads back to where it began, or none; each step is a shortest one."""
+    ways = [[module]]
+    seen = set()
+    for way in ways:
+        for imported in sorted(arrows.get(way[-1], ())):
+            if imported == module:
+                return [*way, module]
+            if imported not in seen:
+                seen.add(imported)
+                ways.append([*way, imported])
+    return None
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Imports within functions count: they hide a circle from Python, not from the reader."""
+    circles = {
+        frozenset(circle): " -> ".join(circle) for module in ARROWS if (circle := circle_from(module, ARROWS))
+    }
+    assert list(circles.values()) == []
+
+
+def test_a_circle_is_found():
+    arrows = {"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}, "e": {"e"}}
+    assert [circle_from(module, arrows) for module in "abde"] == [
+        None,
+        ["b", "d", "b"],
+        ["d", "b", "d"],
+        ["e", "e"],
+    ]
+
+
+def test_nobody_inside_enters_by_the_users_door():
+    assert [module for module, targets in ARROWS.items() if DOOR in targets] == []
+
+
+@pytest.mark.parametrize(("package", "rooms"), [("airflow", AIRFLOW_ROOMS), ("pynwb", PYNWB_ROOMS)])
+def test_a_library_is_known_to_its_rooms_only(package, rooms):
+    knowing = [
+        module for module, imports in IMPORTS.items() if any(name.split(".")[0] == package for name in imports)
+    ]
+    assert [module for module in knowing if room_of(module) not in rooms] == []
+
+
+# Imports each in turn and tells, as JSON, which of the wanted packages it was the first to load.
+LOADER = """
+import importlib, json, sys
+modules, wanted = json.loads(sys.argv[1])
+loaded = {}
+for module in modules:
+    before = set(sys.modules)
+    importlib.import_module(module)
+    loaded[module] = sorted({name.partition(".")[0] for name in set(sys.modules) - before} & set(wanted))
+print(json.dumps(loaded))
+"""
+
+
+def loaded_in_turn(modules, wanted):
+    """Import modules in one new interpreter; return which of the packages each was the first to load."""
+    command = [sys.executable, "-c", LOADER, json.dumps([modules, wanted])]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=DAGS)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def full_names(modules):
+    return [f"{PACKAGE.name}.{module}" for module in modules]
+
+
+def test_what_dag_files_and_all_of_airflows_processes_import_is_light():
+    light = [
+        module
+        for module, file in FILES.items()
+        if room_of(module) in LIGHT_ROOMS or file.relative_to(PACKAGE).as_posix() in LIGHT
+    ]
+    dag_files = sorted(file.stem for file in DAGS.glob("*.py"))
+    # Only the API server serves pages; what Airflow's own plugin manager loads is not ours.
+    plugin = ["airflow.sdk.plugins_manager", *full_names(["plugin.ophys_plugin"])]
+    modules = [*plugin, *full_names(light), *dag_files]
+    loaded = loaded_in_turn(modules, [*HEAVY, "fastapi", "jinja2"])
+    heavy = {module: packages for module, packages in loaded.items() if set(packages) & set(HEAVY)}
+    assert heavy == {}
+    assert loaded[plugin[1]] == []
+    assert {"operators.imaging", "sensors.acquisition", "triggers.acquisition", "nwb", "acquisition"} <= set(light)
+
+
+def test_the_work_is_done_without_airflow():
+    working = [module for module in FILES if room_of(module) not in AIRFLOW_ROOMS | {"__main__"}]
+    loaded = loaded_in_turn(full_names(working), ["airflow"])
+    assert {module: packages for module, packages in loaded.items() if packages} == {}
+    assert {"nwb.imaging", "writing.pipeline", "report.files", "acquisition.scan", "staging.plan"} <= set(working)
 
 
 def test_the_public_names_are_there():
