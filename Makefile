@@ -29,8 +29,11 @@ demo: setup  ## From a new acquisition folder to a verified NWB file in S3, on A
 airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched folder, S3
 	@$(PYTHON) -m demo --stay
 
-test: setup  ## All tests, the end-to-end one on Airflow's own processes included
-	@$(PYTHON) -m pytest $(TEST_OPTIONS)
+# On two cores, with the slowest tests named before the summary; on more: make test TEST_PROCESSES=4
+TEST_PROCESSES ?= 2
+
+test: setup  ## All tests but make chaos, the end-to-end ones on Airflow's own processes included
+	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadgroup --durations 25 --ignore tests/chaos $(TEST_OPTIONS)
 
 # How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3
 chaos: setup  ## Kill, stop, time out, clear and fill the disk of several hundred conversions at random moments

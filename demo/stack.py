@@ -14,6 +14,7 @@ import base64
 import os
 import random
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from demo.processes import PROCESSES_FILE, SessionProcess, end_leftovers, rememb
 from demo.rest import AirflowApiError, AirflowClient
 
 HOST = "127.0.0.1"
+DATABASE = "airflow.db"
 # Below the range from which Linux takes the ports of outgoing connections.
 PORTS = range(20_000, 32_000)
 # Both would serve the logs of their tasks on 0.0.0.0; on one machine the API server reads the files itself.
@@ -54,6 +56,7 @@ class AirflowStack:
     :param start_timeout: Seconds after which a stack that is not healthy is given up.
     :param progress: Is told, in a few words, what the start is waiting for.
     :param components: What to start: the arguments of the ``airflow`` command, by name.
+    :param migrated: A migrated SQLite database, of which a copy is used instead of migrating a new one.
     :raises AirflowStackError: From :meth:`start`, with the end of the log of the process that failed.
     """
 
@@ -68,6 +71,7 @@ class AirflowStack:
         start_timeout: float = 180,
         progress: Callable[[str], None] = lambda _: None,
         components: Mapping[str, list[str]] = COMPONENTS,
+        migrated: Path | None = None,
     ) -> None:
         self.home = Path(home).resolve()
         self.dags_folder = Path(dags_folder).resolve()
@@ -78,6 +82,7 @@ class AirflowStack:
         self.client = AirflowClient(self.url)
         self.environment = self._own_environment(parallelism) | dict(environment or {})
         self.components = dict(components)
+        self._migrated = migrated
         self._progress = progress
         self._processes: dict[str, SessionProcess] = {}
 
@@ -155,6 +160,11 @@ class AirflowStack:
 
     def _migrate(self) -> None:
         """Create the database, which also writes ``airflow.cfg`` before four processes would do so at once."""
+        if self._migrated is not None:
+            shutil.copy(self._migrated, self.home / DATABASE)
+            # Where it is empty, all is as Airflow's defaults and the environment say.
+            (self.home / "airflow.cfg").touch()
+            return
         self._processes["migration"] = migration = self._run("migration", ["db", "migrate"])
         if migration.wait(self.start_timeout) != 0:
             raise AirflowStackError(
@@ -198,7 +208,7 @@ class AirflowStack:
             "CORE__PARALLELISM": parallelism,
             # Only this machine reaches 127.0.0.1: whoever opens the page is the administrator.
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / DATABASE}",
             "API__BASE_URL": self.url,
             "API__HOST": HOST,
             "API__PORT": self.port,

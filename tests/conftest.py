@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,12 +30,46 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those that start Airflow's own processes, the longest, begin first, and one worker take them in turn."""
+    for item in items:
+        if item.get_closest_marker("stack"):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+
+
 @pytest.fixture(scope="session")
-def airflow_db() -> Path:
-    """A migrated metadata database, for ``dag.test()`` and everything else that needs tables."""
+def migrated_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A migrated metadata database to copy: a migration costs seconds, so all workers share one."""
+    base = tmp_path_factory.getbasetemp()
+    template = (base if worker_id == "master" else base.parent) / "migrated.db"
+    with template.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            _migrate(tmp_path_factory.mktemp("migration") / template.name).rename(template)
+    return template
+
+
+def _migrate(database: Path) -> Path:
     airflow = Path(sys.executable).with_name("airflow")
-    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    return AIRFLOW_HOME / "airflow.db"
+    environment = os.environ | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}"}
+    run = subprocess.run(
+        [airflow, "db", "migrate"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return database
+
+
+@pytest.fixture(scope="session")
+def airflow_db(migrated_database: Path) -> Path:
+    """The metadata database of this process, for ``dag.test()`` and everything else that needs tables."""
+    return Path(shutil.copy(migrated_database, AIRFLOW_HOME / "airflow.db"))
 
 
 @pytest.fixture(scope="session")

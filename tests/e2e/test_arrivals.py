@@ -143,14 +143,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(home: Path) -> Iterator[AirflowStack]:
+def stack(home: Path, migrated_database: Path) -> Iterator[AirflowStack]:
     environment = {
         "ARRIVALS_HOME": str(home),
         # A triggerer takes over from one that was killed when it has not been heard of for so long.
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     }
-    with AirflowStack(home / "airflow", dags_folder=home / "dags", environment=environment) as stack:
+    with AirflowStack(
+        home / "airflow", dags_folder=home / "dags", environment=environment, migrated=migrated_database
+    ) as stack:
         yield stack
 
 

@@ -123,7 +123,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -> Iterator[AirflowStack]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path, migrated_database: Path
+) -> Iterator[AirflowStack]:
     dags = tmp_path_factory.mktemp("dags")
     text = DAGS.format(movie=movie, output=output, metadata=METADATA, scenarios=SCENARIOS, side=SIDE)
     (dags / "kills.py").write_text(textwrap.dedent(text))
@@ -139,6 +141,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path) -
         environment=environment,
         parallelism=8,
         start_timeout=PATIENCE_SECONDS,
+        migrated=migrated_database,
     ) as stack:
         until(
             lambda: (

@@ -46,7 +46,7 @@ def s3_server(workspace: Workspace) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def stack(workspace: Workspace, s3_server: S3Server) -> Iterator[AirflowStack]:
+def stack(workspace: Workspace, s3_server: S3Server, migrated_database: Path) -> Iterator[AirflowStack]:
     environment = {
         "AIRFLOW_CONN_AWS_DEFAULT": s3_server.connection_json(),
         "AIRFLOW_VAR_OPHYS_ACQUISITION_ROOT": str(workspace.incoming),
@@ -54,7 +54,9 @@ def stack(workspace: Workspace, s3_server: S3Server) -> Iterator[AirflowStack]:
         "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{s3_server.bucket}/sessions/",
         "AIRFLOW_VAR_OPHYS_ARCHIVE_DESTINATION": f"s3://{s3_server.bucket}/archive/",
     }
-    with AirflowStack(workspace.airflow, dags_folder=DAGS, environment=environment) as stack:
+    with AirflowStack(
+        workspace.airflow, dags_folder=DAGS, environment=environment, migrated=migrated_database
+    ) as stack:
         yield stack
 
 

@@ -33,9 +33,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def airflow(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginStack]:
+def airflow(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Iterator[PluginStack]:
     """Airflow with all runs finished that are looked at; the browser comes first, for without it nothing is."""
-    with plugin_stack(tmp_path_factory.mktemp("plugin")) as airflow:
+    with plugin_stack(tmp_path_factory.mktemp("plugin"), migrated_database) as airflow:
         airflow.run_all()
         yield airflow
 

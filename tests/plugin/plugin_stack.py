@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -72,8 +73,8 @@ class PluginStack:
 
 
 @contextmanager
-def plugin_stack(root: Path) -> Iterator[PluginStack]:
-    """Start the stack in an existing folder."""
+def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
+    """Start the stack in an existing folder, on a copy of a migrated database."""
     for name in ("nwb", "incoming/not_complete"):
         (root / name).mkdir(parents=True)
     (root / "incoming" / "not_complete" / "movie.tif").write_bytes(b"half of a movie")
@@ -81,8 +82,9 @@ def plugin_stack(root: Path) -> Iterator[PluginStack]:
     claims = _claims(root)
     passwords = root / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS))
+    database = Path(shutil.copy(migrated_database, root / "teams.db"))
     with S3Server(root / "s3") as server:
-        stack = AirflowStack(root / "airflow", dags_folder=DAGS / "lab")
+        stack = AirflowStack(root / "airflow", dags_folder=DAGS / "lab", migrated=database)
         url = f"{stack.url}{PREFIX}"
         stack.environment |= {
             "AIRFLOW_CONN_AWS_DEFAULT": server.connection_json(),
@@ -98,7 +100,7 @@ def plugin_stack(root: Path) -> Iterator[PluginStack]:
             "PLUGIN_TEST_NAMES": "|".join(NAMES),
             "PLUGIN_TEST_CLAIMS": "|".join(claims),
         }
-        _create_teams(stack)
+        _create_teams(stack, database)
         stack.client = AirflowClient(url, credentials=("boss", PASSWORDS["boss"]))
         with stack:
             yield PluginStack(stack, server, root, claims)
@@ -128,8 +130,8 @@ def _bundle(team: str) -> dict[str, object]:
     }
 
 
-def _create_teams(stack: AirflowStack) -> None:
+def _create_teams(stack: AirflowStack, database: Path) -> None:
     """The DAG processor wants the teams of its bundles to exist when it starts."""
-    stack.home.mkdir(parents=True)
-    for command in ([stack.command, "db", "migrate"], [sys.executable, "-c", _CREATE_TEAMS]):
-        subprocess.run(command, env=stack.environment, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    environment = stack.environment | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}"}
+    command = [sys.executable, "-c", _CREATE_TEAMS]
+    subprocess.run(command, env=environment, check=True, capture_output=True, stdin=subprocess.DEVNULL)
