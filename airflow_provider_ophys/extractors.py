@@ -8,29 +8,26 @@ that roiextractors itself lists are opened, never an arbitrary import path.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     ExtractorNotFoundError,
     ExtractorNotInstalledError,
     OphysError,
-    SourceChangedError,
     SourceDataError,
-    SourceNotFoundError,
     unreadable,
 )
-from airflow_provider_ophys.recordings import check_suite2p, check_tiff, is_tiff_name
+from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.recordings.formats import short_name
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor
-
-Kind = Literal["imaging", "segmentation"]
 
 EXTRAS = {
     "ScanImage": "scanimage",
@@ -46,11 +43,6 @@ EXTRAS = {
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 SCANIMAGE_MOST = 2**16
-
-# Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
-SAMPLE_BYTES = 64 * 1024
-SAMPLES_PER_FILE = 16
-SAMPLED_FILES = 64
 
 
 def open_imaging(
@@ -109,10 +101,9 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
     extractor_class = find_extractor(kind, extractor)
     name = extractor_class.__name__
     _check_arguments(extractor_class, extractor_kwargs)
-    for parameter, path in _source_paths(extractor_kwargs):
-        _check_exists(parameter, path)
+    recording = recording_of(kind, name, extractor_kwargs)
     if not known_whole:
-        _check_whole(name, extractor_kwargs)
+        recording.check()
     try:
         opened = extractor_class(**_with_paths(extractor_kwargs))
     except ImportError as error:
@@ -121,41 +112,16 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
         raise
     except Exception as error:
         raise unreadable(
-            f"{name} cannot open the recording ({describe_recording(extractor_kwargs)}): "
+            f"{name} cannot open the recording ({recording.describe()}): "
             f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
             error,
         ) from error
     if not known_whole:
         # ScanImage's finds the other files of an acquisition by itself.
-        looked_at = {path for _, path in _source_paths(extractor_kwargs)}
-        found = getattr(opened, "file_paths", None) or []
-        _check_whole(name, {"file_paths": [file for file in found if Path(file) not in looked_at]})
+        found = [Path(file) for file in getattr(opened, "file_paths", None) or []]
+        others = [file for file in found if file not in recording.files]
+        recording_of(kind, name, {"file_paths": others}).check()
     return opened
-
-
-def describe_recording(extractor_kwargs: Mapping[str, Any]) -> str:
-    """Name a recording in a message: its extractor's arguments."""
-    return ", ".join(f"{key}={value!r}" for key, value in extractor_kwargs.items())
-
-
-def recording_paths(extractor_kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the files and folders that an extractor's arguments name."""
-    return [str(path) for _, path in _source_paths(extractor_kwargs)]
-
-
-def _check_whole(name: str, extractor_kwargs: Mapping[str, Any]) -> None:
-    """
-    Check what an extractor would not notice: that the recording's files are whole.
-
-    :raises SourceDataError: Names file and frame or field.
-    """
-    for _, path in _source_paths(extractor_kwargs):
-        if name.startswith("Suite2p") and path.is_dir():
-            check_suite2p(path, extractor_kwargs.get("plane_name"), extractor_kwargs.get("channel_name"))
-        elif "tiff" in name.lower() or "ScanImage" in name:
-            for _, file in _files_below(path):
-                if path.is_file() or is_tiff_name(file.name):
-                    check_tiff(file, by_page=name != "TiffImagingExtractor")
 
 
 def find_extractor(kind: Kind, name: str) -> type:
@@ -167,7 +133,7 @@ def find_extractor(kind: Kind, name: str) -> type:
     known = _known_extractors(kind)
     if name in known:
         return known[name]
-    matches = [cls for class_name, cls in known.items() if _short(class_name) == _short(name)]
+    matches = [cls for class_name, cls in known.items() if short_name(class_name) == short_name(name)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -194,11 +160,6 @@ def _known_extractors(kind: Kind) -> dict[str, type]:
     return {cls.__name__: cls for cls in listed}
 
 
-def _short(name: str) -> str:
-    """``"ScanImageImagingExtractor"``, ``"scan_image"`` and ``"ScanImage"`` have the same short form."""
-    return re.sub(r"(imaging|segmentation)?extractor$|[^a-z0-9]", "", name.lower().replace("_", ""))
-
-
 def _check_arguments(extractor_class: type, extractor_kwargs: Mapping[str, Any]) -> None:
     signature = inspect.signature(extractor_class)
     try:
@@ -208,13 +169,6 @@ def _check_arguments(extractor_class: type, extractor_kwargs: Mapping[str, Any])
         raise ConfigurationError(
             f"extractor_kwargs do not fit {extractor_class.__name__}: {error}. It takes: {known}."
         ) from error
-
-
-def _check_exists(parameter: str, path: Path) -> None:
-    if not path.exists():
-        raise SourceNotFoundError(
-            f"{parameter} does not exist: {path}. Check the path, and that this worker mounts it."
-        )
 
 
 def _with_paths(extractor_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,105 +183,7 @@ def _with_paths(extractor_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return converted
 
 
-def _source_paths(extractor_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Yield the files and folders that extractor arguments name, by the field's naming: ``file_path`` ..."""
-    for parameter, value in extractor_kwargs.items():
-        if PATH_PARAMETER.search(parameter):
-            for path in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(path, (str, Path)):
-                    yield parameter, Path(path)
-
-
 def _install_hint(name: str, error: ImportError) -> str:
     extra = next((extra for part, extra in EXTRAS.items() if part in name), None)
     wanted = f"'airflow-provider-ophys[{extra}]'" if extra else (error.name or "the package it names")
     return f"{name} needs a package that is not installed on this worker. Run: pip install {wanted}"
-
-
-def fingerprint_recording(extractor_kwargs: Mapping[str, Any]) -> str:
-    """
-    Compute what tells this recording from another: a digest over its files' names, sizes and content.
-
-    Where the recording lies does not count, so a moved or copied one keeps its fingerprint; of a folder, neither
-    do hidden files and NWB files, which may be results. The names and sizes of all files count; up to 64 evenly
-    spread files are read, up to 16 evenly spread blocks of 64 KiB of each, the first and the last among them.
-
-    :param extractor_kwargs: Keyword arguments of the extractor; those that are no paths count by value.
-    :returns: ``"sha256:..."``.
-    :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
-    """
-    digest = hashlib.sha256()
-    paths = list(_source_paths(extractor_kwargs))
-    for parameter in sorted(set(extractor_kwargs) - {parameter for parameter, _ in paths}):
-        digest.update(f"{parameter}={extractor_kwargs[parameter]!r}\n".encode())
-    for parameter, path in paths:
-        _check_exists(parameter, path)
-        digest.update(f"{parameter}\n".encode())
-        files = _files_below(path)
-        sampled = set(_spread(len(files) - 1, SAMPLED_FILES))
-        for index, (relative, file) in enumerate(files):
-            size = file.stat().st_size
-            digest.update(f"{relative} {size}\n".encode("utf-8", "surrogateescape"))
-            if index in sampled:
-                _update_with_samples(digest, file, size)
-    return f"sha256:{digest.hexdigest()}"
-
-
-RecordingState = dict[str, tuple[int, int]]
-"""Size (bytes) and time of the last change (nanoseconds) of each file of a recording, by its path."""
-
-
-def recording_state(extractor_kwargs: Mapping[str, Any]) -> RecordingState:
-    """Note how large a recording's files are and when they were changed, for :func:`check_unchanged`."""
-    stats = {
-        str(file): file.stat()
-        for _, path in _source_paths(extractor_kwargs)
-        if path.exists()
-        for _, file in _files_below(path)
-    }
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-
-
-def check_unchanged(extractor_kwargs: Mapping[str, Any], before: RecordingState) -> None:
-    """
-    Check that a recording is still what it was.
-
-    :param extractor_kwargs: Keyword arguments of the extractor.
-    :param before: What :func:`recording_state` returned.
-    :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
-    """
-    now = recording_state(extractor_kwargs)
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]
-            raise SourceChangedError(
-                f"The recording changed while it was converted: {name} ({sizes[0]}, then {sizes[1]}). Nothing was "
-                "published. Wait until the acquisition is complete, for example with AcquisitionFolderSensor."
-            )
-
-
-def _files_below(path: Path) -> list[tuple[str, Path]]:
-    if path.is_file():
-        return [(path.name, path)]
-    below = [(file.relative_to(path), file) for file in sorted(path.rglob("*"))]
-    return [
-        (relative.as_posix(), file)
-        for relative, file in below
-        if not any(map(_may_be_a_result, relative.parts)) and file.is_file()
-    ]
-
-
-def _may_be_a_result(name: str) -> bool:
-    return name.startswith(".") or name.endswith((".nwb", ".zarr"))
-
-
-def _spread(last: int, count: int) -> list[int]:
-    """Return up to ``count`` evenly spread numbers from 0 to ``last``."""
-    return sorted({max(last, 0) * step // (count - 1) for step in range(count)})
-
-
-def _update_with_samples(digest: hashlib._Hash, file: Path, size: int) -> None:
-    with file.open("rb", buffering=0) as stream:
-        for offset in _spread(size - SAMPLE_BYTES, SAMPLES_PER_FILE):
-            stream.seek(offset)
-            digest.update(stream.read(SAMPLE_BYTES))

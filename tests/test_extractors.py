@@ -7,7 +7,9 @@ import shutil
 import pytest
 
 from airflow_provider_ophys.exceptions import ExtractorNotFoundError, SourceDataError, SourceNotFoundError
-from airflow_provider_ophys.extractors import find_extractor, fingerprint_recording, open_imaging
+from airflow_provider_ophys.extractors import find_extractor, open_imaging
+from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.recordings.state import fingerprint
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,10 @@ def test_what_cannot_be_opened_is_named(tmp_path):
     path.write_bytes(b"not a tiff")
     with pytest.raises(SourceDataError, match=r"movie\.tif is no TIFF file"):
         open_imaging("Tiff", {"file_path": str(path), "sampling_frequency": 30.0})
+
+
+def fingerprint_recording(kwargs):
+    return fingerprint([recording_of("imaging", "SomeImagingExtractor", kwargs)])
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def test_of_very_many_files_a_few_are_read(recording, monkeypatch):
     before = fingerprint_recording(kwargs)
     read = []
     monkeypatch.setattr(
-        "airflow_provider_ophys.extractors._update_with_samples", lambda _, file, __: read.append(file)
+        "airflow_provider_ophys.recordings.state._update_with_samples", lambda _, file, __: read.append(file)
     )
     fingerprint_recording(kwargs)
     assert len(read) == 64

@@ -39,6 +39,7 @@ from airflow_provider_ophys.conversion.run import (
     check_paths,
     imaging_run,
     naming_recording,
+    recordings_of,
     result_of,
     write_options,
 )
@@ -50,13 +51,14 @@ from airflow_provider_ophys.exceptions import (
     PlanLostError,
     SourceDataError,
 )
-from airflow_provider_ophys.extractors import fingerprint_recording, open_imaging, recording_state
+from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
 from airflow_provider_ophys.nwb.existing import ZARR_ROOT, backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
+from airflow_provider_ophys.recordings.state import fingerprint, recording_state
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
 from airflow_provider_ophys.writing.sharing import sharing
@@ -241,7 +243,7 @@ def publish_imaging(
         reused=plan.reused,
     )
     if not plan.reused:
-        result["source_bytes"] = sum(size for size, _ in recording_state(plan.conversion.all_kwargs).values())
+        result["source_bytes"] = sum(size for size, _ in recording_state(recordings_of(plan.conversion)).values())
         filling = {"fill": max((one.elapsed_seconds for one in filled), default=0.0)}
         result["durations"] = plan.durations | filling | durations.seconds
     return ImagingResult(**result | {"inspection": findings})
@@ -292,7 +294,7 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     :raises SourceDataError: If it is not: shards of two recordings must not meet in one array.
     """
     conversion = plan.conversion
-    if fingerprint_recording(conversion.all_kwargs) != plan.recording:
+    if fingerprint(recordings_of(conversion)) != plan.recording:
         raise SourceDataError(_CHANGED)
     imaging = open_imaging(conversion.extractor, conversion.extractor_kwargs, known_whole=True)
     source = make_iterator(imaging, conversion.iterator_options or {})

@@ -35,16 +35,7 @@ from airflow_provider_ophys.exceptions import (
     SourceDataError,
     unreadable,
 )
-from airflow_provider_ophys.extractors import (
-    RecordingState,
-    check_unchanged,
-    describe_recording,
-    fingerprint_recording,
-    open_imaging,
-    open_segmentation,
-    recording_paths,
-    recording_state,
-)
+from airflow_provider_ophys.extractors import open_imaging, open_segmentation
 from airflow_provider_ophys.models.allowed_roots import (
     check_allowed,
     check_allowed_metadata,
@@ -61,6 +52,8 @@ from airflow_provider_ophys.nwb.nwbfile import naive_times
 from airflow_provider_ophys.nwb.roi_responses import find_traces
 from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile
 from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
+from airflow_provider_ophys.recordings import Recording, recording_of
+from airflow_provider_ophys.recordings.state import RecordingState, check_unchanged, fingerprint, recording_state
 from airflow_provider_ophys.writing.memory import DEFAULT_FRACTION, DEFAULT_LIMIT_BYTES, PeakMemory
 from airflow_provider_ophys.writing.sharing import Wish
 
@@ -230,6 +223,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.problems = Problems(self.circumstances.problems)
+        self.recordings = recordings_of(self.conversion)
 
     def convert(self) -> dict[str, Any]:
         """Reuse what this conversion wrote before, or write it; return the content of the result."""
@@ -248,7 +242,7 @@ class Run:
                 prepared.add,
                 prepared.options,
                 note=self.note,
-                approve=lambda: check_unchanged(self.conversion.all_kwargs, self.state),
+                approve=lambda: check_unchanged(self.recordings, self.state),
             )
         result = result_of(
             self.path,
@@ -272,7 +266,9 @@ class Run:
         :raises PathNotAllowedError: If a path leads where it must not.
         """
         check_paths(self.conversion, self.circumstances)
-        self.state = recording_state(self.conversion.all_kwargs)
+        with self.problems.gather():
+            check_files(self.recordings, self.circumstances)
+            self.state = recording_state(self.recordings)
         if self.conversion.inspect is not None:
             with self.problems.gather():
                 require_inspector()
@@ -280,7 +276,7 @@ class Run:
             check_output_folder(self.path)
         with self.problems.gather():
             self.given = load_metadata(self.conversion.metadata)
-            self.record = _new_record(self.conversion, validate_metadata(self.given))
+            self.record = _new_record(self.conversion, self.recordings, validate_metadata(self.given))
         if self.record and self.path.exists():
             with self.problems.gather():
                 existing = _existing_record(self.conversion, self.path, self.record["digest"])
@@ -362,6 +358,23 @@ def check_paths(conversion: Conversion, circumstances: Circumstances) -> None:
         problems.tell()
 
 
+def recordings_of(conversion: Conversion) -> list[Recording]:
+    """Return what a conversion reads."""
+    return [recording_of(conversion.kind, name, kwargs) for name, kwargs in conversion.recordings]
+
+
+def check_files(recordings: Sequence[Recording], circumstances: Circumstances) -> None:
+    """
+    Check where the files lead that extractors find by themselves.
+
+    :raises PathNotAllowedError: If one leads outside of the allowed folders.
+    """
+    roots = circumstances.defaults.allowed_roots
+    for recording in recordings if roots else ():
+        for file in recording.files:
+            check_allowed(f"{recording.extractor} reads", file, roots)
+
+
 @contextmanager
 def naming_recording(conversion: Conversion) -> Iterator[None]:
     """
@@ -369,11 +382,12 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
 
     :raises SourceDataError: Of the same kind as within, or for an error that is none of ours.
     """
-    recording = describe_recording(conversion.all_kwargs)
+    recordings = recordings_of(conversion)
+    recording = "; ".join(each.describe() for each in recordings)
     try:
         yield
     except (SourceDataError, SourceAccessError) as error:
-        if any(path in str(error) for path in recording_paths(conversion.all_kwargs)):
+        if any(str(path) in str(error) for each in recordings for path in each.paths.values()):
             raise
         raise type(error)(f"{error} Recording: {recording}.") from error
     except MemoryError as error:
@@ -392,15 +406,15 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
         ) from error
 
 
-def _new_record(conversion: Conversion, metadata: Metadata) -> dict[str, Any]:
+def _new_record(conversion: Conversion, recordings: Sequence[Recording], metadata: Metadata) -> dict[str, Any]:
     """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.conversion.provenance`."""
-    fingerprint = fingerprint_recording(conversion.all_kwargs)
+    recording = fingerprint(recordings)
     described = metadata.model_dump(mode="json", exclude_none=True)
-    content = {"kind": conversion.kind, "metadata": described, "recording": fingerprint}
+    content = {"kind": conversion.kind, "metadata": described, "recording": recording}
     return {
         "digest": conversion_digest(conversion.content_options() | content),
         "kind": conversion.kind,
-        "recording": fingerprint,
+        "recording": recording,
         "extractor": conversion.extractor_names,
         "version": __version__,
         "validation": "valid" if conversion.validate_output else "not validated",

@@ -20,6 +20,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
+from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
@@ -83,7 +84,7 @@ class Conversion(BaseModel, ABC):
     inspect: Literal["report", "fail"] | None = None
     report: bool = False
 
-    kind: ClassVar[str]
+    kind: ClassVar[Kind]
 
     # What changes where, how fast or when something is written, but not what is written.
     _not_content: ClassVar[frozenset[str]] = frozenset(
@@ -145,17 +146,6 @@ class Conversion(BaseModel, ABC):
         """What reads the recordings, for people."""
         return ", ".join(dict.fromkeys(name for name, _ in self.recordings))
 
-    @property
-    def all_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of all extractors in one mapping: of several, each with its place before its name."""
-        if len(self.recordings) == 1:
-            return self.recordings[0][1]
-        return {
-            f"{place}_{name}": value
-            for place, (_, kwargs) in enumerate(self.recordings)
-            for name, value in kwargs.items()
-        }
-
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""
         return self.model_dump(mode="json", exclude=set(self._not_content))
@@ -164,7 +154,7 @@ class Conversion(BaseModel, ABC):
 class ImagingConversion(Conversion):
     """The options of a movie; those of its own are those of ``add_imaging_to_nwbfile``."""
 
-    kind: ClassVar[str] = "imaging"
+    kind: ClassVar[Kind] = "imaging"
 
     extractor: str
     extractor_kwargs: dict[str, Any] = {}
@@ -189,7 +179,7 @@ class SegmentationConversion(Conversion):
     Several are a list of ``extractor_kwargs``, of ``extractor``, or of both; what is no list is the same for all.
     """
 
-    kind: ClassVar[str] = "segmentation"
+    kind: ClassVar[Kind] = "segmentation"
 
     extractor: str | Annotated[list[str], Field(min_length=1)]
     extractor_kwargs: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)] = {}

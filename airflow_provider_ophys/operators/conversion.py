@@ -58,11 +58,12 @@ class ConvertingOperator(BaseOperator):
         """Tell OpenLineage, if it is installed, what was read and written."""
         if self._converted is None:
             return None
-        from airflow_provider_ophys.extractors import recording_paths
+        from airflow_provider_ophys.conversion.run import recordings_of
         from airflow_provider_ophys.operators.lineage import conversion_lineage
 
         conversion, result = self._converted
-        return conversion_lineage(recording_paths(conversion.all_kwargs), result)
+        files = [str(file) for recording in recordings_of(conversion) for file in recording.files]
+        return conversion_lineage(files, result)
 
     def _with_report(
         self, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances

@@ -1,14 +1,13 @@
 """
-Whether a recording is whole, looked at before an extractor reads it.
+What is known of a recording before an extractor reads it, format by format.
 
 Extractors trust their files: a TIFF that was cut off becomes a shorter movie, and a suite2p folder whose arrays do
-not belong together becomes a file that looks right. What is found here is named by file and frame or field.
+not belong together becomes a file that looks right. One module per maker's format knows all of a recording's
+files, whether they are whole, what is in them and what their headers say; each is imported on first use. Plain
+Python: neither pynwb nor roiextractors.
 """
 
-from __future__ import annotations
+from airflow_provider_ophys.recordings.formats import format_of, recording_of
+from airflow_provider_ophys.recordings.recording import Recording
 
-from airflow_provider_ophys.recordings.pickles import check_pickle
-from airflow_provider_ophys.recordings.suite2p import check_suite2p
-from airflow_provider_ophys.recordings.tiff import check_tiff, is_tiff_name
-
-__all__ = ["check_pickle", "check_suite2p", "check_tiff", "is_tiff_name"]
+__all__ = ["Recording", "format_of", "recording_of"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.recordings.pickles import check_pickle
+from airflow_provider_ophys.recordings.recording import Recording
 
 OPTIONS = ("nframes", "fs", "Ly", "Lx")
 ROI_FIELDS = ("ypix", "xpix", "lam")
@@ -93,3 +94,17 @@ def _wrong_rois(statistics: Any, image_shape: tuple[int, int]) -> Iterator[str]:
             values = np.asarray(roi[field])
             if values.size and (values.min() < 0 or values.max() >= limit):
                 yield f"ROI {index} of stat.npy has {field} up to {values.max()} in an image of {limit}"
+
+
+class Suite2pRecording(Recording):
+    """One plane of a suite2p folder."""
+
+    def check(self) -> None:
+        """
+        Check that the plane's arrays are there and belong together.
+
+        :raises SourceDataError: Names every array that is missing, damaged or does not fit.
+        """
+        for path in self.paths.values():
+            if path.is_dir():
+                check_suite2p(path, self.arguments.get("plane_name"), self.arguments.get("channel_name"))

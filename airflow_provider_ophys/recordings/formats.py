@@ -1,0 +1,66 @@
+"""Which module knows the recordings of which extractor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.recordings.recording import Recording
+
+# Name of a roiextractors class -> module here, and its class. Of several with one short name, the first is meant.
+FORMATS: dict[Kind, dict[str, str]] = {
+    "imaging": {
+        "TiffImagingExtractor": "tiff:TiffRecording",
+        "MultiTIFFMultiPageExtractor": "tiff:TiffRecording",
+        "OMETiffImagingExtractor": "tiff:TiffRecording",
+        "MicroManagerTiffImagingExtractor": "tiff:TiffRecording",
+        "ThorTiffImagingExtractor": "tiff:TiffRecording",
+        "BrukerTiffImagingExtractor": "tiff:TiffRecording",
+        "BrukerTiffMultiPlaneImagingExtractor": "tiff:TiffRecording",
+        "BrukerTiffSinglePlaneImagingExtractor": "tiff:TiffRecording",
+        "ScanImageImagingExtractor": "tiff:TiffRecording",
+        "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
+    },
+    "segmentation": {
+        "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",
+    },
+}
+
+
+def short_name(name: str) -> str:
+    """``"ScanImageImagingExtractor"``, ``"scan_image"`` and ``"ScanImage"`` have the same short name."""
+    return re.sub(
+        r"[^a-z0-9]", "", re.sub(r"(imaging|segmentation)?(extractor)?$", "", name.lower().replace("_", ""))
+    )
+
+
+def format_of(kind: Kind, extractor: str) -> type[Recording]:
+    """
+    Return the class that knows an extractor's recordings; the general one where none does.
+
+    :param kind: ``"imaging"`` or ``"segmentation"``.
+    :param extractor: Name of a roiextractors class, or a short form of it.
+    """
+    known = FORMATS[kind]
+    name = extractor if extractor in known else None
+    if name is None:
+        name = next((full for full in known if short_name(full) == short_name(extractor)), None)
+    if name is None:
+        return Recording
+    module, _, class_name = known[name].partition(":")
+    found = getattr(import_module(f"airflow_provider_ophys.recordings.{module}"), class_name)
+    return cast("type[Recording]", found)
+
+
+def recording_of(kind: Kind, extractor: str, arguments: Mapping[str, Any]) -> Recording:
+    """
+    Return a recording, of which nothing is looked at yet.
+
+    :param kind: ``"imaging"`` or ``"segmentation"``.
+    :param extractor: Name of a roiextractors class, or a short form of it.
+    :param arguments: Its keyword arguments.
+    """
+    return format_of(kind, extractor)(extractor, arguments)

@@ -1,0 +1,201 @@
+"""A recording: what every format tells of one, and what is known of one whose format has no module of its own."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata
+
+
+class Recording:
+    """
+    What one extractor reads with one set of arguments.
+
+    This class is the general one; the module of a format overrides what it knows better. An object looks at a
+    recording as it is when it is asked for the first time, and reads no header twice.
+
+    :param extractor: Name of the extractor, as the user wrote it.
+    :param arguments: Its keyword arguments, never changed.
+    """
+
+    def __init__(self, extractor: str, arguments: Mapping[str, Any]) -> None:
+        self.extractor = extractor
+        self.arguments = arguments
+
+    @classmethod
+    def find(cls, folder: Path) -> list[FoundRecording]:  # noqa: ARG003 - for the formats that can
+        """
+        Find the recordings of this format whose first file or folder lies directly in a folder.
+
+        :param folder: It need not hold any.
+        """
+        return []
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """
+        Every file that is read, in a stable order, with those that the extractor finds by itself.
+
+        The general format knows the files that the arguments name, and those in the folders that they name but for
+        hidden ones and NWB files, which may be results.
+
+        :raises SourceNotFoundError: If an argument names what does not exist.
+        :raises SourceDataError: If one is no regular file, or leads out of the recording's own folder.
+        """
+        return list(dict.fromkeys(file for path in self.paths.values() for file in files_below(path)))
+
+    def check(self) -> None:
+        """
+        Check that the recording is whole: what the extractor would not notice.
+
+        :raises SourceDataError: Names the file, and counts.
+        :raises SourceChangedError: If it may still be growing.
+        """
+        _ = self.files
+
+    def contents(self) -> Contents | None:
+        """
+        Tell what is in the recording, without reading pixels; ``None`` if the format does not know.
+
+        :raises SourceDataError: If its headers make no sense.
+        """
+        return None
+
+    def metadata(self) -> HeaderMetadata:
+        """
+        Tell what the headers say of the session, the devices, the plane and the series that the arguments choose.
+
+        :raises SourceDataError: If its headers cannot be read.
+        """
+        return HeaderMetadata()
+
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        """
+        Files and folders that the arguments name, by place in the arguments: ``"file_path"``, ``"file_paths.0"``.
+
+        A text is a path if its argument is named so (``file_path``, ``folder_path``, ``file_paths`` ...), or if it
+        looks like one and there is something by its name, for extractors name their arguments as they like:
+        ``timeseries``, ``image_masks``.
+
+        :raises SourceNotFoundError: If an argument that is named a path leads nowhere.
+        """
+        found = {}
+        for place, value in _texts("", self.arguments):
+            if not value:
+                continue
+            path, is_named_so = Path(value), "path" in place
+            looks_like_one = is_named_so or "/" in value or path.suffix
+            if looks_like_one and _exists(path):
+                found[place] = path
+            elif is_named_so:
+                raise SourceNotFoundError(
+                    f"{place.partition('.')[0]} does not exist: {path}. Check the path, and that this worker "
+                    "mounts it."
+                )
+        return found
+
+    def describe(self) -> str:
+        """Name the recording in a message: its extractor's arguments."""
+        return ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+
+
+def files_below(path: Path) -> list[Path]:
+    """
+    Return a file, or the files in a folder at any depth, sorted by name, but for those that may be results.
+
+    :raises SourceDataError: If one is no regular file, or a link in the folder leads out of it.
+    """
+    if not path.is_dir():
+        require_regular(path)
+        return [path]
+    root = path.resolve()
+    found = []
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders[:] = sorted(name for name in folders if not may_be_a_result(name))
+        for name in folders:
+            require_within(Path(folder, name), root)
+            if Path(folder, name).is_symlink() and Path(folder).resolve().is_relative_to(
+                Path(folder, name).resolve()
+            ):
+                raise SourceDataError(
+                    f"{Path(folder, name)} is a link to a folder that it is in. Remove the link."
+                )
+        for name in sorted(names):
+            file = Path(folder, name)
+            if not may_be_a_result(name):
+                require_within(file, root)
+                require_regular(file)
+                found.append(file)
+    return found
+
+
+def require_within(file: Path, root: Path) -> None:
+    """
+    Check that a file, which an extractor would find by itself, lies where its recording lies.
+
+    :param file: Links are followed.
+    :param root: The recording's own folder, resolved.
+    :raises SourceDataError: If it leads elsewhere.
+    """
+    real = file.resolve()
+    if not real.is_relative_to(root):
+        raise SourceDataError(
+            f"{file} leads to {real}, out of the recording's folder {root}. Copy the file into the folder, or "
+            "remove the reference."
+        )
+
+
+def require_regular(file: Path) -> None:
+    """
+    Check that a file may be opened: that it exists, and is no pipe, socket or device.
+
+    :raises SourceNotFoundError: If there is nothing.
+    :raises SourceDataError: If it is no regular file.
+    """
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError as error:
+        raise SourceNotFoundError(
+            f"{file} does not exist. Check that the recording was copied completely."
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise SourceDataError(f"{file} is no regular file but a {_kind(mode)}. Remove it, or give another path.")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISFIFO(mode):
+        return "named pipe"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def may_be_a_result(name: str) -> bool:
+    """Tell whether a file in a recording's folder may be what a conversion wrote there, by its name."""
+    return name.startswith(".") or name.endswith((".nwb", ".zarr")) or ".nwb.report." in name
+
+
+def _texts(place: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield every text within a value, and where it is."""
+    if isinstance(value, (str, Path)):
+        yield place, str(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(f"{place}.{key}" if place else str(key), item)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _texts(f"{place}.{number}", item)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        return False

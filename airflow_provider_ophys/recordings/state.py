@@ -1,0 +1,114 @@
+"""Whether a recording is still what it was: its files' sizes and times, and what tells it from another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from airflow_provider_ophys.exceptions import SourceChangedError
+from airflow_provider_ophys.recordings.recording import Recording
+
+# Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
+SAMPLE_BYTES = 64 * 1024
+SAMPLES_PER_FILE = 16
+SAMPLED_FILES = 64
+
+RecordingState = dict[str, tuple[int, int]]
+"""Size (bytes) and time of the last change (nanoseconds) of each file of a recording, by its path."""
+
+
+def fingerprint(recordings: Sequence[Recording]) -> str:
+    """
+    Compute what tells recordings from others: a digest over their files' names, sizes and content.
+
+    Where a recording lies does not count, so a moved or copied one keeps its fingerprint. The names and sizes of
+    all files count; up to 64 evenly spread files are read, up to 16 evenly spread blocks of 64 KiB of each, the
+    first and the last among them. Arguments that are no paths count by value, arrays by their content; an object
+    that cannot be told from another by its content has a fingerprint that no other has, not even itself later.
+
+    :returns: ``"sha256:..."``.
+    :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
+    """
+    digest = hashlib.sha256()
+    for recording in recordings:
+        paths = set(recording.paths)
+        for name in sorted(recording.arguments):
+            digest.update(f"{name}={_value(recording.arguments[name], name, paths)}\n".encode())
+        files = recording.files
+        sampled = set(_spread(len(files) - 1, SAMPLED_FILES))
+        for index, file in enumerate(files):
+            size = file.stat().st_size
+            digest.update(f"{_name_within(file, recording)} {size}\n".encode("utf-8", "surrogateescape"))
+            if index in sampled:
+                _update_with_samples(digest, file, size)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def recording_state(recordings: Sequence[Recording]) -> RecordingState:
+    """Note how large recordings' files are and when they were changed, for :func:`check_unchanged`."""
+    stats = {str(file): file.stat() for recording in recordings for file in recording.files if file.exists()}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def check_unchanged(recordings: Sequence[Recording], before: RecordingState) -> None:
+    """
+    Check that recordings are still what they were.
+
+    :param recordings: Which.
+    :param before: What :func:`recording_state` returned.
+    :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+    """
+    # Files may have come: look anew.
+    now = recording_state([type(recording)(recording.extractor, recording.arguments) for recording in recordings])
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]
+            raise SourceChangedError(
+                f"The recording changed while it was converted: {name} ({sizes[0]}, then {sizes[1]}). Nothing was "
+                "published. Wait until the acquisition is complete, for example with AcquisitionFolderSensor."
+            )
+
+
+def _value(value: Any, place: str, paths: set[str]) -> str:  # noqa: PLR0911 - one per kind of value
+    """Spell an argument so that equal ones are equal wherever the recording lies."""
+    if place in paths:
+        return "path"
+    if isinstance(value, Mapping):
+        return str({str(key): _value(item, f"{place}.{key}", paths) for key, item in sorted(value.items())})
+    if isinstance(value, (list, tuple)):
+        return str([_value(item, f"{place}.{number}", paths) for number, item in enumerate(value)])
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.ascontiguousarray(value)
+        if not array.dtype.hasobject:
+            return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if isinstance(value, Path):
+        return repr(str(value))
+    if value is None or isinstance(value, (str, int, float, bool, complex, bytes, np.dtype)):
+        return repr(value)
+    return f"{type(value).__name__} {uuid4()}"
+
+
+def _name_within(file: Path, recording: Recording) -> str:
+    """Name a file by its place below the folder that an argument names, or beside the file that one names."""
+    for path in recording.paths.values():
+        root = path if path.is_dir() else path.parent
+        if file.is_relative_to(root):
+            return file.relative_to(root).as_posix()
+    return file.name
+
+
+def _spread(last: int, count: int) -> list[int]:
+    """Return up to ``count`` evenly spread numbers from 0 to ``last``."""
+    return sorted({max(last, 0) * step // (count - 1) for step in range(count)})
+
+
+def _update_with_samples(digest: hashlib._Hash, file: Path, size: int) -> None:
+    with file.open("rb", buffering=0) as stream:
+        for offset in _spread(size - SAMPLE_BYTES, SAMPLES_PER_FILE):
+            stream.seek(offset)
+            digest.update(stream.read(SAMPLE_BYTES))
