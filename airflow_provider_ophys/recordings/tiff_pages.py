@@ -10,20 +10,18 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import SourceChangedError, SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.recordings.wholeness import not_whole
 
 CLASSIC, BIG = 42, 43
 IMAGE_DESCRIPTION = 270
 # Strips or tiles: where each begins, and how long it is.
 OFFSETS, LENGTHS = (273, 324), (279, 325)
 WANTED = frozenset({IMAGE_DESCRIPTION, *OFFSETS, *LENGTHS})
-# A file that was written to this recently may still be growing.
-STILL_GROWING_SECONDS = 120.0
 
 FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
 
@@ -85,7 +83,7 @@ def _check_pages(file: Path, content: mmap.mmap, layout: _Layout, first: int, *,
         except struct.error:
             stop = len(content) + 1
         if stop > len(content) or offset in seen:
-            raise _not_whole(
+            raise not_whole(
                 file,
                 f"frame {pages} (counted from 0) is, in part, beyond the end of the file at "
                 f"{len(content):,} bytes",
@@ -104,7 +102,7 @@ def _check_pages(file: Path, content: mmap.mmap, layout: _Layout, first: int, *,
 def _check_contiguous(file: Path, size: int, frames: int, stop: int, *, by_page: bool) -> None:
     """Check a stack that has one page only, followed by the pixels of all frames, as ImageJ writes big ones."""
     if stop > size:
-        raise _not_whole(
+        raise not_whole(
             file, f"its description announces {frames} frames, which end at byte {stop:,}, but it has {size:,}"
         )
     if by_page:
@@ -112,17 +110,6 @@ def _check_contiguous(file: Path, size: int, frames: int, stop: int, *, by_page:
             f"{file} keeps {frames} frames behind a single TIFF page, of which this extractor sees only the "
             "first. Read it with TiffImagingExtractor."
         )
-
-
-def _not_whole(file: Path, what: str) -> SourceDataError:
-    """Return the error for a file that was cut off, or is still growing if it was just written to."""
-    age = time.time() - file.stat().st_mtime
-    if age > STILL_GROWING_SECONDS:
-        return SourceDataError(f"{file} is not whole: {what}. It was cut off; copy it again.")
-    return SourceChangedError(
-        f"{file} is not whole: {what}. It was written to {max(age, 0):.0f} s ago, so it may still be growing. "
-        "Wait until it is complete."
-    )
 
 
 def _read_page(content: mmap.mmap, layout: _Layout, offset: int) -> tuple[dict[int, tuple[int, ...]], int]:
