@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
+from airflow.sdk import BaseOperatorLink, RetryPolicy
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
 from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.operators.stopping import StoppableOperator
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from airflow.sdk import Context
 
     from airflow_provider_ophys.conversion.run import Circumstances
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
 
 
-# Airflow's own way goes first.
-LATE_SECONDS = 1.0
-
-
-class ConvertingOperator(BaseOperator):
+class ConvertingOperator(StoppableOperator):
     """
     Converts, tells what it wrote, and ends soon after Airflow has asked it to.
 
@@ -41,7 +39,6 @@ class ConvertingOperator(BaseOperator):
 
     def __init__(self, *, retry_policy: RetryPolicy | None = RETRY_POLICY, **kwargs: Any) -> None:
         super().__init__(retry_policy=retry_policy, **kwargs)
-        self._stop: threading.Event | None = None
         self._converted: tuple[Conversion, dict[str, Any]] | None = None
 
     def _finish(
@@ -90,16 +87,9 @@ class ConvertingOperator(BaseOperator):
             result["peak_memory_bytes"] / 1e6,
         )
 
-    def on_kill(self) -> None:
-        """Tell the writing threads to stop: Airflow lets ``execute`` run on for five seconds, then kills."""
-        if self._stop is not None:
-            self._stop.set()
-
-    def _circumstances(self, wrong: ConfigurationError | None = None) -> Circumstances:
+    def _circumstances(self, stop: Event, wrong: ConfigurationError | None = None) -> Circumstances:
         from airflow_provider_ophys.conversion.run import Circumstances
 
-        self._stop = threading.Event()
-        self._stop_when_late(self._stop)
         try:
             # Without these nothing may be looked at: they say where a path may lead.
             defaults = platform_defaults()
@@ -107,19 +97,7 @@ class ConvertingOperator(BaseOperator):
             if wrong is None:
                 raise
             raise PreflightError.of([wrong, error]) from error
-        return Circumstances(defaults=defaults, problems=[] if wrong is None else [wrong], stop=self._stop)
-
-    def _stop_when_late(self, stop: threading.Event) -> None:
-        """
-        End what is still at work soon after its ``execution_timeout``.
-
-        Airflow raises an exception then, once, wherever the main thread happens to be; where that is a callback of
-        Python's own, as when h5py lets go of an object, it is only printed, and the task would go on for ever.
-        """
-        if self.execution_timeout is not None:
-            late = threading.Timer(self.execution_timeout.total_seconds() + LATE_SECONDS, stop.set)
-            late.daemon = True
-            late.start()
+        return Circumstances(defaults=defaults, problems=[] if wrong is None else [wrong], stop=stop)
 
 
 class ConversionOperator(ConvertingOperator):
@@ -216,14 +194,15 @@ class ConversionOperator(ConvertingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
-        conversion, circumstances = self._read_options()
-        return self._finish(context, conversion, self._convert(conversion, circumstances), circumstances)
+        with self._stoppable() as stop:
+            conversion, circumstances = self._read_options(stop)
+            return self._finish(context, conversion, self._convert(conversion, circumstances), circumstances)
 
-    def _read_options(self) -> tuple[Any, Circumstances]:
+    def _read_options(self, stop: Event) -> tuple[Any, Circumstances]:
         """Check the options, which are rendered now; those that are wrong go with what the conversion finds."""
         conversion, wrong = self.conversion_class.read_options(
             {option: getattr(self, option) for option in self.template_fields}
         )
         if conversion is None:
             raise cast("ConfigurationError", wrong)
-        return conversion, self._circumstances(wrong)
+        return conversion, self._circumstances(stop, wrong)

@@ -83,8 +83,9 @@ class PlanImagingOperator(WriteImagingOperator):
         """Allocate, and return the shares."""
         from airflow_provider_ophys.conversion.many_workers import plan_imaging
 
-        conversion, circumstances = self._read_options()
-        plan = plan_imaging(conversion, circumstances)
+        with self._stoppable() as stop:
+            conversion, circumstances = self._read_options(stop)
+            plan = plan_imaging(conversion, circumstances)
         context["ti"].xcom_push(key=PLAN, value=plan.to_json())
         if plan.reused:
             self.log.info("Nothing to write: %s is there already.", conversion.nwbfile_path)
@@ -114,7 +115,8 @@ class FillShardsOperator(ConvertingOperator):
         from airflow_provider_ophys.conversion.many_workers import fill_share
 
         plan, share = ImagingPlan.model_validate(self.plan), Share.model_validate(self.share)
-        return fill_share(plan, share, self._circumstances()).to_json()
+        with self._stoppable() as stop:
+            return fill_share(plan, share, self._circumstances(stop)).to_json()
 
 
 class PublishImagingOperator(ConvertingOperator):
@@ -150,6 +152,8 @@ class PublishImagingOperator(ConvertingOperator):
 
         # Asked for as a slice, Airflow fetches them at once and not one by one.
         filled = self.filled[:] if self.filled else []
-        plan, circumstances = ImagingPlan.model_validate(self.plan), self._circumstances()
-        converted = publish_imaging(plan, [FilledShare.model_validate(one) for one in filled], circumstances)
-        return self._finish(context, plan.conversion, converted, circumstances)
+        plan = ImagingPlan.model_validate(self.plan)
+        with self._stoppable() as stop:
+            circumstances = self._circumstances(stop)
+            converted = publish_imaging(plan, [FilledShare.model_validate(one) for one in filled], circumstances)
+            return self._finish(context, plan.conversion, converted, circumstances)

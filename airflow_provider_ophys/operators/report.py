@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, RetryPolicy
+from airflow.sdk import RetryPolicy
 
-from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots, platform_defaults
 from airflow_provider_ophys.staging.plan import Destination, local_source
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from airflow.sdk import Context
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 S3 = "s3://"
 
 
-class WriteReportOperator(BaseOperator):
+class WriteReportOperator(StoppableOperator):
     """
     Write the report of any NWB file, HDF5 or Zarr (format 3), on a disk or in S3, whoever wrote it.
 
@@ -67,14 +69,22 @@ class WriteReportOperator(BaseOperator):
         self.memory_limit = memory_limit
         self.sample_limit = sample_limit
         self.aws_conn_id = aws_conn_id
-        self._stop: threading.Event | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow calls it so
         """Write the report, and return where it is and what it says in short."""
+        unfinished = ConversionStoppedError(
+            "Writing the report was stopped while a server or a disk did not answer. Run it again."
+        )
+        with self._stoppable() as stop:
+            written = call_until_stopped(lambda: self._report(stop), stop, unfinished)
+        self.log.info("Wrote %s.", written["report"]["html"])
+        return written
+
+    def _report(self, stop: Event) -> dict[str, Any]:
         uri = _s3_uri(self.source)
         if self.report_folder is not None and not str(self.report_folder).startswith("s3://"):
             check_allowed("report_folder", self.report_folder, allowed_roots())
-        with self._resources() as resources:
+        with self._resources(stop) as resources:
             if uri is not None:
                 report = self._of_object(uri, resources)
                 named = {"s3_uri": uri}
@@ -83,26 +93,19 @@ class WriteReportOperator(BaseOperator):
                 check_allowed("source", path, allowed_roots())
                 report = self._of_path(path, resources)
                 named = {"nwbfile_path": str(path)}
-        self.log.info("Wrote %s.", report.html)
         return {**named, "report": report.model_dump(mode="json")}
 
-    def on_kill(self) -> None:
-        """Stop reading."""
-        if self._stop is not None:
-            self._stop.set()
-
     @contextmanager
-    def _resources(self) -> Iterator[Resources]:
+    def _resources(self, stop: Event) -> Iterator[Resources]:
         from airflow_provider_ophys.writing.sharing import Wish, sharing
 
         defaults = platform_defaults()
-        self._stop = threading.Event()
         wish = Wish(
             memory_limit=_bytes("memory_limit", self.memory_limit),
             default_limit=defaults.memory_limit,
             fraction=defaults.memory_fraction,
         )
-        with sharing(wish, self._stop) as resources:
+        with sharing(wish, stop) as resources:
             yield resources
 
     def _of_path(self, path: Path, resources: Resources) -> Report:
@@ -136,12 +139,12 @@ class WriteReportOperator(BaseOperator):
             return write_report(source, _folder(Path(target)), name, resources, **options)
         with tempfile.TemporaryDirectory(prefix="ophys-report-") as folder:
             report = write_report(source, Path(folder), name, resources, **options)
-            return self._publish(report, str(target))
+            return self._publish(report, str(target), resources.stop)
 
-    def _publish(self, report: Report, destination: str) -> Report:
+    def _publish(self, report: Report, destination: str, stop: Event) -> Report:
         hook = self._hook()
         published = {
-            kind: hook.publish(path, destination, stopped=self._stop, overwrite=True).s3_uri
+            kind: hook.publish(path, destination, stopped=stop, overwrite=True).s3_uri
             for kind, path in report.files.items()
         }
         return report.model_copy(update=published)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -13,18 +12,22 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
-from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError
+from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError, StagingError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
+from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.plan import local_source
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+    from airflow_provider_ophys.staging.audit import AuditReport
     from airflow_provider_ophys.staging.result import StagingResult
 
 
@@ -54,7 +57,7 @@ class StagedObjectLink(BaseOperatorLink):
         return str(XCom.get_value(ti_key=ti_key, key=ADDRESS_KEY) or "")
 
 
-class StageToS3Operator(BaseOperator):
+class StageToS3Operator(StoppableOperator):
     """
     Upload a finished NWB file or Zarr tree to S3 and verify every object against the server's listing.
 
@@ -148,59 +151,61 @@ class StageToS3Operator(BaseOperator):
         self.delete_local = delete_local
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
-        # Made in execute(): operators are copied while a DAG is built, which an event does not survive.
-        self._stopped: Event | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish or audit; return what was done or found."""
+        unfinished = StagingError(
+            "Staging was stopped while the server did not answer. Run it again: what is already there is not sent "
+            "twice."
+        )
+        with self._stoppable() as stop:
+            if _flag("verify_only", self.verify_only):
+                return self._report_audit(call_until_stopped(lambda: self._audit(stop), stop, unfinished), context)
+            owner = _task_instance(context)
+            result, address = call_until_stopped(lambda: self._stage(stop, owner), stop, unfinished)
+        if not result["dry_run"]:
+            _push(self, context, ADDRESS_KEY, address)
+            # Asset URIs have the syntax of URLs, which keys need not have.
+            announce_output(self, context, quote(result["s3_uri"], safe="/:!$&'()*+,;=@"), result)
+        return result
+
+    def _hook(self) -> OphysS3Hook:
         from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 
-        self._stopped = Event()
-        hook = OphysS3Hook(
+        self._check_source()
+        return OphysS3Hook(
             self.aws_conn_id,
             region_name=self.region_name,
             verify=self.verify,
             max_concurrency=self.max_concurrency,
             allow_insecure_http=self.allow_insecure_http,
         )
-        self._check_source()
-        if _flag("verify_only", self.verify_only):
-            return self._audit(hook, context)
-        staged = hook.publish(
-            self.source,
-            self.destination,
-            stopped=self._stopped,
-            owner=_task_instance(context),
-            dry_run=self._dry_run,
-            **{name: getattr(self, name) for name in _OPTIONS},
-        )
-        result = staged.to_json()
-        result["report"] = self._stage_report(hook, staged, context)
-        if not staged.dry_run:
-            _push(self, context, ADDRESS_KEY, hook.address(staged.s3_uri))
-            # Asset URIs have the syntax of URLs, which keys need not have.
-            announce_output(self, context, quote(staged.s3_uri, safe="/:!$&'()*+,;=@"), result)
-        return result
 
-    def _stage_report(self, hook: OphysS3Hook, staged: StagingResult, context: Context) -> dict[str, str] | None:
-        """Put the report that the source names beside what was staged; return its addresses by kind."""
+    def _stage(self, stop: Event, owner: str | None) -> tuple[dict[str, Any], str]:
+        """Publish the source and its report; return the result, and the address for people."""
+        hook = self._hook()
+        how: dict[str, Any] = {"stopped": stop, "owner": owner, "dry_run": self._dry_run}
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        staged = hook.publish(self.source, self.destination, **how, **options)
+        # Of a report there is only one: it follows the file, whatever was there.
+        options = {"overwrite": True, **{name: getattr(self, name) for name in _REPORT_OPTIONS}}
+        beside = f"{staged.s3_uri.rpartition('/')[0]}/"
+        report = {
+            kind: hook.publish(path, beside, **how, **options).s3_uri
+            for kind, path in self._report_files(staged).items()
+        }
+        return {**staged.to_json(), "report": report or None}, hook.address(staged.s3_uri)
+
+    def _report_files(self, staged: StagingResult) -> dict[str, Path]:
+        """Find the report that the source names, by kind."""
         if not isinstance(self.source, Mapping) or not self.source.get("report"):
-            return None
+            return {}
         # Only what lies beside the file: a path in an XCom must not publish any file of this machine.
         paths = {kind: Path(f"{staged.source}{suffix}") for kind, suffix in REPORT_SUFFIXES.items()}
         if gone := [path.name for path in paths.values() if not path.is_file()]:
             self.log.warning("The report was not staged: %s is not beside the file.", ", ".join(gone))
-            return None
-        # Of a report there is only one: it follows the file, whatever was there.
-        how: dict[str, Any] = {
-            "overwrite": True,
-            "dry_run": self._dry_run,
-            "stopped": self._stopped,
-            "owner": _task_instance(context),
-            **{name: getattr(self, name) for name in _REPORT_OPTIONS},
-        }
-        beside = f"{staged.s3_uri.rpartition('/')[0]}/"
-        return {kind: hook.publish(path, beside, **how).s3_uri for kind, path in paths.items()}
+            return {}
+        return paths
 
     def _check_source(self) -> None:
         roots = allowed_roots()
@@ -211,12 +216,14 @@ class StageToS3Operator(BaseOperator):
             if kind in report:
                 check_allowed(f"source.report.{kind}", report[kind], roots)
 
-    def _audit(self, hook: OphysS3Hook, context: Context) -> dict[str, Any]:
+    def _audit(self, stop: Event) -> AuditReport:
         given = [name for name in _NOT_FOR_AUDITS if str(getattr(self, name)) not in ("False", "false", "never")]
         given += ["dry_run"] if self._dry_run else []
         if given:
             raise ConfigurationError(f"verify_only changes nothing, so it cannot be combined with {given}.")
-        report = hook.audit(self.source, self.destination, extra_args=self.extra_args, stopped=self._stopped)
+        return self._hook().audit(self.source, self.destination, extra_args=self.extra_args, stopped=stop)
+
+    def _report_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
         if not report.intact:
             _push(self, context, AUDIT_KEY, report.to_json())
             found = {"missing": report.missing, "altered": report.altered, "extra": report.extra}
@@ -226,11 +233,6 @@ class StageToS3Operator(BaseOperator):
                 f"in the XCom {AUDIT_KEY!r}. Stage it again, or restore it."
             )
         return report.to_json()
-
-    def on_kill(self) -> None:
-        """End the upload after the requests under way, and remove what is unfinished."""
-        if self._stopped is not None:
-            self._stopped.set()
 
 
 def _push(operator: BaseOperator, context: Context, key: str, value: object) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from threading import Event
+from threading import Event, Thread
+from typing import Any
 
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingError
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
@@ -18,6 +19,9 @@ from airflow_provider_ophys.staging.progress import Progress
 CLIENT_MEMORY = 23 * MIB
 THREAD_MEMORY = MIB // 2
 LEAST_MEMORY = 32 * MIB
+# How long requests under way may take after a stop: less than Airflow gives a task to end.
+PATIENCE_SECONDS = 1.5
+POLL_SECONDS = 0.1
 
 
 class Workers:
@@ -94,9 +98,9 @@ class Workers:
                 f"({self.memory_limit // MIB} MiB) is too small. Raise it to "
                 f"{(CLIENT_MEMORY + held) // MIB + 1} MiB."
             )
-        # One future for each thread and not for each item, which takes longer to make than a small file to read.
         waiting = deque(enumerate(items))
         done: dict[int, T] = {}
+        errors: list[BaseException] = []
 
         def work_off() -> None:
             while True:
@@ -104,16 +108,37 @@ class Workers:
                     number, item = waiting.popleft()
                 except IndexError:
                     return
-                self.check_stopped()
-                done[number] = work(item)
+                try:
+                    self.check_stopped()
+                    done[number] = work(item)
+                except BaseException as error:  # noqa: BLE001 -- raised below
+                    errors.append(error)
+                    waiting.clear()
 
-        threads = min(threads or self.threads, self.threads, fitting, len(items))
-        with ThreadPoolExecutor(threads or 1, thread_name_prefix="ophys-s3") as pool:
-            futures = [pool.submit(work_off) for _ in range(threads)]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:  # also what Airflow raises when a task's time is over
-                waiting.clear()
-                raise
+        self._run(work_off, min(threads or self.threads, self.threads, fitting, len(items)), waiting)
+        if errors:
+            raise errors[0]
+        if len(done) < len(items):
+            self.check_stopped()
         return [done[number] for number in range(len(items))]
+
+    def _run(self, work: Callable[[], None], count: int, waiting: deque[Any]) -> None:
+        """
+        Run in threads until they end, or until shortly after a stop.
+
+        Those that then still wait for an answer are left behind, and do not keep the process from ending.
+
+        :param waiting: What the threads begin; emptied when no more must be begun.
+        """
+        threads = [Thread(target=work, name="ophys-s3", daemon=True) for _ in range(count)]
+        try:
+            for thread in threads:
+                thread.start()
+            while not self.stopped.is_set() and (alive := [thread for thread in threads if thread.is_alive()]):
+                alive[0].join(POLL_SECONDS)
+        finally:  # also when a task's time is over, or somebody presses Ctrl-C
+            waiting.clear()
+            patience = time.monotonic() + PATIENCE_SECONDS
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join(max(0.0, patience - time.monotonic()))

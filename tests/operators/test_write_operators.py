@@ -18,7 +18,7 @@ from pynwb import NWBHDF5IO
 from roiextractors import TiffImagingExtractor
 
 from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError, OphysError
-from airflow_provider_ophys.operators import conversion
+from airflow_provider_ophys.operators import stopping
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 
@@ -295,13 +295,13 @@ def test_every_option_is_a_template_field_and_survives_serialization(operator):
 def test_on_kill_stops_the_writing(tmp_path, tiff):
     operator = WriteImagingOperator(task_id="write", **imaging(tiff, tmp_path / "a.nwb"))
     operator.on_kill()  # before it runs, there is nothing to stop
-    circumstances = operator._circumstances()
-    operator.on_kill()
-    assert circumstances.stop.is_set()
+    with operator._stoppable() as stop:
+        operator.on_kill()
+    assert stop.is_set()
 
 
 def test_a_time_limit_holds_even_if_airflows_exception_is_lost(tmp_path, tiff, monkeypatch):
-    monkeypatch.setattr(conversion, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(stopping, "LATE_SECONDS", 0.0)
     limit = timedelta(seconds=0.2)
     operator = WriteImagingOperator(
         task_id="write", execution_timeout=limit, **imaging(tiff, tmp_path / "a.nwb", if_exists="overwrite")
