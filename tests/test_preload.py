@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 
-import pytest
+# As processes of Airflow do when they start, each loads the plugins for their listeners; then it forks a task.
+# What they have in common, Airflow's own modules, is imported once before.
+PROCESSES = """
+import json, os, sys
 
-# As every Airflow process when it starts, it loads the plugins for their listeners; then it forks, as for a task.
-PROCESS = """
-import os, sys
-sys.argv = sys.argv[1:]
-from airflow.listeners.listener import get_listener_manager
-get_listener_manager()
-child = os.fork()
-if child == 0:
-    os._exit("pynwb" in sys.modules)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+import airflow.listeners.listener
+import airflow.plugins_manager
+from airflow.sdk.configuration import conf
+
+def in_a_fork(work):
+    child = os.fork()
+    if child == 0:
+        status = 255
+        try:
+            status = work()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def start(command, environment):
+    os.environ.update(environment)
+    sys.argv = ["airflow", *command]
+    airflow.listeners.listener.get_listener_manager()
+    return in_a_fork(lambda: "pynwb" in sys.modules)
+
+assert "airflow_provider_ophys.preload" not in sys.modules
+print(json.dumps([in_a_fork(lambda: start(*case)) for case in json.loads(sys.argv[1])]))
 """
 
 
-def a_fork_has_pynwb(command, **configuration):
-    env = os.environ | {f"AIRFLOW__{name}": value for name, value in configuration.items()}
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROCESS, "airflow", *command],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return run.stdout.splitlines()[-1] == "1"
+def forks_have_pynwb(cases):
+    """Start a process for each command and environment; tell whether what it forks has pynwb."""
+    command = [sys.executable, "-W", "ignore", "-c", PROCESSES, json.dumps(cases)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    statuses = json.loads(run.stdout.splitlines()[-1])
+    assert set(statuses) <= {0, 1}, run.stderr
+    return [bool(status) for status in statuses]
 
 
-@pytest.mark.parametrize(
-    ("command", "executor", "preload", "expected"),
-    [
-        (["scheduler"], "LocalExecutor", "True", True),
-        (["scheduler"], "LocalExecutor", "False", False),
-        (["scheduler"], "CeleryExecutor", "True", False),
-        (["celery", "worker"], "CeleryExecutor", "True", True),
-        (["api-server"], "LocalExecutor", "True", False),
-        (["dag-processor"], "LocalExecutor", "True", False),
-    ],
-)
-def test_only_processes_that_fork_tasks_import_ahead(airflow_db, command, executor, preload, expected):
-    assert a_fork_has_pynwb(command, OPHYS__PRELOAD=preload, CORE__EXECUTOR=executor) is expected
+def test_only_processes_that_fork_tasks_import_ahead(airflow_db):
+    expected = {
+        ("scheduler", "LocalExecutor", "True"): True,
+        ("scheduler", "LocalExecutor", "False"): False,
+        ("scheduler", "CeleryExecutor", "True"): False,
+        ("celery worker", "CeleryExecutor", "True"): True,
+        ("api-server", "LocalExecutor", "True"): False,
+        ("dag-processor", "LocalExecutor", "True"): False,
+    }
+    cases = [
+        (command.split(), {"AIRFLOW__CORE__EXECUTOR": executor, "AIRFLOW__OPHYS__PRELOAD": preload})
+        for command, executor, preload in expected
+    ]
+    assert dict(zip(expected, forks_have_pynwb(cases), strict=True)) == expected
 
 
 def test_a_task_itself_does_not(airflow_db, monkeypatch):
