@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from airflow_provider_ophys.exceptions import (
     SourceDataError,
     unreadable,
 )
+from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.recordings import recording_of
 from airflow_provider_ophys.recordings.formats import short_name
@@ -122,6 +123,21 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
         others = [file for file in found if file not in recording.files]
         recording_of(kind, name, {"file_paths": others}).check()
     return opened
+
+
+def opened_paths(extractor: object) -> Iterator[Path]:
+    """
+    Yield the files and folders that an extractor was opened with, as far as it knows them.
+
+    :param extractor: Or several in one, such as a recording of many files.
+    """
+    attributes = getattr(extractor, "__dict__", {})
+    named = {name: value for name, value in attributes.items() if PATH_PARAMETER.search(name)}
+    yield from (path for _, path in named_paths("", [attributes.get("_kwargs"), named]))
+    for value in attributes.values():
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            if part is not extractor and hasattr(part, "_kwargs"):
+                yield from opened_paths(part)
 
 
 def find_extractor(kind: Kind, name: str) -> type:

@@ -31,6 +31,7 @@ from airflow_provider_ophys.conversion.publishing import (
     part_of,
     remove,
     sole_writer,
+    state_of,
     sync,
 )
 from airflow_provider_ophys.conversion.run import (
@@ -38,6 +39,7 @@ from airflow_provider_ophys.conversion.run import (
     Run,
     check_paths,
     imaging_run,
+    kept_by,
     naming_recording,
     recordings_of,
     result_of,
@@ -56,7 +58,7 @@ from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
-from airflow_provider_ophys.nwb.existing import ZARR_ROOT, backend_of
+from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
 from airflow_provider_ophys.recordings.state import fingerprint, recording_state
 from airflow_provider_ophys.writing.memory import PeakMemory
@@ -93,7 +95,7 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
         return ImagingPlan(**_identity(run, conversion), started=started, reused=True)
     if run.problems:
         run.prepare()  # finds what else is in the way, and raises
-    base = _state_of(run.path) if run.append else None
+    base = state_of(run.path) if conversion.if_exists in ("append", "overwrite") else None
     part = part_of(run.path, _plan_name(run, conversion, base))
     with sole_writer(run.path, part):
         begun = find_conversion(part, run.record["digest"])
@@ -163,14 +165,6 @@ def _plan_name(run: Run, conversion: ParallelImagingConversion, base: str | None
     return hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:12]
 
 
-def _state_of(path: Path) -> str | None:
-    """Return a digest of all metadata of a store, or ``None`` if there is none."""
-    try:
-        return hashlib.sha256((path / ZARR_ROOT).read_bytes()).hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | None = None) -> FilledShare:
     """
     Fill the shards of one share that are not there yet.
@@ -226,7 +220,7 @@ def publish_imaging(
         _check_part(plan, circumstances)
         with sole_writer(path, part), naming_write_errors(path):
             record = find_conversion(part, plan.digest)
-            if record is None:
+            if record is None or (plan.base is not None and state_of(part) == plan.base):
                 # A publisher that was killed after the move may have left what it replaced.
                 record = _require_published(plan)
                 remove(part)
@@ -321,13 +315,13 @@ def _publish(
             compare_samples(storage, part, [dataset], [share.first * rows_per_band for share in plan.shares])
     findings = _inspect(plan, part)
     durations.end("check")
-    if plan.base is not None and _state_of(path) != plan.base:
+    if plan.base is not None and state_of(path) != plan.base:
         raise OutputExistsError(
-            f"{path} has changed since it was copied for appending; it was left as it is. Delete {part}, then run "
+            f"{path} has changed since the plan was made; it was left as it is. Delete {part}, then run "
             "the task that plans again, and those after it."
         )
     sync(part)
-    move(part, path, replace=plan.base is not None or plan.conversion.if_exists == "overwrite")
+    move(part, path, plan.base, kept_by(plan.conversion, circumstances))
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     remove_unfinished(path / plan.dataset_path)

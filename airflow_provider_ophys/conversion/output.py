@@ -24,6 +24,7 @@ from airflow_provider_ophys.conversion.datasets import BulkDataset, written_data
 from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
 from airflow_provider_ophys.conversion.preflight import check_disk, check_memory
 from airflow_provider_ophys.conversion.publishing import check_output_folder, naming_write_errors, publishing
+from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable
 from airflow_provider_ophys.conversion.storages import Storage, storage_for
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
@@ -108,6 +109,7 @@ class Output:
     :param append: Whether to add to what is at ``path``.
     :param replace: Whether what is at ``path`` may be replaced.
     :param nwbfile: A file in memory to be written, instead of a new one.
+    :param kept: What must not be replaced, whatever is at ``path``.
     :param added: Whether ``nwbfile`` already has what is to be written, from :func:`rehearse`.
     """
 
@@ -117,6 +119,7 @@ class Output:
     append: bool
     replace: bool
     nwbfile: NWBFile | None
+    kept: Kept = field(default_factory=Kept)
     added: bool = False
 
 
@@ -129,6 +132,7 @@ def write_nwbfile(
     overwrite: bool = False,
     append: bool = False,
     options: WriteOptions,
+    kept: Kept | None = None,
     note: Callable[[Any], None] | None = None,
 ) -> WrittenFile:
     """
@@ -141,11 +145,18 @@ def write_nwbfile(
     :param overwrite: Replace what is at ``path``.
     :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
     :param options: How.
+    :param kept: What must not be replaced: what is read.
     :param note: As for :func:`allocate`.
     :raises OphysError: See :func:`prepare_output`, :func:`rehearse` and :func:`write_output`.
     """
     output = prepare_output(
-        path, metadata=metadata, nwbfile=nwbfile, overwrite=overwrite, append=append, options=options
+        path,
+        metadata=metadata,
+        nwbfile=nwbfile,
+        overwrite=overwrite,
+        append=append,
+        options=options,
+        kept=kept,
     )
     problems = Problems()
     output = rehearse(output, add, options, problems)
@@ -211,7 +222,10 @@ def write_output(
     :raises InvalidOutputError: If the check found something; nothing was published.
     """
     durations = Durations()
-    with naming_write_errors(output.path), publishing(output.path, replace=output.replace) as part:
+    with (
+        naming_write_errors(output.path),
+        publishing(output.path, replace=output.replace, kept=output.kept) as part,
+    ):
         written, datasets = allocate(output, part, add, note)
         durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
@@ -237,6 +251,7 @@ def prepare_output(
     overwrite: bool = False,
     append: bool = False,
     options: WriteOptions,
+    kept: Kept | None = None,
     problems: Problems | None = None,
 ) -> Output:
     """
@@ -250,21 +265,24 @@ def prepare_output(
     :raises ConfigurationError: If options contradict each other or the file.
     """
     found = Problems() if problems is None else problems
+    kept = kept or Kept()
     with found.gather():
         check_output_folder(path)
     with found.gather():
-        if path.exists() and not append and not overwrite:
-            raise OutputExistsError(
-                f"{path} exists already. Replace it with overwrite=True, add to it with "
-                "append_on_disk_nwbfile=True, or write elsewhere."
-            )
+        if path.exists():
+            check_replaceable(path, kept)
+            if not append and not overwrite:
+                raise OutputExistsError(
+                    f"{path} exists already. Replace it with overwrite=True, add to it with "
+                    "append_on_disk_nwbfile=True, or write elsewhere."
+                )
     if problems is None:
         found.tell()
     backend = _resolve_backend(path, options, nwbfile, append=append)
     if not append and nwbfile is None:
         require_session_start_time(metadata)
     storage = storage_for(backend, options.backend_configuration, options.compression)
-    return Output(path, storage, metadata, append, overwrite or append, nwbfile)
+    return Output(path, storage, metadata, append, overwrite or append, nwbfile, kept)
 
 
 def allocate(

@@ -16,13 +16,16 @@ import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable
 from airflow_provider_ophys.exceptions import (
     DiskSpaceError,
     OphysError,
@@ -32,9 +35,10 @@ from airflow_provider_ophys.exceptions import (
     OutputWriteError,
     causes,
 )
+from airflow_provider_ophys.nwb.existing import GROUP_DOCUMENTS
 
 # linux/fs.h and fcntl.h; Python has no wrapper of renameat2.
-RENAME_EXCHANGE = 2
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 AT_FDCWD = -100
 
 SYNC_THREADS = 16
@@ -46,11 +50,20 @@ def check_output_folder(path: Path) -> None:
 
     :raises OutputFolderError: If its folder does not exist, is no folder, or may not be written to.
     """
-    folder = path.parent
+    if path.is_symlink() and not path.exists():
+        raise OutputFolderError(
+            f"{path} is a link to {path.readlink()}, which is not there. Remove or correct it."
+        )
+    folder = followed(path).parent
     if not folder.is_dir():
         raise OutputFolderError(f"The output folder {folder} does not exist. Create it, or correct nwbfile_path.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputFolderError(f"The output folder {folder} is not writable for this worker. Check its owner.")
+
+
+def followed(path: Path) -> Path:
+    """Return where an output really is: what a link leads to is replaced, and the link stays."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def part_of(path: Path, plan: str | None = None) -> Path:
@@ -60,6 +73,7 @@ def part_of(path: Path, plan: str | None = None) -> Path:
     :param path: Where the output goes: a file or a folder.
     :param plan: Name of the plan that several tasks follow; ``None`` for a part that one process writes.
     """
+    path = followed(path)
     # With the same suffix: pynwb tells HDF5 from other files by it.
     return path.with_name(f".{path.stem}.part{'' if plan is None else f'-{plan}'}{path.suffix}")
 
@@ -73,6 +87,7 @@ def sole_writer(path: Path, claim: Path | None = None) -> Iterator[None]:
     :param claim: The part of the plan on whose behalf this is, if any.
     :raises OutputBusyError: If another process is writing the same output, or another plan has a claim to it.
     """
+    path = followed(path)
     with _locked(path):
         pattern = f".{glob.escape(path.stem)}.part-*{glob.escape(path.suffix)}"
         for other in path.parent.glob(pattern):
@@ -128,22 +143,24 @@ def _says_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def publishing(path: Path, *, replace: bool) -> Iterator[Path]:
+def publishing(path: Path, *, replace: bool, kept: Kept | None = None) -> Iterator[Path]:
     """
     Hand out the path of a part to write, and move the part to ``path`` when the block ends well.
 
     After an error nothing is left of the part, and what was at ``path`` is still there.
 
-    :param path: Where the output goes: a file or a folder.
-    :param replace: Whether what is at ``path`` may be replaced.
+    :param path: Where the output goes: a file or a folder. Of a link, what it leads to is replaced.
+    :param replace: Whether what is at ``path`` now may be replaced.
+    :param kept: What must not be replaced.
     :raises OutputBusyError: If another process or plan is writing the same output.
-    :raises OutputExistsError: If ``path`` exists and must not be replaced.
+    :raises OutputExistsError: If ``path`` exists and must not be replaced, or has changed meanwhile.
     """
     part = part_of(path)
     with sole_writer(path), building(part):
+        expected = state_of(path) if replace else None
         yield part
         sync(part)
-        move(part, path, replace=replace)
+        move(part, path, expected, kept)
 
 
 @contextmanager
@@ -177,35 +194,94 @@ def _is_same_file(path: Path, descriptor: int) -> bool:
         return False
 
 
-def move(part: Path, path: Path, *, replace: bool) -> None:
+def state_of(path: Path) -> str | None:
+    """
+    Return what tells whether an output is still the same, also after it was renamed; ``None`` if there is none.
+
+    Of a file its size and time, of a store the documents in its folder, of which each that we write is another.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISDIR(found.st_mode):
+            return f"{found.st_size} bytes, {found.st_mtime_ns}"
+        documents = [path / name for name in sorted(GROUP_DOCUMENTS) if (path / name).is_file()]
+        names = sorted(os.fsencode(entry.name) for entry in path.iterdir())
+        content = b"\n".join([*names, *map(Path.read_bytes, documents)])
+        return hashlib.sha256(content).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def move(part: Path, path: Path, expected: str | None, kept: Kept | None = None) -> None:
     """
     Move a part, which is complete and on the disk, to its path; what it replaces is then where the part was.
 
-    :raises OutputExistsError: If ``path`` exists and must not be replaced.
+    :param expected: State of what is to be replaced, from :func:`state_of`; ``None`` if nothing is.
+    :param kept: What must not be replaced.
+    :raises OutputExistsError: If something else is at ``path`` by now, which is then still there.
     """
-    if not replace and os.path.lexists(path):
-        raise OutputExistsError(f"{path} appeared while this conversion was writing; it was left as it is.")
-    if path.exists() and (part.is_dir() or path.is_dir()):
-        _exchange(part, path)
+    path = followed(path)
+    if expected is None:
+        _move_to_nothing(part, path)
     else:
-        part.replace(path)
+        check_replaceable(path, kept or Kept())
+        if state_of(path) != expected:
+            raise _appeared(path)
+        _exchange(part, path, expected)
     _sync_folder(path.parent)
 
 
-def _exchange(part: Path, path: Path) -> None:
-    """Swap the two: a rename replaces neither a folder that is not empty nor a file by a folder."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), RENAME_EXCHANGE) == 0:
+def _appeared(path: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"{path} appeared or changed while this conversion was writing; it was left as it is. Run the task again "
+        "if that was meant, or write elsewhere."
+    )
+
+
+def _move_to_nothing(part: Path, path: Path) -> None:
+    """Rename, unless there is something by now."""
+    if _rename(part, path, RENAME_NOREPLACE):
         return
-    code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(code, os.strerror(code), str(path))
+    # A file system that cannot do both at once.
+    if os.path.lexists(path):
+        raise _appeared(path)
+    part.rename(path)
+
+
+def _exchange(part: Path, path: Path, expected: str) -> None:
+    """Swap the two: a rename replaces neither a folder that is not empty nor a file by a folder."""
+    if _rename(part, path, RENAME_EXCHANGE):
+        if state_of(part) != expected:
+            _rename(part, path, RENAME_EXCHANGE)
+            raise _appeared(path)
+        return
+    if part.is_file() and path.is_file():
+        part.replace(path)
+        return
     # A file system that cannot swap (some network shares): for a moment there is nothing at the path.
     aside = path.with_name(f".{path.name}.old")
     remove(aside)
     path.rename(aside)
     part.rename(path)
     remove(aside)
+
+
+def _rename(part: Path, path: Path, how: int) -> bool:
+    """
+    Rename in a way that Python has no function for.
+
+    :returns: Whether the file system can do that; if not, nothing was done.
+    :raises OutputExistsError: If there is something at ``path`` that must not be replaced.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), how) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    if code == errno.EEXIST:
+        raise _appeared(path)
+    raise OSError(code, os.strerror(code), str(path))
 
 
 def remove(path: Path) -> None:

@@ -26,6 +26,7 @@ from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepa
 from airflow_provider_ophys.conversion.preflight import size_on_disk
 from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, record_conversion
 from airflow_provider_ophys.conversion.publishing import check_output_folder
+from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
     MemoryBudgetError,
@@ -224,6 +225,7 @@ class Run:
     def __post_init__(self) -> None:
         self.problems = Problems(self.circumstances.problems)
         self.recordings = recordings_of(self.conversion)
+        self.kept = kept_by(self.conversion, self.circumstances)
 
     def convert(self) -> dict[str, Any]:
         """Reuse what this conversion wrote before, or write it; return the content of the result."""
@@ -279,7 +281,7 @@ class Run:
             self.record = _new_record(self.conversion, self.recordings, validate_metadata(self.given))
         if self.record and self.path.exists():
             with self.problems.gather():
-                existing = _existing_record(self.conversion, self.path, self.record["digest"])
+                existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)
                 if not self.problems:
                     return existing
         return None
@@ -324,6 +326,7 @@ class Run:
             overwrite=self.conversion.if_exists != "append",
             append=self.append,
             options=options,
+            kept=self.kept,
             problems=self.problems,
         )
         output = replace(output, replace=self.append or self.conversion.if_exists == "overwrite")
@@ -375,6 +378,12 @@ def check_files(recordings: Sequence[Recording], circumstances: Circumstances) -
             check_allowed(f"{recording.extractor} reads", file, roots)
 
 
+def kept_by(conversion: Conversion, circumstances: Circumstances) -> Kept:
+    """Return what a conversion must not replace."""
+    recordings = [kwargs for _, kwargs in conversion.recordings]
+    return kept_for(recordings, conversion.metadata, circumstances.defaults.allowed_roots)
+
+
 @contextmanager
 def naming_recording(conversion: Conversion) -> Iterator[None]:
     """
@@ -421,17 +430,22 @@ def _new_record(conversion: Conversion, recordings: Sequence[Recording], metadat
     }
 
 
-def _existing_record(conversion: Conversion, path: Path, digest: str) -> dict[str, Any] | None:
+def _existing_record(conversion: Conversion, path: Path, digest: str, kept: Kept) -> dict[str, Any] | None:
     """
     Return the record of this very conversion in an output that exists, if the user wants it reused.
 
-    :raises OutputExistsError: If the output may not be touched and is not this conversion's.
+    :raises OutputExistsError: If the output may not be touched and is not this conversion's; says whether it could
+        be replaced.
     """
+    if conversion.if_exists in ("overwrite", "fail"):
+        check_replaceable(path, kept)
     if conversion.if_exists == "overwrite":
         return None
     if conversion.if_exists == "fail":
         raise OutputExistsError(f"{path} exists already, and if_exists='fail' says to leave it. {_WAYS_OUT}")
     record = find_conversion(path, digest)
+    if record is None:
+        check_replaceable(path, kept)
     if record is None and conversion.if_exists == "reuse":
         raise OutputExistsError(
             f"{path} exists already and was not written by this conversion: the recording, an option or the "

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+from airflow_provider_ophys.conversion.replacing import Kept, kept_for
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.nwb.imaging import (
@@ -95,6 +97,7 @@ def write_imaging_to_nwbfile(
         Path(nwbfile_path),
         add,
         metadata=validate_metadata(with_own_metadata(imaging, given)),
+        kept=_kept([imaging], metadata),
         nwbfile=nwbfile,
         overwrite=overwrite,
         append=append_on_disk_nwbfile,
@@ -180,6 +183,7 @@ def write_segmentation_to_nwbfile(
         Path(nwbfile_path),
         add,
         metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
+        kept=_kept(_listed(segmentation_extractor), metadata),
         nwbfile=nwbfile,
         overwrite=overwrite,
         append=append_on_disk_nwbfile,
@@ -191,6 +195,14 @@ def write_segmentation_to_nwbfile(
             validate=validate,
         ),
     ).nwbfile
+
+
+def _listed(extractors: Any) -> Sequence[Any]:
+    return extractors if isinstance(extractors, (list, tuple)) else [extractors]
+
+
+def _kept(extractors: Sequence[Any], metadata: object) -> Kept:
+    return kept_for([str(path) for extractor in extractors for path in opened_paths(extractor)], metadata)
 
 
 def _load(extractors: Any, metadata: object) -> dict[str, Any] | list[dict[str, Any]]:

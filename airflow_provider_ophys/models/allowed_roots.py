@@ -49,17 +49,11 @@ def check_allowed_recording(extractor_kwargs: Mapping[str, Any], roots: Sequence
     """
     Check every path in an extractor's arguments, and every link below the folders among them.
 
-    Any text may be one, for extractors name their parameters as they like; so each is looked at that has a slash,
-    or by whose name there is something.
-
     :raises PathNotAllowedError: If one leads elsewhere.
     """
     if not roots:
         return
-    for name, text in _texts("extractor_kwargs", extractor_kwargs):
-        path = Path(text)
-        if "/" not in text and not _exists(path):
-            continue
+    for name, path in named_paths("extractor_kwargs", extractor_kwargs):
         check_allowed(name, path, roots)
         if path.is_dir():
             for entry in path.rglob("*"):
@@ -73,11 +67,32 @@ def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:
 
     :raises PathNotAllowedError: If one leads elsewhere.
     """
+    for path in metadata_files(metadata):
+        check_allowed("metadata", path, roots)
+
+
+def metadata_files(metadata: object) -> Iterator[Path]:
+    """Yield the metadata files that are given by their path, alone or in a list."""
     for part in metadata if isinstance(metadata, (list, tuple)) else [metadata]:
         if isinstance(part, (list, tuple)):
-            check_allowed_metadata(part, roots)
+            yield from metadata_files(part)
         elif isinstance(part, (str, Path)):
-            check_allowed("metadata", part, roots)
+            yield Path(part)
+
+
+def named_paths(name: str, value: object) -> Iterator[tuple[str, Path]]:
+    """
+    Yield every path in an extractor's arguments, and where it is: ``"extractor_kwargs.file_path"``.
+
+    Any text may be one, for extractors name their parameters as they like; so each counts that has a slash, or by
+    whose name there is something.
+
+    :param name: Of the value.
+    :param value: The arguments, or one of them.
+    """
+    for where, text in _texts(name, value):
+        if "/" in text or _exists(Path(text)):
+            yield where, Path(text)
 
 
 def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:

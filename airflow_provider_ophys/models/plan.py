@@ -40,7 +40,7 @@ class ImagingPlan(BaseModel):
     :param started: When the plan was made, in seconds since 1970.
     :param part: Folder that was allocated, which is also the plan's claim to the output.
     :param dataset_path: Of the array in it.
-    :param base: Digest of the metadata of the store that is appended to, as it was when it was copied.
+    :param base: State of the output that is appended to or replaced, as it was when the plan was made.
     :param shares: What each task fills; none if there is nothing to do.
     :param bulk_bytes: Uncompressed size of the array.
     :param durations: Seconds of the phases that the plan went through.

@@ -407,7 +407,7 @@ def test_appending_adds_to_what_is_there_and_only_to_that(tmp_path, tiff):
         fill_share(plan, share)
     shutil.copytree(path, tmp_path / "base")
     (path / "zarr.json").write_text("{}")
-    with pytest.raises(OutputExistsError, match="has changed since it was copied"):
+    with pytest.raises(OutputExistsError, match="has changed since the plan was made"):
         publish_imaging(plan, [])
     shutil.rmtree(path)
     (tmp_path / "base").rename(path)
