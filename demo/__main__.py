@@ -21,9 +21,10 @@ from demo.processes import uninterrupted
 from demo.progress import Progress
 from demo.recording import MARKER, drop_like_a_microscope, simulate_acquisition
 from demo.rest import AirflowApiError
-from demo.s3_server import S3Server, S3ServerError
+from demo.s3_server import S3Server
+from demo.servers import ServerError
 from demo.session import SESSION, UnknownRecordingError, guess_session
-from demo.stack import AirflowStack, AirflowStackError
+from demo.stack import AirflowStack
 from demo.summary import (
     GROUP,
     ReportError,
@@ -43,11 +44,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DROP_SECONDS = 4.0
 EXPECTED_ERRORS = (
     AirflowApiError,
-    AirflowStackError,
     FollowError,
     OSError,
     ReportError,
-    S3ServerError,
+    ServerError,
     StagingError,
     UnknownRecordingError,
     WorkspaceInUseError,

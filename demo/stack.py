@@ -12,25 +12,17 @@ from __future__ import annotations
 
 import base64
 import os
-import random
 import secrets
 import shutil
-import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from demo.processes import PROCESSES_FILE, SessionProcess, end_leftovers, remember, stop_all
 from demo.rest import AirflowApiError, AirflowClient
+from demo.servers import HOST, Server, ServerError, free_ports
 
-HOST = "127.0.0.1"
 DATABASE = "airflow.db"
-# Below the range from which Linux takes the ports of outgoing connections.
-PORTS = range(20_000, 32_000)
 # Both would serve the logs of their tasks on 0.0.0.0; on one machine the API server reads the files itself.
 COMPONENTS = {
     "api_server": ["api-server"],
@@ -40,11 +32,7 @@ COMPONENTS = {
 }
 
 
-class AirflowStackError(RuntimeError):
-    """Airflow could not be started."""
-
-
-class AirflowStack:
+class AirflowStack(Server):
     """
     Airflow's four processes, from :meth:`start` to :meth:`stop`.
 
@@ -57,7 +45,7 @@ class AirflowStack:
     :param progress: Is told, in a few words, what the start is waiting for.
     :param components: What to start: the arguments of the ``airflow`` command, by name.
     :param migrated: A migrated SQLite database, of which a copy is used instead of migrating a new one.
-    :raises AirflowStackError: From :meth:`start`, with the end of the log of the process that failed.
+    :raises ServerError: From :meth:`start`, with the end of the log of the process that failed.
     """
 
     def __init__(
@@ -73,46 +61,22 @@ class AirflowStack:
         components: Mapping[str, list[str]] = COMPONENTS,
         migrated: Path | None = None,
     ) -> None:
-        self.home = Path(home).resolve()
+        super().__init__("Airflow", home, start_timeout=start_timeout, progress=progress)
+        self.home = self.folder
         self.dags_folder = Path(dags_folder).resolve()
         self.command = command or Path(sys.executable).with_name("airflow")
-        self.start_timeout = start_timeout
-        self.port = free_port()
+        [self.port] = free_ports(1)
         self.url = f"http://{HOST}:{self.port}"
         self.client = AirflowClient(self.url)
         self.environment = self._own_environment(parallelism) | dict(environment or {})
         self.components = dict(components)
         self._migrated = migrated
-        self._progress = progress
-        self._processes: dict[str, SessionProcess] = {}
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process ids of the running components, by name."""
-        return {name: process.pid for name, process in self._processes.items()}
 
     def start(self) -> Self:
         """Create the database, start the four processes and return when all of them report to be healthy."""
         if not self.dags_folder.is_dir():
-            raise AirflowStackError(f"The folder of the DAG files does not exist: {self.dags_folder}")
-        self.home.mkdir(parents=True, exist_ok=True)
-        end_leftovers(self.home / PROCESSES_FILE)
-        try:
-            self._progress("creating the metadata database")
-            self._migrate()
-            for name in self.components:
-                self.launch(name)
-            self._wait_until_healthy()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End the four processes and all that they started; what they wrote stays in ``home``."""
-        stop_all(self._processes.values())
-        self._processes.clear()
-        (self.home / PROCESSES_FILE).unlink(missing_ok=True)
+            raise ServerError(f"The folder of the DAG files does not exist: {self.dags_folder}")
+        return super().start()
 
     def launch(self, name: str) -> None:
         """
@@ -120,43 +84,13 @@ class AirflowStack:
 
         :param name: One of its components.
         """
-        if name in self._processes:
-            raise AirflowStackError(f"Airflow's {name} runs already; kill it first.")
-        self._processes[name] = self._run(name, self.components[name])
-        remember(self.home / PROCESSES_FILE, self._processes.values())
+        self._launch(name, [self.command, *self.components[name]], self.environment)
 
-    def kill(self, name: str) -> None:
-        """
-        End one component and all that it started at once, as a crash of the machine would.
-
-        :param name: One of its components.
-        """
-        self._processes.pop(name).kill()
-        remember(self.home / PROCESSES_FILE, self._processes.values())
-
-    def check_alive(self) -> None:
-        """
-        Look whether all four processes still run.
-
-        :raises AirflowStackError: With the end of the log of the one that has ended.
-        """
-        for name, process in self._processes.items():
-            if (exit_code := process.exit_code) is not None:
-                raise AirflowStackError(
-                    f"Airflow's {name} has ended with exit code {exit_code}.\n{process.log_tail()}"
-                )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _run(self, name: str, arguments: list[str]) -> SessionProcess:
-        log = self.home / f"{name}.log"
-        return SessionProcess([self.command, *arguments], environment=self.environment, log=log)
+    def _launch_all(self) -> None:
+        self._progress("creating the metadata database")
+        self._migrate()
+        for name in self.components:
+            self.launch(name)
 
     def _migrate(self) -> None:
         """Create the database, which also writes ``airflow.cfg`` before four processes would do so at once."""
@@ -165,27 +99,15 @@ class AirflowStack:
             # Where it is empty, all is as Airflow's defaults and the environment say.
             (self.home / "airflow.cfg").touch()
             return
-        self._processes["migration"] = migration = self._run("migration", ["db", "migrate"])
+        migration = self._launch("migration", [self.command, "db", "migrate"], self.environment)
         if migration.wait(self.start_timeout) != 0:
-            raise AirflowStackError(
+            raise ServerError(
                 f"'airflow db migrate' did not succeed within {self.start_timeout:g} s "
                 f"(exit code {migration.exit_code}).\n{migration.log_tail()}"
             )
         del self._processes["migration"]
 
-    def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + self.start_timeout
-        while waiting := self._not_yet_healthy():
-            self._progress(f"waiting for {', '.join(waiting)}")
-            self.check_alive()
-            if time.monotonic() > deadline:
-                tails = "\n".join(self._processes[name].log_tail() for name in waiting)
-                raise AirflowStackError(
-                    f"Airflow is not healthy after {self.start_timeout:g} s: {', '.join(waiting)}.\n{tails}"
-                )
-            time.sleep(0.25)
-
-    def _not_yet_healthy(self) -> list[str]:
+    def _waiting_for(self) -> list[str]:
         try:
             report = self.client.health()
         except AirflowApiError:
@@ -228,11 +150,3 @@ class AirflowStack:
             | {"AIRFLOW_HOME": str(self.home)}
             | {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
         )
-
-
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody uses."""
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, random.choice(PORTS)))  # noqa: S311 -- no secret depends on it
-            return int(probe.getsockname()[1])

@@ -81,7 +81,7 @@ def emptied_workspace(folder: Path) -> Iterator[Workspace]:
 def _empty(workspace: Workspace) -> None:
     for entry in workspace.folder.iterdir():
         if entry == workspace.s3:
-            # The server itself ends its predecessor, whose process id is noted beside its data.
+            # The server itself ends its predecessor, which is noted beside its data.
             shutil.rmtree(entry / "data", ignore_errors=True)
         elif entry.is_dir():
             shutil.rmtree(entry)

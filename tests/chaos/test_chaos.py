@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import pynwb
 import pytest
-from forked_tasks import FAILED, SUCCEEDED, TIMED_OUT, ForkedTasks
+from forked_processes import ForkedProcesses
+from forked_tasks import FAILED, SUCCEEDED, TIMED_OUT, run_task
 
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.nwb.existing import backend_of
@@ -78,7 +79,7 @@ class Chaos:
     :param session: The acquisition that is converted.
     """
 
-    def __init__(self, tasks: ForkedTasks, folder: Path, session: Path, templates: Path) -> None:
+    def __init__(self, tasks: ForkedProcesses, folder: Path, session: Path, templates: Path) -> None:
         self.tasks, self.folder, self.session, self.templates = tasks, folder, session, templates
         self.path = folder / "a.nwb"
         self.report = templates / "report"
@@ -96,10 +97,13 @@ class Chaos:
 
     def convert(self, kind: str, **more: Any) -> dict[str, Any]:
         """Convert undisturbed; it has to succeed."""
-        code = self.tasks.wait(self.tasks.start(kind, self.options(kind, **more), self.report))
+        code = self.tasks.wait(self.start(kind, self.options(kind, **more), self.report))
         assert code == SUCCEEDED, self.report.read_text()
         result: dict[str, Any] = json.loads(self.report.read_text())
         return result
+
+    def start(self, kind: str, options: dict[str, Any], report: Path, *, timeout: float | None = None) -> int:
+        return self.tasks.start(operator=kind, options=options, report=str(report), timeout=timeout)
 
     def set_up(self, case: Case) -> None:
         """Put what is there before; made once for each kind and copied."""
@@ -143,7 +147,7 @@ class Chaos:
         """Start the conversion, disturb it, and return how all its tries that were started ended."""
         options = self.options(case.kind, **self.arguments(case))
         timeout = max(seconds, 0.01) if case.disturbance == "timeout" else None
-        pid = self.tasks.start(case.kind, options, self.report, timeout=timeout)
+        pid = self.start(case.kind, options, self.report, timeout=timeout)
         if case.while_writing and timeout is None:
             wait_until_it_writes(self.folder, pid)
             seconds /= 2
@@ -158,7 +162,7 @@ class Chaos:
         elif case.disturbance == "clear":
             # A cleared task is told to stop, and its next try may start before it has.
             send(pid, signal.SIGTERM)
-            again = self.tasks.start(case.kind, options, self.templates / "again")
+            again = self.start(case.kind, options, self.templates / "again")
             self.stop(pid)
             return [self.tasks.wait(pid), self.tasks.wait(again)]
         return [self.tasks.wait(pid)]
@@ -273,7 +277,7 @@ def test_whatever_happens_the_output_is_whole_and_a_retry_succeeds(small_disk, t
     templates.mkdir()
     chance = random.Random(SEED)  # noqa: S311
     can_fill_up = os.path.ismount(small_disk)
-    with ForkedTasks() as tasks:
+    with ForkedProcesses(run_task) as tasks:
         chaos = Chaos(tasks, small_disk, session, templates)
         for number in range(CONVERSIONS):
             case = random_case(chance)

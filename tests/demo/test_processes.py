@@ -59,13 +59,12 @@ def is_running(pid: int) -> bool:
 
 
 def test_stop_ends_deaf_parents_and_children_of_other_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bystander: subprocess.Popen[bytes]
+    tmp_path: Path, bystander: subprocess.Popen[bytes]
 ) -> None:
-    monkeypatch.setattr("demo.processes.STOP_PATIENCE_SECONDS", 0.3)
     process = launch(tmp_path, FAMILY)
     children = [int(pid) for pid in wait_for_output(process)]
     assert len({os.getpgid(pid) for pid in children}) == 2
-    stop_all([process])
+    stop_all([process], patience=0.3)
     assert not any(is_running(pid) for pid in [process.pid, *children])
     assert process.exit_code == -signal.SIGKILL
     assert bystander.poll() is None

@@ -21,8 +21,7 @@ def clusters() -> set[Path]:
 def test_postgresql_comes_up_and_leaves_nothing(tmp_path: Path) -> None:
     before = clusters()
     with PostgresServer(tmp_path) as server:
-        assert server._process is not None
-        pid = server._process.pid
+        pid = server.pids["postgres"]
         connection = psycopg2.connect(f"postgresql://{server.address}")
         cursor = connection.cursor()
         cursor.execute("create table t as select 1 as one")
@@ -37,8 +36,7 @@ def test_postgresql_comes_up_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_redis_comes_up_and_leaves_nothing(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
-        assert server._process is not None
-        pid = server._process.pid
+        pid = server.pids["redis-server"]
         with redis.Redis.from_url(server.url) as client:
             client.set("key", "value")
             assert client.get("key") == b"value"

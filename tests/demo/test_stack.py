@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.stack import COMPONENTS, HOST, PORTS, AirflowStack, AirflowStackError, free_port
+from demo.servers import HOST, PORTS, ServerError, free_ports
+from demo.stack import COMPONENTS, AirflowStack
 
 
 def fake_airflow(folder: Path, script: str) -> Path:
@@ -33,8 +34,8 @@ def dags_folder(tmp_path: Path) -> Path:
 
 
 def test_free_ports_can_be_bound_and_clients_do_not_get_them() -> None:
-    ports = [free_port() for _ in range(20)]
-    assert len(set(ports)) > 1
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
     for port in ports:
         assert port in PORTS
         with socket.socket() as taken:
@@ -73,21 +74,21 @@ def test_secrets_differ_between_stacks(tmp_path: Path, dags_folder: Path) -> Non
 
 def test_missing_dags_folder_is_named_before_anything_starts(tmp_path: Path) -> None:
     command = fake_airflow(tmp_path, "exit 0")
-    with pytest.raises(AirflowStackError, match=f"does not exist: {tmp_path / 'nowhere'}"):
+    with pytest.raises(ServerError, match=f"does not exist: {tmp_path / 'nowhere'}"):
         AirflowStack(tmp_path / "home", dags_folder=tmp_path / "nowhere", command=command).start()
     assert not (tmp_path / "pids").exists()
 
 
 def test_failed_migration_shows_the_end_of_its_log(tmp_path: Path, dags_folder: Path) -> None:
     command = fake_airflow(tmp_path, "echo the disk is full; exit 3")
-    with pytest.raises(AirflowStackError, match=r"db migrate.*\(exit code 3\)[\s\S]*the disk is full"):
+    with pytest.raises(ServerError, match=r"db migrate.*\(exit code 3\)[\s\S]*the disk is full"):
         AirflowStack(tmp_path / "home", dags_folder=dags_folder, command=command).start()
 
 
 def test_component_that_dies_is_named_and_the_others_are_ended(tmp_path: Path, dags_folder: Path) -> None:
     script = 'case "$1" in db) exit 0;; triggerer) echo no luck; exit 4;; *) exec sleep 600;; esac'
     command = fake_airflow(tmp_path, script)
-    with pytest.raises(AirflowStackError, match=r"triggerer has ended with exit code 4[\s\S]*no luck"):
+    with pytest.raises(ServerError, match=r"triggerer has ended with exit code 4[\s\S]*no luck"):
         AirflowStack(tmp_path / "home", dags_folder=dags_folder, command=command).start()
     pids = started_pids(tmp_path)
     assert len(pids) == 1 + len(COMPONENTS)
@@ -101,7 +102,7 @@ def test_stack_that_does_not_become_healthy_is_given_up(tmp_path: Path, dags_fol
     stack = AirflowStack(
         tmp_path / "home", dags_folder=dags_folder, command=command, start_timeout=1, progress=said.append
     )
-    with pytest.raises(AirflowStackError, match=r"not healthy after 1 s: api_server[\s\S]*thinking"):
+    with pytest.raises(ServerError, match=r"not healthy after 1 s: api_server[\s\S]*thinking"):
         stack.start()
     assert said[:2] == ["creating the metadata database", "waiting for api_server"]
     assert stack.pids == {}

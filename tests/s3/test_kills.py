@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kills import Publishers, kill
+from forked_processes import ForkedProcesses
+from forked_publications import publish
 from s3_trees import make_tree, manifest_of, published
 from s3_views import Place, Requests
 
@@ -26,24 +27,27 @@ OWNER = "dag/run/stage/-1"
 
 
 @pytest.fixture(scope="module")
-def publishers(server: S3Server) -> Iterator[Publishers]:
+def publishers(server: S3Server) -> Iterator[ForkedProcesses]:
     os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = server.connection_json()
     try:
-        with Publishers() as running:
+        with ForkedProcesses(publish) as running:
             yield running
     finally:
         del os.environ["AIRFLOW_CONN_AWS_DEFAULT"]
 
 
-def _kill_after(publishers: Publishers, delay: float, source: Path, destination: str, **options: object) -> int:
+def _kill_after(
+    publishers: ForkedProcesses, delay: float, source: Path, destination: str, **options: object
+) -> int:
     pid = publishers.start(source=str(source), destination=destination, owner=OWNER, **options)
     time.sleep(delay)
-    kill(pid)
-    return publishers.wait()
+    # It may have ended by itself, but nobody has waited for it, so the id is its own.
+    os.kill(pid, signal.SIGKILL)
+    return publishers.wait(pid)
 
 
 def test_tree_is_completed_after_a_kill_at_any_moment(
-    publishers: Publishers, hook: OphysS3Hook, place: Place, tmp_path: Path
+    publishers: ForkedProcesses, hook: OphysS3Hook, place: Place, tmp_path: Path
 ) -> None:
     moments, statuses = random.Random(6), []  # noqa: S311 -- reproducible, not secret
     tree = make_tree(tmp_path / "session.nwb.zarr", chunks=60)
@@ -69,7 +73,7 @@ def test_tree_is_completed_after_a_kill_at_any_moment(
 
 
 def test_overwrite_of_a_tree_is_completed_after_a_kill_at_any_moment(
-    publishers: Publishers, hook: OphysS3Hook, place: Place, tmp_path: Path
+    publishers: ForkedProcesses, hook: OphysS3Hook, place: Place, tmp_path: Path
 ) -> None:
     moments, statuses = random.Random(7), []  # noqa: S311
     trees = [make_tree(tmp_path / str(seed) / "session.nwb.zarr", chunks=40 + seed, seed=seed) for seed in (0, 1)]
@@ -92,7 +96,7 @@ def test_overwrite_of_a_tree_is_completed_after_a_kill_at_any_moment(
 
 
 def test_file_is_completed_after_a_kill_at_any_moment(
-    publishers: Publishers, hook: OphysS3Hook, place: Place, requests: Requests, tmp_path: Path
+    publishers: ForkedProcesses, hook: OphysS3Hook, place: Place, requests: Requests, tmp_path: Path
 ) -> None:
     moments, statuses = random.Random(8), []  # noqa: S311
     path = tmp_path / "big.nwb"
@@ -140,12 +144,13 @@ def test_publication_is_completed_after_the_server_was_killed(
         def kill_server(number: int) -> None:
             if number == 4 and not killed.is_set():
                 killed.set()
-                server.kill()
+                server.kill("weed")
 
         Requests(hook).after("PutObject" if kind == "tree" else "UploadPart", kill_server)
         with pytest.raises(StagingError, match="cannot be reached|answered"):
             hook.publish(source, f"s3://{server.bucket}/x/", owner=OWNER)
         hook.conn.close()
+        server.stop()
         server.start()
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection_json())
         hook = OphysS3Hook()
