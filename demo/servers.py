@@ -2,7 +2,7 @@
 What the servers of the demonstration and the tests have in common.
 
 They listen on this machine only, start and end as context managers, and return from their start when they answer.
-Nothing of a start that fails stays behind, and what an owner that was killed left running is ended by the next start.
+Nothing of a start that fails stays behind; what an owner that was killed left running, the next start ends.
 """
 
 from __future__ import annotations
