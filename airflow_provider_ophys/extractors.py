@@ -121,7 +121,8 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
         # ScanImage's finds the other files of an acquisition by itself.
         found = [Path(file) for file in getattr(opened, "file_paths", None) or []]
         others = [file for file in found if file not in recording.files]
-        recording_of(kind, name, {"file_paths": others}).check()
+        if others:
+            recording_of(kind, name, {"file_paths": others}).check()
     return opened
 
 

@@ -23,6 +23,8 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "BrukerTiffSinglePlaneImagingExtractor": "tiff:TiffRecording",
         "ScanImageImagingExtractor": "tiff:TiffRecording",
         "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
+        "MiniscopeImagingExtractor": "miniscope:MiniscopeRecording",
+        "MiniscopeMultiRecordingImagingExtractor": "miniscope_series:MiniscopeMultiRecording",
     },
     "segmentation": {
         "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",
