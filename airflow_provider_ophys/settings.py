@@ -1,4 +1,4 @@
-"""What a platform sets for all conversions: the section ``[ophys]`` of Airflow's configuration."""
+"""What a platform sets for all conversions, in Airflow's configuration: the section ``[ophys]``, and what maps."""
 
 from __future__ import annotations
 
@@ -46,6 +46,24 @@ def allowed_roots() -> tuple[Path, ...]:
     """
     with _naming_section():
         return _allowed_roots()
+
+
+def max_map_length() -> int:
+    """
+    Return how many items a task is mapped over at most: Airflow's ``[core] max_map_length``.
+
+    Airflow fails the task that returns a longer list, after it has done its work. The API server decides, so
+    workers and the triggerer must be configured alike.
+
+    :raises ConfigurationError: If it lets nothing be mapped.
+    """
+    most = conf.getint("core", "max_map_length", fallback=1024)
+    if most < 1:
+        raise ConfigurationError(
+            f"[core] max_map_length of Airflow's configuration is {most}, so no task can be mapped. "
+            f"Set it to 1 or more."
+        )
+    return most
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
+from airflow_provider_ophys.assets import finished_nwbfiles
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from ophys_conversion import NWB_FILES, RETRIES
 
@@ -19,11 +20,10 @@ from ophys_conversion import NWB_FILES, RETRIES
 def ophys_archive() -> None:
     """Archive what was just finished."""
 
-    @task
-    def finished(triggering_asset_events: Any = None) -> list[str]:
-        """List the files that this run is for, each once."""
-        events = [event for events in triggering_asset_events.values() for event in events]
-        return sorted({event.extra["source"] for event in events})
+    @task(inlets=[NWB_FILES])
+    def finished(**context: Any) -> list[str]:
+        """List the files that this run is for: events that come close together start one run."""
+        return finished_nwbfiles(NWB_FILES, context)
 
     StageToS3Operator.partial(
         task_id="archive",

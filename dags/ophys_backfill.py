@@ -31,12 +31,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, SourceNotFoundError
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.settings import max_map_length
 from ophys_conversion import RETRIES, nwbfile_path_of, output_root, read_session
 
 log = logging.getLogger(__name__)
 
-# Airflow maps a task over 1,024 items at most, unless it is told otherwise.
-MOST_BATCHES = 1000
 # A session at which the worker died this often (out of memory, say) is reported instead of tried again.
 MOST_DEATHS = 2
 
@@ -108,7 +107,7 @@ def in_batches(names: list[str], batch_size: int) -> list[list[str]]:
     """Divide the sessions among tasks, evenly, and with no more tasks than Airflow maps over."""
     if not names:
         return []
-    num_batches = min(math.ceil(len(names) / batch_size), MOST_BATCHES)
+    num_batches = min(math.ceil(len(names) / batch_size), max_map_length())
     return [names[number::num_batches] for number in range(num_batches)]
 
 

@@ -75,6 +75,7 @@ class AcquisitionWatch:
     :param clock: Seconds, by which quiet is measured from one look to the next; the file server's times are
         only compared with each other. A watch that goes on in another process needs ``time.time``.
     :param scan: Shared with other watches of the folder, and by the same clock. Default: one of its own.
+    :param most: How many folders can be handed over at once, whatever ``max_folders`` says. Default: any number.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class AcquisitionWatch:
         ledger: Ledger,
         clock: Callable[[], float] = time.monotonic,
         scan: Scan | None = None,
+        most: int | None = None,
     ) -> None:
         self.options = options
         self.root = options.root
@@ -93,6 +95,7 @@ class AcquisitionWatch:
         self._pass: Pass | None = None
         self._ledger = ledger
         self._clock = clock
+        self._most = most
         self._stopped = False
         self._past_first_start = options.existing == "process"
         self._folders: list[Folder] = []
@@ -188,13 +191,27 @@ class AcquisitionWatch:
         self._past_first_start = True
 
     def handed_to(self, owner: Any) -> list[Acquisition]:
-        """The folders that this owner got before and that still hold the same recording, oldest first."""
+        """
+        The folders that this owner got before and that still hold the same recording, oldest first.
+
+        If they are more than can be handed over at once, as they may be where the limit was higher before, the
+        others are new again: the owner cannot have got them.
+        """
         self._consult_ledger()
         known = [
             (folder.key, self._entries[folder.name]) for folder in self._folders if self._is_handed_over(folder)
         ]
         mine = [Acquisition.from_entry(key, entry) for key, entry in known if entry.get("handed_to") == owner]
-        return sorted(mine, key=_age)
+        mine.sort(key=_age)
+        for acquisition in mine[self._most :] if self._most else ():
+            self._take_back(acquisition.folder)
+        return mine[: self._most]
+
+    def _take_back(self, folder: Folder) -> None:
+        """Make a folder new again."""
+        self._check_stopped()
+        self._ledger.set(folder.key, {})
+        self._entries.pop(folder.name, None)
 
     def ready(self) -> list[Acquisition]:
         """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
@@ -205,8 +222,10 @@ class AcquisitionWatch:
         complete = [acquisition for acquisition in found if acquisition is not None]
         complete.sort(key=_age)
         ready: list[Acquisition] = []
-        for acquisition in complete:
-            if len(ready) == self.options.max_folders:
+        for number, acquisition in enumerate(complete):
+            if len(ready) in (self.options.max_folders, self._most):
+                more = f"{len(complete) - number} more folders are complete; they come with the next."
+                self._news.append((logging.INFO, more))
                 break
             # Somebody else who shares the ledger may have got it since.
             self._ask(acquisition.folder)

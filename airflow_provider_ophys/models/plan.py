@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -60,6 +61,17 @@ class ImagingPlan(BaseModel):
     bulk_bytes: int = 0
     durations: dict[str, float] = {}
     reused: bool = False
+
+    def with_shares(self, most: int) -> ImagingPlan:
+        """Return the plan with at most so many shares, of which each may be several neighbours of this one's."""
+        if len(self.shares) <= most:
+            return self
+        edges = [len(self.shares) * share // most for share in range(most + 1)]
+        joined = [
+            Share(first=self.shares[first].first, stop=self.shares[stop - 1].stop)
+            for first, stop in pairwise(edges)
+        ]
+        return self.model_copy(update={"shares": joined})
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as what XCom carries."""

@@ -11,6 +11,7 @@ from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, Paralle
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.settings import max_map_length
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +32,7 @@ def write_imaging_in_parallel(
 
     :param group_id: Of the task group.
     :param num_tasks: How many tasks fill; default: one for each 16 GB (uncompressed), at most 100. Never more than
-        there are shards one after the other. At most Airflow's ``[core] max_map_length``.
+        there are shards one after the other, nor than Airflow's ``[core] max_map_length``.
     :param options: Those of :class:`WriteImagingOperator`, with ``backend="zarr"``; Airflow's own, such as
         ``retries``, ``pool`` and ``executor_config``, are those of all three tasks, ``outlets`` those of the last.
         ``memory_limit`` and ``threads`` are for each task.
@@ -83,9 +84,10 @@ class PlanImagingOperator(WriteImagingOperator):
         """Allocate, and return the shares."""
         from airflow_provider_ophys.conversion.many_workers import plan_imaging
 
+        most = max_map_length()
         with self._stoppable() as stop:
             conversion, circumstances = self._read_options(stop)
-            plan = plan_imaging(conversion, circumstances)
+            plan = plan_imaging(conversion, circumstances).with_shares(most)
         context["ti"].xcom_push(key=PLAN, value=plan.to_json())
         if plan.reused:
             self.log.info("Nothing to write: %s is there already.", conversion.nwbfile_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue, conf
@@ -26,6 +27,7 @@ from airflow_provider_ophys.exceptions import (
     SourceNotFoundError,
 )
 from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.settings import max_map_length
 from airflow_provider_ophys.triggers.acquisition import AcquisitionReadyTrigger
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there when a
         sensor first looks with this ledger. One that is still being written then counts as new when it has
         changed.
-    :param max_folders: How many folders to return at most; the next run gets the others. Default: no limit.
+    :param max_folders: How many folders to return at most, oldest first; the next run gets the others. Default,
+        and never more than: Airflow's ``[core] max_map_length``.
     :param deferrable: Whether to wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``.
     :raises AirflowFailException: At once and without retries, if the watched folder does not exist when the
         sensor starts, or if an option makes no sense.
@@ -234,7 +237,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     def _new_watch(self, context: Context) -> AcquisitionWatch:
         # Only the time of day means the same to two workers.
         clock = time.time if self.reschedule else time.monotonic
-        return AcquisitionWatch(self._options(), self._ledger(context), clock)
+        return AcquisitionWatch(self._options(), self._ledger(context), clock, most=max_map_length())
 
     def _ledger(self, context: Context) -> Ledger:
         asset = self._ledger_asset()
@@ -253,8 +256,10 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     def _claim(self, context: Context, found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
         watch = self._new_watch(context)
         owner = _owner(context)
-        acquisitions = [Acquisition.from_entry(key, entry) for key, entry in found]
-        return [acquisition.as_dict() for acquisition in acquisitions if watch.claim(acquisition, owner)]
+        acquisitions = (Acquisition.from_entry(key, entry) for key, entry in found)
+        claimed = (acquisition.as_dict() for acquisition in acquisitions if watch.claim(acquisition, owner))
+        # No more is asked for, so no more gets into the ledger.
+        return list(islice(claimed, max_map_length()))
 
 
 def _owner(context: Context) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from airflow_provider_ophys.acquisition import (
     shared_scan,
 )
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, ConfigurationError
+from airflow_provider_ophys.settings import max_map_length
 
 if TYPE_CHECKING:
     import os
@@ -165,10 +166,15 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         written; a folder with one in it is not complete.
     :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there at the very
         first start. One that is still being written then counts as new when it has changed.
-    :param max_folders: How many events to fire per look at most, oldest folder first. Default: no limit.
+    :param max_folders: How many events to fire per look at most, oldest folder first; the next look fires the
+        others. Default, and never more than: 200, or Airflow's ``[core] max_map_length`` if that is less.
     :param poke_interval: Seconds between two looks.
     :raises ConfigurationError: If an option makes no sense, when the DAG is parsed.
     """
+
+    # Airflow stores the events of a look one by one, and gives no sign of life meanwhile; another triggerer takes
+    # over, or an orchestrator kills this one, if that takes half a minute.
+    MOST_EVENTS: ClassVar[int] = 200
 
     def __init__(
         self,
@@ -214,7 +220,8 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         """Fire an event per folder, forever."""
         ledger = self._ledger()
         with shared_scan(self.options) as scan:
-            watch = AcquisitionWatch(self.options, ledger, scan=scan)
+            most = min(self.MOST_EVENTS, max_map_length())
+            watch = AcquisitionWatch(self.options, ledger, scan=scan, most=most)
             outbox = _Outbox(watch, ledger)
             # The first question that a triggerer asks takes seconds, in which Airflow builds what answers it.
             # Better now than when a folder waits.
@@ -299,7 +306,8 @@ class AcquisitionReadyTrigger(BaseTrigger):
         from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 
         with shared_scan(self.options) as scan:
-            watch = AcquisitionWatch(self.options, AssetStateStoreAccessor(name=self.ledger_asset), scan=scan)
+            ledger = AssetStateStoreAccessor(name=self.ledger_asset)
+            watch = AcquisitionWatch(self.options, ledger, scan=scan, most=max_map_length())
             try:
                 yield TriggerEvent(await self._wait(watch, scan))  # type: ignore[no-untyped-call]
             finally:

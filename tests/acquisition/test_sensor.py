@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -126,6 +127,97 @@ def test_max_folders_leaves_the_rest_to_the_next_run(tmp_path):
         for run in ("run 1", "run 2", "run 3")
     ]
     assert [len(some or []) for some in taken] == [2, 1, 0]
+
+
+# --- more than can be mapped ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(monkeypatch) -> int:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "4")
+    return 4
+
+
+def put_many(root: Path, number: int) -> list[str]:
+    """Folders that were recorded one after the other; their names in this order."""
+    found = [f"m{each}" for each in range(number)]
+    for age, name in enumerate(found):
+        os.utime(put(root / name, "movie.tif") / "movie.tif", ns=(age, age))
+    return found
+
+
+@pytest.mark.parametrize("max_folders", [None, 3, 100])
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_a_run_gets_no_more_than_can_be_mapped(tmp_path, few, mode, max_folders):
+    store = DictStore()
+    there = put_many(tmp_path, 10)
+    most = min(max_folders or few, few)
+
+    def run(run_id: str) -> list[str] | None:
+        return names(sensor(tmp_path, mode=mode, max_folders=max_folders).poke(context(store, run_id=run_id)))
+
+    taken = [run(f"run {number}") for number in range(1, 6)]
+    assert list(chain(*(some or [] for some in taken))) == there
+    assert {len(some or []) for some in taken[:2]} == {most}
+    # A clear brings back what each run got, and nothing else.
+    assert [run(f"run {number}") for number in range(1, 6)] == taken
+
+
+def test_a_run_that_was_given_more_than_can_be_mapped_leaves_the_others_to_the_next(tmp_path, monkeypatch):
+    """The limit was higher when the run got them, or nobody looked at it: then Airflow has failed the run."""
+    store = DictStore()
+    there = put_many(tmp_path, 6)
+    assert names(sensor(tmp_path).poke(context(store))) == there
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "4")
+    assert names(sensor(tmp_path).poke(context(store))) == there[:4]
+    assert names(sensor(tmp_path).poke(context(store, run_id="run 2"))) == there[4:]
+    assert names(sensor(tmp_path).poke(context(store))) == there[:4]
+
+
+def test_a_clear_brings_back_what_the_run_got_though_max_folders_is_less_now(tmp_path):
+    store = DictStore()
+    there = put_many(tmp_path, 4)
+    assert names(sensor(tmp_path).poke(context(store))) == there
+    assert names(sensor(tmp_path, max_folders=1).poke(context(store))) == there
+
+
+def test_a_deferred_run_gets_no_more_than_can_be_mapped(tmp_path, few, monkeypatch):
+    there = put_many(tmp_path, 10)
+    store = DictStore()
+    waiting = sensor(tmp_path, deferrable=True, settle_seconds=SETTLE)
+    taken: list[list[str]] = []
+    # Which of them have settled at the same look is up to the machine.
+    while sum(map(len, taken)) < len(there):
+        waiting._watch = None
+        now = context(store, run_id=f"run {len(taken)}")
+        event = fire(deferral(waiting, now).trigger, store, monkeypatch)
+        taken.append([folder["name"] for folder in waiting.execute_complete(now, event)])
+    assert sorted(chain(*taken)) == there
+    assert max(map(len, taken)) <= few
+
+
+def test_a_triggerer_that_was_told_of_a_higher_limit_hands_over_no_more(tmp_path, few, monkeypatch):
+    there = put_many(tmp_path, 6)
+    store = DictStore()
+    waiting = sensor(tmp_path, deferrable=True, marker_file="DONE")
+    trigger = deferral(waiting, context(store)).trigger
+    for age, name in enumerate(there):
+        os.utime(put(tmp_path / name, "DONE") / "DONE", ns=(age, age))
+    with monkeypatch.context() as triggerer:
+        triggerer.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "1024")
+        event = fire(trigger, store, triggerer)
+    assert len(event["folders"]) == 6
+    assert [folder["name"] for folder in waiting.execute_complete(context(store), event)] == there[:4]
+    assert store.names == there[:4]
+
+
+def test_a_limit_that_lets_nothing_be_mapped_is_refused_before_a_folder_is_handed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "0")
+    put(tmp_path / "rec", "movie.tif")
+    store = DictStore()
+    with pytest.raises(AirflowFailException, match=r"max_map_length.*is 0"):
+        sensor(tmp_path).poke(context(store))
+    assert store.values == {}
 
 
 def test_existing_folders_can_be_ignored(tmp_path):
@@ -260,11 +352,14 @@ def fire(trigger: AcquisitionReadyTrigger, store: DictStore, monkeypatch) -> dic
 def test_deferrable_mode_gives_the_same_as_poke_mode(tmp_path, monkeypatch):
     for name in "ab":
         put(tmp_path / name, "movie.tif")
-    expected = sensor(tmp_path).poke(context(DictStore())).xcom_value
     store = DictStore()
     now = context(store)
-    waiting = sensor(tmp_path, deferrable=True, settle_seconds=SETTLE)
-    event = fire(deferral(waiting, now).trigger, store, monkeypatch)
+    waiting = sensor(tmp_path, deferrable=True, marker_file="DONE")
+    trigger = deferral(waiting, now).trigger
+    for name in "ab":
+        put(tmp_path / name, "DONE")
+    expected = sensor(tmp_path, marker_file="DONE").poke(context(DictStore())).xcom_value
+    event = fire(trigger, store, monkeypatch)
 
     assert waiting.execute_complete(now, event) == expected
     assert waiting.execute_complete(now, event) == expected

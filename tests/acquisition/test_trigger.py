@@ -81,6 +81,22 @@ def test_max_folders_is_the_limit_per_look(tmp_path):
     assert len(names(watcher(tmp_path, max_folders=2))) == 3
 
 
+def test_a_look_fires_no_more_events_than_airflow_stores_in_time_and_the_next_look_the_others(tmp_path):
+    most = AcquisitionFolderTrigger.MOST_EVENTS
+    for number in range(most + 5):
+        put(tmp_path / f"m{number:03d}", "movie.tif")
+    assert len(names(watcher(tmp_path, poke_interval=60), seconds=2)) == most
+    assert len(set(names(watcher(tmp_path, poke_interval=0.5), seconds=20, enough=most + 5))) == most + 5
+
+
+def test_a_look_fires_no_more_events_than_can_be_mapped(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+    for name in "abc":
+        put(tmp_path / name, "movie.tif")
+    assert len(names(watcher(tmp_path, poke_interval=60))) == 2
+    assert len(names(watcher(tmp_path))) == 3
+
+
 def test_folders_that_come_while_it_runs(tmp_path):
     async def scenario() -> list[dict]:
         running = asyncio.create_task(events(watcher(tmp_path), seconds=5, enough=2))
@@ -327,6 +343,14 @@ def test_a_ready_trigger_fires_once_with_all_folders_and_leaves_the_ledger_to_th
     (event,) = asyncio.run(events(ready_trigger(tmp_path), seconds=5))
     assert [entry["name"] for _, entry in event["folders"]] == ["a", "b"]
     assert ledger.values == {}
+
+
+def test_a_ready_trigger_fires_with_no_more_folders_than_can_be_mapped(tmp_path, ledger, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+    for name in "abc":
+        put(tmp_path / name, "movie.tif")
+    (event,) = asyncio.run(events(ready_trigger(tmp_path), seconds=5))
+    assert len(event["folders"]) == 2
 
 
 def test_a_ready_trigger_waits_for_a_root_that_goes_away(tmp_path, ledger):

@@ -183,6 +183,17 @@ def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff):
         plan.execute({})
 
 
+def test_no_more_tasks_than_can_be_mapped(tmp_path, tiff, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
+    path = tmp_path / "movie.nwb"
+    instances = run_dag(group_dag("parallel_many", tiff, path, num_tasks=100))
+    assert states(instances)["movie.fill"] == ["success"] * 3
+    assert states(instances)["movie.publish"] == ["success"]
+    with NWBZarrIO(str(path), "r") as io:
+        data = io.read().acquisition["TwoPhotonSeries"].data[:]
+    assert np.array_equal(data, tifffile.imread(tiff).transpose(0, 2, 1))
+
+
 def test_airflows_own_options_are_those_of_every_task(tmp_path, tiff):
     dag = group_dag(
         "parallel_options", tiff, tmp_path / "a.nwb", retries=2, pool="writers", pool_slots=2, outlets=[Asset("x")]
