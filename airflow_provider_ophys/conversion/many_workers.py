@@ -55,6 +55,7 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.models.allowed_roots import check_allowed
+from airflow_provider_ophys.models.output_path import choose_backend
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
@@ -112,7 +113,7 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
 def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
     path = Path(conversion.nwbfile_path)
     added_to = conversion.if_exists == "append" and path.exists()
-    if (conversion.backend or (backend_of(path) if added_to else "hdf5")) == "zarr":
+    if (conversion.backend or (backend_of(path) if added_to else choose_backend(path, None))) == "zarr":
         return []
     return [
         ConfigurationError(

@@ -7,6 +7,7 @@ memory budget; the result is checked and only then appears at its path.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
@@ -37,11 +38,14 @@ from airflow_provider_ophys.models.backend import (
     stated_backend,
 )
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.models.output_path import choose_backend
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.writing.sharing import Wish, sharing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -353,7 +357,10 @@ def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None,
                 "The nwbfile was read from a file, or written to one before, and pynwb writes it nowhere else. "
                 "Add to the file on disk with append_on_disk_nwbfile=True and without nwbfile, or give a new one."
             )
-        return backend or "hdf5"
+        chosen = choose_backend(path, backend)
+        if chosen == "zarr" and path.suffix == ".nwb":
+            log.warning("%s becomes a Zarr store; readers expect .nwb.zarr of one, and HDF5 by this name.", path)
+        return chosen
     if nwbfile is not None:
         raise ConfigurationError(
             "append_on_disk_nwbfile adds to the file on disk; an nwbfile in memory cannot be given as well. "

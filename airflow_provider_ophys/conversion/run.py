@@ -45,6 +45,7 @@ from airflow_provider_ophys.models.allowed_roots import (
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.existing import backend_of
@@ -275,7 +276,7 @@ class Run:
             with self.problems.gather():
                 require_inspector()
         with self.problems.gather():
-            check_output_folder(self.path)
+            check_output_folder(check_output_path(self.conversion.nwbfile_path))
         with self.problems.gather():
             self.given = load_metadata(self.conversion.metadata)
             self.record = _new_record(self.conversion, self.recordings, validate_metadata(self.given))

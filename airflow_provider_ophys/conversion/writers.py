@@ -14,6 +14,7 @@ from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.nwb.imaging import (
     IteratorType,
     ParentContainer,
@@ -66,7 +67,8 @@ def write_imaging_to_nwbfile(
     :param always_write_timestamps: See there.
     :param iterator_type: See there.
     :param iterator_options: See there.
-    :param backend: ``"hdf5"`` (the default for a new file) or ``"zarr"``; appending takes that of the file.
+    :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``, ``.h5``, ``.hdf5``), else
+        HDF5; appending takes that of the file.
     :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``, for datasets that do not say otherwise.
     :param memory_limit: Most bytes in flight; default: 256 MiB or a quarter of what is available. Conversions that
@@ -94,7 +96,7 @@ def write_imaging_to_nwbfile(
         )
 
     return write_nwbfile(
-        Path(nwbfile_path),
+        check_output_path(nwbfile_path, relative=True),
         add,
         metadata=validate_metadata(with_own_metadata(imaging, given)),
         kept=_kept([imaging], metadata),
@@ -180,7 +182,7 @@ def write_segmentation_to_nwbfile(
         )
 
     return write_nwbfile(
-        Path(nwbfile_path),
+        check_output_path(nwbfile_path, relative=True),
         add,
         metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
         kept=_kept(_listed(segmentation_extractor), metadata),

@@ -20,6 +20,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
+from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.validation import list_problems
 
@@ -71,7 +72,7 @@ class Conversion(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    nwbfile_path: str
+    nwbfile_path: Annotated[str, BeforeValidator(spell_paths)]
     metadata: Any = None
     backend: Backend | None = None
     backend_configuration: dict[str, Any] | None = None

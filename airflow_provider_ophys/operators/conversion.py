@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
 from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.metadata import spell_nan
+from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.stopping import StoppableOperator
 from airflow_provider_ophys.retries import RETRY_POLICY
@@ -109,9 +111,10 @@ class ConversionOperator(ConvertingOperator):
     :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
     :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ... Segmentations take a list
         of these, and of extractors, for several in one file.
-    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write; its parent folder must exist.
+    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
-    :param backend: ``"hdf5"`` or ``"zarr"``. Default: HDF5 for a new file; appending takes that of the file.
+    :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``, ``.h5``, ``.hdf5``), else
+        HDF5; appending takes that of the file.
     :param backend_configuration: Storage per dataset, such as
         ``{"acquisition/TwoPhotonSeries/data": {"chunk_shape": [64, 128, 128]}}``.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``. Default: ``[ophys] compression``.
@@ -160,7 +163,7 @@ class ConversionOperator(ConvertingOperator):
         *,
         extractor: str | Sequence[str],
         extractor_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        nwbfile_path: str,
+        nwbfile_path: str | os.PathLike[str],
         metadata: object = None,
         backend: str | None = None,
         backend_configuration: Mapping[str, Any] | None = None,
@@ -175,9 +178,9 @@ class ConversionOperator(ConvertingOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.extractor = extractor
-        self.extractor_kwargs = extractor_kwargs
-        self.nwbfile_path = nwbfile_path
-        self.metadata = spell_nan(metadata)
+        self.extractor_kwargs = spell_paths(extractor_kwargs)
+        self.nwbfile_path = spell_paths(nwbfile_path)
+        self.metadata = spell_nan(spell_paths(metadata))
         self.backend = backend
         self.backend_configuration = backend_configuration
         self.compression = compression

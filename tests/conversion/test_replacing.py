@@ -15,7 +15,7 @@ import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from roiextractors import TiffImagingExtractor
+from roiextractors import NwbImagingExtractor, TiffImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
@@ -292,3 +292,13 @@ def test_a_link_to_nothing_is_refused_before_any_work(made, tmp_path):
     for mode in ("overwrite", "append", "overwrite=True"):
         with pytest.raises(OutputFolderError, match=r"is a link to .*gone.nwb, which is not there"):
             write(mode, made / "movie.tif", tmp_path / "current.nwb", "hdf5")
+
+
+def test_a_recording_that_an_extractor_has_open_is_not_replaced(made, tmp_path):
+    copy(made / "nwb", tmp_path / "a.nwb")
+    imaging = NwbImagingExtractor(tmp_path / "a.nwb")
+    before = contents(tmp_path)
+    for recording in (imaging, imaging.slice_samples(0, 3)):
+        with pytest.raises(OutputExistsError, match="is .*a.nwb, which this conversion reads"):
+            write_imaging_to_nwbfile(recording, tmp_path / "a.nwb", metadata=METADATA, overwrite=True)
+    assert contents(tmp_path) == before
