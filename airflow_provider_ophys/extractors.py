@@ -14,17 +14,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     ExtractorNotFoundError,
     ExtractorNotInstalledError,
     OphysError,
-    SourceDataError,
+    SourceAccessError,
     unreadable,
 )
 from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
-from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import short_name
 
 if TYPE_CHECKING:
@@ -41,9 +43,9 @@ EXTRAS = {
 }
 """Part of an extractor's name -> the extra of this package that installs what it needs."""
 
-PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
+SCANIMAGE, CHANNEL_SAVE = "ScanImageImagingExtractor", "SI.hChannels.channelSave"
 
-SCANIMAGE_MOST = 2**16
+PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 
 def open_imaging(
@@ -62,28 +64,7 @@ def open_imaging(
     :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
     :raises SourceDataError: If it cannot read the recording.
     """
-    imaging = cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, known_whole=known_whole))
-    _check_scanimage_counts(imaging)
-    return imaging
-
-
-def _check_scanimage_counts(imaging: ImagingExtractor) -> None:
-    """
-    Refuse what roiextractors 0.10 would read wrong without a word.
-
-    Its ScanImage extractor numbers the pages of a file and the samples of a recording in 16 bits; beyond that,
-    it gives the first ones again.
-    """
-    if type(imaging).__name__ != "ScanImageImagingExtractor":
-        return
-    pages = max(getattr(imaging, "_ifds_per_file", []), default=0)
-    most = max(int(imaging.get_num_samples()), pages)
-    if most > SCANIMAGE_MOST:
-        raise SourceDataError(
-            f"The recording has {imaging.get_num_samples()} samples and up to {pages} pages in a file, but "
-            f"roiextractors' ScanImageImagingExtractor mixes up more than {SCANIMAGE_MOST} of either. Read it "
-            "with MultiTIFFMultiPageExtractor, or split it into shorter recordings."
-        )
+    return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, known_whole=known_whole))
 
 
 def open_segmentation(extractor: str, extractor_kwargs: Mapping[str, Any]) -> SegmentationExtractor:
@@ -105,8 +86,10 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
     recording = recording_of(kind, name, extractor_kwargs)
     if not known_whole:
         recording.check()
+    reader, arguments = recording.reading()
+    reader_class = extractor_class if reader == name else find_extractor(kind, reader)
     try:
-        opened = extractor_class(**_with_paths(extractor_kwargs))
+        opened = _mended(reader_class)(**_with_paths(arguments))
     except ImportError as error:
         raise ExtractorNotInstalledError(_install_hint(name, error)) from error
     except OphysError:
@@ -118,12 +101,80 @@ def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, kn
             error,
         ) from error
     if not known_whole:
-        # ScanImage's finds the other files of an acquisition by itself.
-        found = [Path(file) for file in getattr(opened, "file_paths", None) or []]
-        others = [file for file in found if file not in recording.files]
-        if others:
-            recording_of(kind, name, {"file_paths": others}).check()
+        _check_announced(recording, opened)
     return opened
+
+
+def _check_announced(recording: Recording, opened: Any) -> None:
+    """
+    Compare the samples that were counted in the files with those that the extractor found.
+
+    :raises SourceAccessError: If they differ: then a file could not be read for a moment, and nobody was told.
+    """
+    counted = recording.num_samples()
+    if counted is not None and counted != (announced := int(opened.get_num_samples())):
+        raise SourceAccessError(
+            f"{type(opened).__name__} announces {announced} samples of the recording ({recording.describe()}), "
+            f"but its files have {counted}. If the share with the recording failed for a moment, try again; else "
+            "tell the authors of this package."
+        )
+
+
+def _mended(extractor_class: type) -> type:
+    """Return a class that reads right what roiextractors' own does not."""
+    return _scanimage_of_any_length(extractor_class) if extractor_class.__name__ == SCANIMAGE else extractor_class
+
+
+def _scanimage_of_any_length(scanimage: Any) -> type:
+    """
+    Mend roiextractors' ScanImage extractor.
+
+    It numbers the pages of a file and the samples of a recording in 16 bits, and planes in 8; beyond that, it
+    gives the first ones again. And it takes ``channelSave = [1;2]`` for two lists of channels.
+    """
+
+    class ScanImageImagingExtractor(scanimage):  # type: ignore[misc]
+        @property
+        def _metadata(self) -> dict[str, Any]:
+            return self._settings
+
+        @_metadata.setter
+        def _metadata(self, settings: dict[str, Any]) -> None:
+            saved = settings.get(CHANNEL_SAVE)
+            is_column = isinstance(saved, list) and all(isinstance(row, list) for row in saved)
+            columns = [number for row in saved for number in row] if is_column else saved  # type: ignore[union-attr]
+            self._settings = settings | {CHANNEL_SAVE: columns}
+
+        @staticmethod
+        def _create_frame_to_ifd_table(  # noqa: PLR0917 - its signature is given
+            num_channels: int,
+            num_planes: int,
+            num_acquisition_cycles: int,
+            ifds_per_file: list[int],
+            num_frames_per_slice: int = 1,
+            num_flyback_frames_per_channel: int = 0,
+        ) -> Any:
+            pages_of_images = num_planes * num_frames_per_slice * num_channels
+            pages_per_cycle = pages_of_images + num_flyback_frames_per_channel * num_channels
+            page = np.arange(num_acquisition_cycles * pages_per_cycle)
+            page = page[page % pages_per_cycle < pages_of_images]
+            first_pages = np.concatenate([[0], np.cumsum(ifds_per_file)])
+            file = np.searchsorted(first_pages, page, side="right") - 1
+            within = page % pages_per_cycle
+            columns = {
+                "file_index": file,
+                "IFD_index": page - first_pages[file],
+                "channel_index": within % num_channels,
+                "depth_index": within // (num_channels * num_frames_per_slice),
+                "slice_sample_index": within // num_channels % num_frames_per_slice,
+                "acquisition_cycle_index": page // pages_per_cycle,
+            }
+            table = np.empty(len(page), dtype=[(name, np.uint32) for name in columns])
+            for name, column in columns.items():
+                table[name] = column
+            return table
+
+    return ScanImageImagingExtractor
 
 
 def opened_paths(extractor: object) -> Iterator[Path]:

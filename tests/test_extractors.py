@@ -107,16 +107,3 @@ def test_of_very_many_files_a_few_are_read(recording, monkeypatch):
 def test_a_missing_recording_is_named(tmp_path):
     with pytest.raises(SourceNotFoundError, match="file_path does not exist"):
         fingerprint_recording({"file_path": str(tmp_path / "nothing")})
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_scanimage_recording_that_would_be_mixed_up_is_refused(tmp_path, monkeypatch):
-    from airflow_provider_ophys import extractors
-    from demo.recording import simulate_acquisition
-
-    movie = simulate_acquisition(tmp_path / "m", num_samples=20) / "movie.tif"
-    assert open_imaging("ScanImage", {"file_path": str(movie)}).get_num_samples() == 20
-    # 65,537 pages would take a gigabyte: the limit is lowered instead.
-    monkeypatch.setattr(extractors, "SCANIMAGE_MOST", 19)
-    with pytest.raises(SourceDataError, match="20 samples and up to 20 pages in a file"):
-        open_imaging("ScanImage", {"file_path": str(movie)})

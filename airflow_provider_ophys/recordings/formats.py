@@ -21,7 +21,7 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "BrukerTiffImagingExtractor": "tiff:TiffRecording",
         "BrukerTiffMultiPlaneImagingExtractor": "tiff:TiffRecording",
         "BrukerTiffSinglePlaneImagingExtractor": "tiff:TiffRecording",
-        "ScanImageImagingExtractor": "tiff:TiffRecording",
+        "ScanImageImagingExtractor": "scanimage:ScanImageRecording",
         "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
         "MiniscopeImagingExtractor": "miniscope:MiniscopeRecording",
         "MiniscopeMultiRecordingImagingExtractor": "miniscope_series:MiniscopeMultiRecording",

@@ -59,6 +59,20 @@ class Recording:
         """
         _ = self.files
 
+    def reading(self) -> tuple[str, Mapping[str, Any]]:
+        """Name the extractor, and the arguments, that read this recording right; mostly those that were given."""
+        return self.extractor, self.arguments
+
+    def num_samples(self) -> int | None:
+        """
+        Count the samples that the extractor has to announce; ``None`` if the format does not know.
+
+        A reader that meets a failing share, or a file that was cut off, may announce fewer without a word.
+        """
+        contents = self.contents()
+        numbers = {movie.num_samples for movie in contents.movies} if contents else set()
+        return numbers.pop() if len(numbers) == 1 else None
+
     def contents(self) -> Contents | None:
         """
         Tell what is in the recording, without reading pixels; ``None`` if the format does not know.

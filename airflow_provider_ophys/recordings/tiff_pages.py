@@ -1,46 +1,75 @@
 """
-Whether a TIFF file is whole: its chain of pages ends, and the pixels of each page are in the file.
+The pages of a TIFF file: what the first one says, how many there are, and whether all are in the file.
 
-Readers follow the chain as far as they get. Of a file that was cut off, or is still being written, they see the
-pages before the cut and take them for all. (Layout: TIFF 6.0, section 2; BigTIFF has wider fields.)
+Readers follow the chain of pages as far as they get. Of a file that was cut off, is still being written, or lies
+on a share that fails, they see the pages before that and take them for all; so they are counted here. (Layout:
+TIFF 6.0, section 2; BigTIFF has wider fields.) Files are read, not mapped: a map that a share no longer backs
+kills the process.
 """
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 CLASSIC, BIG = 42, 43
-IMAGE_DESCRIPTION = 270
+COLUMNS, ROWS, BITS, IMAGE_DESCRIPTION, CHANNELS, SOFTWARE, SAMPLE_FORMAT = 256, 257, 258, 270, 277, 305, 339
 # Strips or tiles: where each begins, and how long it is.
 OFFSETS, LENGTHS = (273, 324), (279, 325)
-WANTED = frozenset({IMAGE_DESCRIPTION, *OFFSETS, *LENGTHS})
+MICROMANAGER = 51123
+TEXTS = frozenset({IMAGE_DESCRIPTION, SOFTWARE, MICROMANAGER})
+EXTENTS = frozenset({*OFFSETS, *LENGTHS})
+WANTED = TEXTS | EXTENTS | {COLUMNS, ROWS, BITS, CHANNELS, SAMPLE_FORMAT}
 
 FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
+KINDS = {1: "uint", 2: "int", 3: "float"}
+
+# A page with its description is read at once where it can be.
+WINDOW_BYTES = 4096
+# Real pages have some twenty fields, and the longest description, OME-XML of 100,000 frames, some 30 MB.
+MOST_FIELDS = 4096
+LONGEST_FIELD_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """How wide the fields of a kind of TIFF are, as struct formats with the file's byte order."""
+class Page:
+    """
+    One page.
 
-    count: struct.Struct
-    entry: struct.Struct
-    offset: struct.Struct
-    order: str
+    :param rows: Rows of pixels.
+    :param columns: Columns of pixels.
+    :param dtype: NumPy's name of the pixels' type.
+    :param colours: Values per pixel: 3 of an RGB picture.
+    :param description: Text of the image description.
+    :param start: Where its pixels begin in the file.
+    :param stop: Where its pixels end in the file.
+    """
 
-    @classmethod
-    def of(cls, order: str, version: int) -> _Layout:
-        count, entry, offset = ("Q", "HHQ8s", "Q") if version == BIG else ("H", "HHI4s", "I")
-        return cls(
-            struct.Struct(order + count), struct.Struct(order + entry), struct.Struct(order + offset), order
-        )
+    rows: int
+    columns: int
+    dtype: str
+    colours: int
+    description: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The first and the last page of a file, and how many there are."""
+
+    first: Page
+    last: Page
+    count: int
 
 
 def is_tiff_name(name: str) -> bool:
@@ -48,108 +77,239 @@ def is_tiff_name(name: str) -> bool:
     return name.lower().endswith((".tif", ".tiff", ".btf", ".tf8"))
 
 
-def check_tiff(file: Path, *, by_page: bool) -> None:
+def read_first_page(file: Path) -> Page:
     """
-    Check that a TIFF file is whole.
+    Read the first page of a file, and nothing of the others.
+
+    :raises SourceDataError: If it is no TIFF file, or its first page is not all in it.
+    """
+    return next(iterate_pages(file))
+
+
+def text_of_first_page(file: Path, tag: int) -> str:
+    """
+    Read a field of the first page as text; ``""`` if it is not there.
+
+    :raises SourceDataError: If it is no TIFF file, or its first page is not all in it.
+    """
+    with _TiffFile.open(file) as tiff:
+        try:
+            fields, _ = tiff.read_fields(tiff.first, frozenset({tag}))
+        except struct.error as error:
+            raise not_whole(file, "its first page is, in part, beyond the end of the file") from error
+    return _text(fields.get(tag, b""))
+
+
+def read_pages(file: Path) -> Pages:
+    """
+    Follow the pages of a file to the end.
+
+    :raises SourceDataError: If it is no TIFF file, has no pages, or was cut off; names the frame.
+    """
+    pages = iterate_pages(file)
+    first = last = next(pages)
+    count = 1
+    for count, last in enumerate(pages, 2):  # noqa: B007 - the last of them is what is wanted
+        pass
+    return Pages(first, last, count)
+
+
+def iterate_pages(file: Path) -> Iterator[Page]:
+    """
+    Yield the pages of a file, at least one; the description is that of each page.
+
+    :raises SourceDataError: If it is no TIFF file, has no pages, or was cut off; names the frame.
+    """
+    with _TiffFile.open(file) as tiff:
+        offset, seen = tiff.first, set[int]()
+        while offset:
+            try:
+                fields, following = tiff.read_fields(offset, WANTED)
+                page = _page(fields)
+                is_whole = page.stop <= tiff.size and offset not in seen
+            except struct.error:
+                is_whole = False
+            if not is_whole:
+                raise not_whole(
+                    file,
+                    f"frame {len(seen)} (counted from 0) is, in part, beyond the end of the file at "
+                    f"{tiff.size:,} bytes",
+                )
+            seen.add(offset)
+            yield page
+            offset = following
+    if not seen:
+        raise SourceDataError(f"{file} has no frames: it is a TIFF file without any page.")
+
+
+def check_tiff(file: Path, *, by_page: bool) -> int:
+    """
+    Check that a TIFF file is whole, and return how many frames a reader finds in it.
 
     :param file: The file.
     :param by_page: Whether its reader takes each page for a frame; it then misses those that have no page.
     :raises SourceDataError: If it is no TIFF file, or was cut off; names the frame.
     """
-    with file.open("rb") as stream:
-        header = stream.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(header[:2])
-        version = struct.unpack(f"{order}H", header[2:4])[0] if order and len(header) >= 8 else 0  # noqa: PLR2004
-        if order is None or version not in (CLASSIC, BIG) or (version == BIG and len(header) < 16):  # noqa: PLR2004
-            raise SourceDataError(
-                f"{file} is no TIFF file: it begins with {header[:4]!r}. Check the path, and that it was copied "
-                "completely."
-            )
-        layout = _Layout.of(order, version)
-        (first,) = layout.offset.unpack_from(header, 8 if version == BIG else 4)
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_pages(file, content, layout, first, by_page=by_page)
-
-
-def _check_pages(file: Path, content: mmap.mmap, layout: _Layout, first: int, *, by_page: bool) -> None:
-    pages = 0
-    seen: set[int] = set()
-    frames, frame_start, frame_bytes = 1, 0, 0
-    offset = first
-    while offset:
-        try:
-            fields, following = _read_page(content, layout, offset)
-            start, stop = _extent(fields)
-        except struct.error:
-            stop = len(content) + 1
-        if stop > len(content) or offset in seen:
-            raise not_whole(
-                file,
-                f"frame {pages} (counted from 0) is, in part, beyond the end of the file at "
-                f"{len(content):,} bytes",
-            )
-        if pages == 0:
-            frames, frame_start, frame_bytes = _announced_frames(fields), start, stop - start
-        seen.add(offset)
-        pages += 1
-        offset = following
-    if pages == 0:
-        raise SourceDataError(f"{file} has no frames: it is a TIFF file without any page.")
-    if pages == 1 < frames:
-        _check_contiguous(file, len(content), frames, frame_start + frames * frame_bytes, by_page=by_page)
-
-
-def _check_contiguous(file: Path, size: int, frames: int, stop: int, *, by_page: bool) -> None:
-    """Check a stack that has one page only, followed by the pixels of all frames, as ImageJ writes big ones."""
-    if stop > size:
+    pages = read_pages(file)
+    frames, size = _frames_behind(pages, file.stat().st_size), pages.first.stop - pages.first.start
+    if frames == pages.count:
+        return pages.count
+    stop = pages.first.start + frames * size
+    if stop > file.stat().st_size:
         raise not_whole(
-            file, f"its description announces {frames} frames, which end at byte {stop:,}, but it has {size:,}"
+            file,
+            f"its description announces {frames} frames, which end at byte {stop:,}, but it has "
+            f"{file.stat().st_size:,}",
         )
     if by_page:
         raise SourceDataError(
             f"{file} keeps {frames} frames behind a single TIFF page, of which this extractor sees only the "
             "first. Read it with TiffImagingExtractor."
         )
+    return frames
 
 
-def _read_page(content: mmap.mmap, layout: _Layout, offset: int) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Return the values of the wanted fields of a page, and the offset of the next page."""
-    (count,) = layout.count.unpack_from(content, offset)
-    begin = offset + layout.count.size
-    end = begin + count * layout.entry.size
-    (following,) = layout.offset.unpack_from(content, end)
-    fields = {
-        tag: _values(content, layout, kind, number, inline)
-        for tag, kind, number, inline in layout.entry.iter_unpack(content[begin:end])
-        if tag in WANTED
-    }
-    return fields, following
+def _frames_behind(pages: Pages, size: int) -> int:
+    """
+    Return how many frames a stack has that has one page only, as ImageJ writes big ones.
+
+    Pages that were taken out of such a stack keep its description, and there is not even a second frame in them; a
+    colour picture's description may have the rows where a stack's has the frames.
+    """
+    first = pages.first
+    announced = _announced_frames(first.description) if pages.count == 1 and first.colours == 1 else 1
+    has_a_second = size >= first.stop + (first.stop - first.start)
+    return announced if announced > 1 and has_a_second else pages.count
 
 
-def _values(content: mmap.mmap, layout: _Layout, kind: int, number: int, inline: bytes) -> tuple[int, ...]:
-    form = f"{layout.order}{number}{FORMATS.get(kind, 'B')}"
-    if struct.calcsize(form) <= len(inline):
-        return struct.unpack_from(form, inline)
-    return struct.unpack_from(form, content, layout.offset.unpack(inline)[0])
+def _announced_frames(description: str) -> int:
+    """Return how many frames the description of ImageJ or tifffile announces, 1 if it says nothing."""
+    imagej = re.match(r"ImageJ=.*?^images=(\d{1,9})", description, re.DOTALL | re.MULTILINE)
+    shaped = re.match(r'\{"shape": \[(\d{1,9}), \d+, \d+\]', description)
+    announced = imagej or shaped
+    return int(announced[1]) if announced else 1
 
 
-def _extent(fields: dict[int, tuple[int, ...]]) -> tuple[int, int]:
-    """Return where a page's pixels begin, and where they end."""
+def _page(fields: dict[int, bytes | tuple[int, ...]]) -> Page:
     parts = list(_parts(fields))
-    return min((start for start, _ in parts), default=0), max((start + size for start, size in parts), default=0)
+    bits, kind = _number(fields, BITS, 1), KINDS.get(_number(fields, SAMPLE_FORMAT, 1), "uint")
+    return Page(
+        rows=_number(fields, ROWS, 0),
+        columns=_number(fields, COLUMNS, 0),
+        dtype="bool" if bits == 1 else f"{kind}{bits}",
+        colours=_number(fields, CHANNELS, 1),
+        description=_text(fields.get(IMAGE_DESCRIPTION, b"")),
+        start=min((start for start, _ in parts), default=0),
+        stop=max((start + size for start, size in parts), default=0),
+    )
 
 
-def _parts(fields: dict[int, tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+def _number(fields: dict[int, bytes | tuple[int, ...]], tag: int, default: int) -> int:
+    values = fields.get(tag)
+    return int(values[0]) if values else default
+
+
+def _text(value: object) -> str:
+    return bytes(value).decode("utf-8", "replace").rstrip("\0") if isinstance(value, (bytes, tuple)) else ""
+
+
+def _parts(fields: dict[int, bytes | tuple[int, ...]]) -> Iterator[tuple[int, int]]:
     for offsets, lengths in zip(OFFSETS, LENGTHS, strict=True):
         if offsets in fields and lengths in fields:
             yield from zip(fields[offsets], fields[lengths], strict=False)
 
 
-def _announced_frames(fields: dict[int, tuple[int, ...]]) -> int:
-    """Return how many frames the description of ImageJ or tifffile announces, 1 if it says nothing."""
-    description = bytes(fields.get(IMAGE_DESCRIPTION, ())).decode("utf-8", "replace")
-    imagej = re.match(r"ImageJ=.*?^images=(\d+)", description, re.DOTALL | re.MULTILINE)
-    if imagej:
-        return int(imagej[1])
-    shaped = re.match(r'\{"shape": \[(\d+), \d+, \d+\]', description)
-    return int(shaped[1]) if shaped else 1
+@dataclass
+class _TiffFile:
+    """
+    An open file: how wide its fields are, as struct formats with its byte order, and where its first page is.
+
+    What is read is kept for what comes after it: the fields of a page, its description.
+    """
+
+    file: Path
+    descriptor: int
+    size: int
+    order: str = "<"
+    first: int = 0
+    window: bytes = b""
+    window_start: int = 0
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        require_regular(file)
+        try:
+            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(f"{file} cannot be opened: {error}. Check its permissions.", error) from error
+        opened = cls(file, descriptor, os.fstat(descriptor).st_size)
+        try:
+            opened._read_header()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return opened
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+    def _read_header(self) -> None:
+        header = self.read(0, min(self.size, 16))
+        order = {b"II": "<", b"MM": ">"}.get(header[:2])
+        version = struct.unpack(f"{order}H", header[2:4])[0] if order and len(header) >= 8 else 0  # noqa: PLR2004
+        if order is None or version not in (CLASSIC, BIG) or (version == BIG and len(header) < 16):  # noqa: PLR2004
+            raise SourceDataError(
+                f"{self.file} is no TIFF file: it begins with {header[:4]!r}. Check the path, and that it was "
+                "copied completely."
+            )
+        self.order, is_big = order, version == BIG
+        count, entry, offset = ("Q", "HHQ8s", "Q") if is_big else ("H", "HHI4s", "I")
+        self.count, self.entry = struct.Struct(order + count), struct.Struct(order + entry)
+        self.offset = struct.Struct(order + offset)
+        (self.first,) = self.offset.unpack_from(header, 8 if is_big else 4)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """
+        Read bytes.
+
+        :raises struct.error: If they are not all in the file.
+        :raises SourceAccessError: If the disk or share fails.
+        """
+        if offset < 0 or offset + size > self.size:
+            raise struct.error("beyond the end of the file")
+        begin = offset - self.window_start
+        if begin < 0 or begin + size > len(self.window):
+            try:
+                self.window = os.pread(self.descriptor, max(size, WINDOW_BYTES), offset)
+            except OSError as error:
+                raise unreadable(f"{self.file} cannot be read: {error}.", error) from error
+            self.window_start, begin = offset, 0
+        if begin + size > len(self.window):
+            raise struct.error("beyond the end of the file")
+        return self.window[begin : begin + size]
+
+    def read_fields(self, offset: int, wanted: frozenset[int]) -> tuple[dict[int, bytes | tuple[int, ...]], int]:
+        """Return the values of the wanted fields of a page, and the offset of the next page."""
+        (count,) = self.count.unpack(self.read(offset, self.count.size))
+        if count > MOST_FIELDS:
+            raise struct.error("too many fields")
+        size = count * self.entry.size
+        entries = self.read(offset + self.count.size, size + self.offset.size)
+        (following,) = self.offset.unpack_from(entries, size)
+        fields = {
+            tag: self._values(kind, number, inline, is_text=tag in TEXTS)
+            for tag, kind, number, inline in self.entry.iter_unpack(entries[:size])
+            if tag in wanted
+        }
+        return fields, following
+
+    def _values(self, kind: int, number: int, inline: bytes, *, is_text: bool) -> bytes | tuple[int, ...]:
+        form = f"{self.order}{number}{FORMATS.get(kind, 'B')}"
+        size = number if number > LONGEST_FIELD_BYTES else struct.calcsize(form)
+        if size > LONGEST_FIELD_BYTES:
+            raise struct.error("too long a field")
+        content = inline[:size] if size <= len(inline) else self.read(self.offset.unpack(inline)[0], size)
+        return content if is_text else struct.unpack(form, content)

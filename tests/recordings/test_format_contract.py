@@ -1,0 +1,272 @@
+"""
+What every format keeps, on recordings made here: all files known, whole or refused, contents and headers right.
+
+A format joins by a module in ``recording_makers``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recording_makers import MAKERS, Made
+
+from airflow_provider_ophys.exceptions import OphysError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.extractors import open_imaging, open_segmentation
+from airflow_provider_ophys.models.metadata import merge_metadata, validate_metadata
+from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.recordings.formats import FORMATS, format_of
+from airflow_provider_ophys.recordings.headers import SECTIONS
+from airflow_provider_ophys.recordings.state import fingerprint, recording_state
+
+LONG_AGO = 1_700_000_000
+PIECES = [b"\0" * 8, b"\xff" * 8, b"<", b"-1", b'"', b"&x;", b"1e999", b"NaN", b"../"]
+
+pytestmark = [
+    # What the readers say of a bad file on the way to their error.
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _readers_are_gone():
+    yield
+    gc.collect()
+
+
+@pytest.fixture(params=MAKERS)
+def made(request, tmp_path) -> Made:
+    recording = MAKERS[request.param](tmp_path / "recording")
+    for file in recording.folder.rglob("*"):
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    return recording
+
+
+def known(made: Made):
+    return recording_of(made.kind, made.extractor, made.arguments)
+
+
+def opened(made: Made, arguments=None, **options):
+    opener = open_imaging if made.kind == "imaging" else open_segmentation
+    return opener(made.extractor, made.arguments if arguments is None else arguments, **options)
+
+
+def entries(made: Made):
+    """What contents tells of: movies, or segmentations."""
+    contents = known(made).contents()
+    return contents.movies if made.kind == "imaging" else contents.segmentations
+
+
+_opened_files: list[str] | None = None
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if event == "open" and _opened_files is not None and isinstance(arguments[0], (str, os.PathLike)):
+        _opened_files.append(os.fspath(arguments[0]))
+
+
+# There is no way to take it away again; it looks only where a test asks for it.
+sys.addaudithook(_note)
+
+
+@contextmanager
+def opened_below(folder: Path):
+    """The files below a folder that this process opens; of those of C libraries, what it has open at the end."""
+    global _opened_files  # noqa: PLW0603
+    files: set[Path] = set()
+    _opened_files = []
+    try:
+        yield files
+        _opened_files += [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    finally:
+        names, _opened_files = _opened_files, None
+        files.update(Path(name) for name in names if Path(name).is_relative_to(folder) and Path(name).is_file())
+
+
+def test_its_files_are_those_that_are_read(made):
+    arguments = entries(made)[0].extractor_kwargs
+    with opened_below(made.folder) as files:
+        if made.kind == "segmentation":
+            opened(made, arguments)
+        else:
+            extractor = opened(made, arguments, known_whole=True)
+            np.asarray(extractor.get_series())
+            extractor.get_native_timestamps()
+    assert set(known(made).files) == set(made.files)
+    assert files <= set(made.files)
+
+
+def test_a_whole_one_is_whole(made):
+    known(made).check()
+
+
+def test_it_is_found_in_its_folder_and_by_no_other_format(made):
+    found = [
+        recording
+        for kind, formats in FORMATS.items()
+        for cls in dict.fromkeys(format_of(kind, name) for name in formats)
+        for folder in [made.folder, *filter(Path.is_dir, made.folder.rglob("*"))]
+        for recording in cls.find(folder)
+    ]
+    expected = [(made.extractor, made.arguments)] if made.is_found else []
+    assert [(recording.extractor, recording.extractor_kwargs) for recording in found] == expected
+
+
+def test_every_movie_is_what_the_extractor_gives(made):
+    if made.kind != "imaging":
+        pytest.skip("a segmentation has no movies")
+    movies = entries(made)
+    assert len(movies) == made.num_movies
+    for movie in movies:
+        imaging = opened(made, movie.extractor_kwargs)
+        assert imaging.get_num_samples() == movie.num_samples
+        assert tuple(imaging.get_sample_shape()) == movie.sample_shape
+        assert movie.dtype in (None, np.dtype(imaging.get_dtype()).name)
+        assert movie.rate == pytest.approx(made.rate)
+        assert imaging.get_sampling_frequency() == pytest.approx(made.reader_rate or made.rate)
+        assert movie.start == made.start or made.start is None
+        for index, plane in enumerate(movie.planes):
+            np.testing.assert_array_equal(opened(made, plane).get_series(), imaging.get_series()[..., index])
+    np.testing.assert_array_equal(opened(made, movies[0].extractor_kwargs).get_series(), made.truth)
+
+
+def test_the_headers_are_understood(made):
+    headers = known(made).metadata()
+    flat = dict(_leaves(headers.metadata))
+    for fact, value in made.facts.items():
+        section, _, field = fact.partition(".")
+        path = ".".join((*SECTIONS.get(section, (section,)), field))
+        assert path in headers.sources
+        if isinstance(value, str):
+            assert value in flat[path]
+        else:
+            assert flat[path] == value
+    assert set(headers.sources) <= set(flat)
+
+
+def test_its_metadata_is_valid_once_the_series_has_a_name(made):
+    headers = known(made).metadata().metadata
+    named = {"name": "Movie", "unit": "n.a."}
+    series = {key: named | entry for key, entry in headers.get("Ophys", {}).get("MicroscopySeries", {}).items()}
+    start = {"session_start_time": "2026-01-01T00:00:00+00:00"}
+    complete = merge_metadata({"NWBFile": start}, headers)
+    validate_metadata(merge_metadata(complete, {"Ophys": {"MicroscopySeries": series}}))
+
+
+def _leaves(metadata, path=()):
+    for name, value in metadata.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, name))
+        else:
+            yield ".".join((*path, name)), _close(value)
+
+
+def _close(value):
+    if isinstance(value, list):
+        return [_close(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _close(item) for name, item in value.items()}
+    return pytest.approx(value) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("change", ["byte", "size", "time"])
+def test_no_file_changes_unnoticed(made, change):
+    before, print_before = recording_state([known(made)]), fingerprint([known(made)])
+    for file in made.files:
+        content, stat = file.read_bytes(), file.stat()
+        middle = len(content) // 2
+        if change == "byte":
+            file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+            assert fingerprint([_with_these_files(made)]) != print_before
+        elif change == "size":
+            file.write_bytes(content + b"\0")
+            assert fingerprint([_with_these_files(made)]) != print_before
+        else:
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        assert recording_state([_with_these_files(made)]) != before
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert recording_state([known(made)]) == before
+
+
+def _with_these_files(made: Made):
+    """The recording, with the files that it had: a changed header may name others, or none."""
+    recording = known(made)
+    recording.__dict__["files"] = sorted(made.files)
+    return recording
+
+
+def test_a_missing_file_is_noticed(made):
+    for file in set(made.files) - set(made.dispensable):
+        aside = made.folder.parent / "aside"
+        shutil.move(file, aside)
+        os.utime(made.folder, (LONG_AGO, LONG_AGO))
+        with pytest.raises((SourceDataError, SourceNotFoundError)) as caught:
+            opened(made)
+        assert file.name in str(caught.value) or made.folder.name in str(caught.value)
+        shutil.move(aside, file)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.97])
+def test_a_file_that_was_cut_off_is_refused_and_named(made, keep):
+    for file in set(made.files) - set(made.uncut):
+        content = file.read_bytes()
+        file.write_bytes(content[: int(len(content) * keep)])
+        os.utime(file, (LONG_AGO, LONG_AGO))
+        with pytest.raises(SourceDataError) as caught:
+            opened(made)
+        assert file.name in str(caught.value)
+        file.write_bytes(content)
+        os.utime(file, (LONG_AGO, LONG_AGO))
+
+
+def test_a_file_that_the_extractor_finds_by_itself_may_not_be_a_link_that_leads_out(made, tmp_path):
+    named = {str(value) for value in _texts(made.arguments)}
+    for file in made.files:
+        if str(file) in named:
+            continue
+        outside = tmp_path / f"outside-{file.name}"
+        shutil.move(file, outside)
+        file.symlink_to(outside)
+        with pytest.raises(SourceDataError, match=r"leads? to|out of") as caught:
+            opened(made)
+        assert file.name in str(caught.value)
+        file.unlink()
+        shutil.move(outside, file)
+
+
+def _texts(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for item in value for text in _texts(item)] if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_damage_anywhere_gives_an_error_of_ours_or_none(name, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged") / "recording"
+    made = MAKERS[name](folder)
+    file = data.draw(st.sampled_from(sorted(made.files)), label="file")
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4), label="changes")):
+        at = data.draw(st.integers(0, len(content) - 1) | st.integers(0, min(2000, len(content) - 1)), label="at")
+        piece = data.draw(st.binary(min_size=1, max_size=8) | st.sampled_from(PIECES))
+        content[at : at + len(piece)] = piece
+    file.write_bytes(content)
+    started = time.monotonic()
+    for look in (lambda: known(made).contents(), lambda: known(made).metadata(), lambda: opened(made)):
+        with suppress(OphysError):
+            look()
+    assert time.monotonic() - started < 5
+    shutil.rmtree(folder)
