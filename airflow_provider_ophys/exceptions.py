@@ -9,6 +9,7 @@ Every error that this package raises.
     │   └── BackendConfigurationError               a chunk shape, compression ... is wrong
     ├── ExtractorNotFoundError (LookupError)        no roiextractors class of that name
     ├── ExtractorNotInstalledError (ImportError)    the extractor's optional package is missing
+    ├── ExtractorVersionError (RuntimeError)        roiextractors is not as this package knows it
     ├── SourceDataError (ValueError)                the recording cannot be read or makes no sense
     │   ├── EmptyRecordingError                     the recording has no samples or no ROIs
     │   └── SourceChangedError                      the recording is still growing       (a retry may help)
@@ -65,6 +66,10 @@ class ExtractorNotFoundError(OphysError, LookupError):
 
 class ExtractorNotInstalledError(OphysError, ImportError):
     """The optional package that an extractor needs is not installed."""
+
+
+class ExtractorVersionError(OphysError, RuntimeError):
+    """The installed roiextractors is not as this package knows it."""
 
 
 class SourceDataError(OphysError, ValueError):

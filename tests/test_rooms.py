@@ -17,7 +17,7 @@ DAGS = PACKAGE.with_name("dags")
 ORDER = (
     {"exceptions", "get_provider_info"},
     {"models"},
-    {"recordings"},
+    {"recordings", "extractor_internals"},
     {"acquisition", "extractors", "staging", "writing"},
     {"sessions", "nwb"},
     {"conversion"},

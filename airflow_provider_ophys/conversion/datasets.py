@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from hdmf.utils import get_data_shape
 from pynwb import NWBFile
 from pynwb.core import NWBContainer
 from pynwb.epoch import TimeIntervals
+from pynwb.image import ImageSeries
 
-from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
+from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator, MovieArrayDataChunkIterator
+from airflow_provider_ophys.writing.number_types import KNOWN
 
 # An image, a column or a series' timestamps is read whole as a rule, and by readers with a cache of a megabyte.
 SMALL_CHUNK_BYTES = 2**20
@@ -31,6 +33,9 @@ SECTIONS = {
     "scratch": "scratch",
     "intervals": "intervals",
 }
+
+# Of the data of a series of images: with or without planes.
+MOVIE_AXES = (3, 4)
 
 SPARSE_MASKS = ("pixel_mask", "voxel_mask")
 
@@ -81,17 +86,22 @@ class WrittenDataset:
 
     def wrap(self, data_io_class: type, settings: Mapping[str, Any]) -> None:
         """Have pynwb write the dataset with these settings, until :meth:`unwrap`."""
-        self._replace(lambda data: data_io_class(data=data, **settings))
+        self._replace(data_io_class(data=content_of(self.container, self.field), **settings))
 
     def unwrap(self) -> None:
         """Undo :meth:`wrap`: an NWBFile in memory is its owner's, who may write it again elsewhere."""
-        self._replace(lambda data: data.data if isinstance(data, DataIO) else data)
+        content = content_of(self.container, self.field)
+        if isinstance(content, DataIO):
+            self._replace(content.data)
 
-    def _replace(self, change: Callable[[Any], Any]) -> None:
+    def _replace(self, content: Any) -> None:
+        def new_content(data: object) -> Any:  # noqa: ARG001 - hdmf gives what there was, by this name
+            return content
+
         if isinstance(self.container, Data):
-            self.container.set_data_io(change, {})
+            self.container.set_data_io(new_content, {})
         else:
-            self.container.set_data_io(self.field, change, {})
+            self.container.set_data_io(self.field, new_content, {})
 
 
 class BulkDataset(WrittenDataset):
@@ -108,6 +118,7 @@ class BulkDataset(WrittenDataset):
         super().__init__(container, location, "data", tuple(source.maxshape), source.dtype)
         self.path = path
         self.source = source
+        self._content: Any = None
 
     @property
     def num_bytes(self) -> int:
@@ -136,12 +147,15 @@ class BulkDataset(WrittenDataset):
     def wrap(self, data_io_class: type, settings: Mapping[str, Any]) -> None:
         """Have pynwb declare the dataset with these settings and leave its content to us, until :meth:`unwrap`."""
         self.source.filled_later = True
-        super().wrap(data_io_class, settings)
+        self._content = content_of(self.container, self.field)
+        self._replace(data_io_class(data=self.source, **settings))
 
     def unwrap(self) -> None:
         """Undo :meth:`wrap`; the next writer, be it pynwb, gets the content too."""
         self.source.filled_later = False
-        super().unwrap()
+        if self._content is not None:
+            self._replace(self._content)
+            self._content = None
 
 
 def content_of(container: Any, name: str) -> Any:
@@ -194,6 +208,9 @@ def _written_dataset(container: Any, name: str) -> WrittenDataset | None:
         return None
     path = path_of(container)
     location = f"{path}/{name}"
+    is_movie = isinstance(container, ImageSeries) and name == "data" and len(shape) in MOVIE_AXES
+    if is_movie and isinstance(content, np.ndarray) and dtype.name in KNOWN:
+        return BulkDataset(container, location, location, MovieArrayDataChunkIterator(content))
     if isinstance(content, BulkDataChunkIterator) and name == "data":
         in_file = path if isinstance(container, VectorData) else location
         return BulkDataset(container, location, in_file, content)

@@ -63,7 +63,7 @@ def check_allowed_recording(extractor_kwargs: Mapping[str, Any], roots: Sequence
 
 def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:
     """
-    Check the metadata files that are given by their path, alone or in a list.
+    Check the files that :func:`metadata_files` yields; those that a metadata file names once that is read.
 
     :raises PathNotAllowedError: If one leads elsewhere.
     """
@@ -72,9 +72,12 @@ def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:
 
 
 def metadata_files(metadata: object) -> Iterator[Path]:
-    """Yield the metadata files that are given by their path, alone or in a list."""
+    """Yield the metadata files that are given by their path, alone or in a list, and files of timestamps in a dict."""
+    if isinstance(metadata, Mapping):
+        yield from (Path(text) for name, text in _texts("metadata", metadata) if name.endswith(".timestamps"))
+        return
     for part in metadata if isinstance(metadata, (list, tuple)) else [metadata]:
-        if isinstance(part, (list, tuple)):
+        if isinstance(part, (list, tuple, Mapping)):
             yield from metadata_files(part)
         elif isinstance(part, (str, Path)):
             yield Path(part)

@@ -141,8 +141,8 @@ def _responses(ophys: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("Fluorescence", "DfOverF"):
         for table, roles in _container(ophys, section).items():
             for role, entry in _mapping(roles, f"Ophys.{section}.{table}").items():
-                given = _mapping(entry, f"Ophys.{section}.{table}.{role}")
-                responses.setdefault(table, {})[role] = {"unit": "n.a.", **given}
+                given = None if entry is None else _mapping(entry, f"Ophys.{section}.{table}.{role}")
+                responses.setdefault(table, {})[role] = None if given is None else {"unit": "n.a.", **given}
     return responses
 
 

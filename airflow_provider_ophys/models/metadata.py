@@ -20,6 +20,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
+    NonNegativeInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -28,6 +30,7 @@ from pydantic_core import PydanticCustomError
 
 from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.models.legacy_metadata import translate
+from airflow_provider_ophys.models.timestamps_file import read_timestamps
 
 DEFAULT_METADATA_KEY = "default_metadata_key"
 
@@ -171,7 +174,7 @@ class ImagingPlaneMetadata(_Section):
     optical_channel: list[OpticalChannelMetadata] = Field(min_length=1)
     description: str | None = None
     device_metadata_key: str | None = None
-    imaging_rate: float | None = Field(None, gt=0, description="Hertz.")
+    imaging_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="Hertz.")
     reference_frame: str | None = None
     origin_coords: list[float] | None = Field(None, min_length=2, max_length=3)
     origin_coords_unit: str | None = None
@@ -179,17 +182,39 @@ class ImagingPlaneMetadata(_Section):
     grid_spacing_unit: str | None = None
 
 
-class MicroscopySeriesMetadata(_Section):
-    """A movie, as in ``pynwb.ophys.TwoPhotonSeries`` and ``OnePhotonSeries``."""
+class SeriesMetadata(_Section):
+    """What all series have, as in ``pynwb.TimeSeries``; times that are given win over the recording's."""
 
     name: str
     unit: str
     description: str | None = None
     comments: str | None = None
+    conversion: float | None = Field(None, description="Of a value of the data to the unit.")
+    offset: float | None = Field(None, description="Added after the conversion, in the unit.")
+    resolution: float | None = Field(None, description="Smallest difference between values, in the unit.")
+    rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="Samples per second.")
+    starting_time: float | None = Field(
+        None, allow_inf_nan=False, description="Of the first sample, in seconds from the session's start."
+    )
+    timestamps: Annotated[list[FiniteFloat] | None, BeforeValidator(read_timestamps)] = Field(
+        None, description="Of each sample, in seconds from the session's start; or the path of a file of them."
+    )
+    control: list[NonNegativeInt] | None = Field(None, description="Of each sample: a number of a category.")
+    control_description: TextList | None = Field(None, description="What each number in control means.")
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.timestamps is not None and (self.rate is not None or self.starting_time is not None):
+            raise ValueError(
+                f"The series {self.name!r} has timestamps and a rate or starting_time; give one or the other"
+            )
+        return self
+
+
+class MicroscopySeriesMetadata(SeriesMetadata):
+    """A movie, as in ``pynwb.ophys.TwoPhotonSeries`` and ``OnePhotonSeries``."""
+
     imaging_plane_metadata_key: str | None = None
-    conversion: float | None = None
-    offset: float | None = None
-    resolution: float | None = None
     dimension: list[int] | None = Field(None, description="(columns, rows[, planes]), as the data is stored.")
     field_of_view: list[float] | None = Field(None, min_length=2, max_length=3, description="Metres.")
     pmt_gain: float | None = None
@@ -208,12 +233,8 @@ class PlaneSegmentationMetadata(_Section):
     imaging_plane_metadata_key: str | None = None
 
 
-class RoiResponseMetadata(_Section):
+class RoiResponseMetadata(SeriesMetadata):
     """The traces of one role (raw, neuropil ...), as in ``pynwb.ophys.RoiResponseSeries``."""
-
-    name: str
-    unit: str
-    description: str | None = None
 
 
 class SummaryImageMetadata(_Section):
@@ -224,13 +245,18 @@ class SummaryImageMetadata(_Section):
 
 
 class OphysMetadata(_Section):
-    """Everything of optical physiology, addressed by metadata key."""
+    """
+    Everything of optical physiology, addressed by metadata key.
+
+    The traces and images that are described here are those that are written; without a description, all are.
+    ``None`` (``null``) in place of a description leaves one out.
+    """
 
     ImagingPlanes: dict[str, ImagingPlaneMetadata] = {}
     MicroscopySeries: dict[str, MicroscopySeriesMetadata] = {}
     PlaneSegmentations: dict[str, PlaneSegmentationMetadata] = {}
-    RoiResponses: dict[str, dict[str, RoiResponseMetadata]] = {}
-    SegmentationImages: dict[str, dict[str, SummaryImageMetadata]] = {}
+    RoiResponses: dict[str, dict[str, RoiResponseMetadata | None]] = {}
+    SegmentationImages: dict[str, dict[str, SummaryImageMetadata | None]] = {}
 
 
 class Metadata(_Section):

@@ -19,7 +19,7 @@ from airflow_provider_ophys.models.metadata import (
 )
 from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
 from airflow_provider_ophys.nwb.nwbfile import ophys_module, read_from
-from airflow_provider_ophys.nwb.timing import timing_of
+from airflow_provider_ophys.nwb.timing import series_fields, timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def add_imaging_to_nwbfile(
             "Ophys.MicroscopySeries."
         )
     data = _make_data(imaging, iterator_type, iterator_options or {})
-    fields = series.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key"})
+    fields = series_fields(series)
     fields["dimension"] = _dimension(series, get_data_shape(data)[1:])
     fields.setdefault("comments", read_from(imaging))
-    fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps)
+    fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps, given=series)
     plane = add_imaging_plane(nwbfile, checked, series.imaging_plane_metadata_key)
     photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
     _add(nwbfile, parent_container, photon_series)

@@ -13,6 +13,7 @@ from uuid import uuid4
 from pynwb import NWBFile, ProcessingModule
 from pynwb.file import Subject
 
+from airflow_provider_ophys.extractor_internals import arguments_of
 from airflow_provider_ophys.extractors import PATH_PARAMETER
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
 
@@ -27,7 +28,7 @@ def read_from(extractor: object) -> str:
     """
     paths = [
         Path(path).name
-        for parameter, given in (getattr(extractor, "_kwargs", None) or {}).items()
+        for parameter, given in arguments_of(extractor).items()
         if PATH_PARAMETER.search(parameter)
         for path in (given if isinstance(given, (list, tuple)) else [given])
         if isinstance(path, (str, Path))

@@ -10,6 +10,7 @@ import numpy as np
 from hdmf.common import VectorData, VectorIndex
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.extractor_internals import properties_of, property_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def property_columns(extractor: Any, taken: Collection[str]) -> list[VectorData]
     :raises SourceDataError: If a property cannot be a column.
     """
     columns: list[VectorData] = []
-    for name in extractor.get_property_keys():
+    for name in properties_of(extractor):
         if name == CENTROIDS_PROPERTY:
             continue  # they are the centroids of the table, x before y
         if name in taken or re.search(r"[/:]", name):
@@ -54,21 +55,6 @@ def property_columns(extractor: Any, taken: Collection[str]) -> list[VectorData]
         description = extractor.get_property_info(name).description or f"{name} of each ROI."
         columns += _column(name, description, values)
     return columns
-
-
-def property_values(extractor: Any, name: str) -> Array:
-    """
-    Return the values of a property in the order of the ROIs.
-
-    ``extractor.get_property`` looks up each ROI in a list, which for many ROIs takes minutes; and of a selection
-    of ROIs it gives the values of others, because the selection has the properties of all.
-    """
-    info = extractor.get_property_info(name)
-    whole = getattr(extractor, "_parent_segmentation", None)
-    if whole is None or name not in whole.get_property_keys() or whole.get_property_info(name) is not info:
-        return np.asarray(info.data)
-    places = {roi_id: place for place, roi_id in enumerate(whole.get_roi_ids())}
-    return property_values(whole, name)[[places[roi_id] for roi_id in extractor.get_roi_ids()]]
 
 
 def _column(name: str, description: str, values: Array) -> list[VectorData]:
@@ -115,7 +101,7 @@ def acceptance_columns(extractor: Any) -> list[VectorData]:
 
     Where it knows of one only, the other is its opposite; where it knows of both, an ROI may be neither.
     """
-    known = extractor.get_property_keys()
+    known = properties_of(extractor)
     accepted = _yes(extractor, known, ACCEPTED_PROPERTIES)
     rejected = _yes(extractor, known, REJECTED_PROPERTIES)
     if accepted is None and rejected is None and STATUS_PROPERTY in known:
@@ -149,7 +135,7 @@ def _or_opposite(answer: Array | None, other: Array | None) -> Array:
 
 def given_centroids(extractor: Any) -> Array | None:
     """Return the centroids that the extractor was given, (ROIs, 2 or 3): x, y[, z]; ``None`` if it has none."""
-    if CENTROIDS_PROPERTY not in extractor.get_property_keys():
+    if CENTROIDS_PROPERTY not in properties_of(extractor):
         return None
     values = np.asarray(property_values(extractor, CENTROIDS_PROPERTY), dtype=np.float64)
     swapped: Array = values[:, [1, 0, *range(2, values.shape[1])]]

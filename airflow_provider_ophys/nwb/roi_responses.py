@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pynwb import NWBFile
 from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.extractor_internals import roi_ids_of_trace, traces_of
 from airflow_provider_ophys.models.metadata import RoiResponseMetadata
-from airflow_provider_ophys.nwb.nwbfile import ophys_module
-from airflow_provider_ophys.nwb.timing import timing_of
+from airflow_provider_ophys.nwb.nwbfile import ophys_module, read_from
+from airflow_provider_ophys.nwb.timing import series_fields, timing_of
 from airflow_provider_ophys.writing.traces import TraceDataChunkIterator
 
 CONTAINERS = {"DfOverF": DfOverF, "Fluorescence": Fluorescence}
 
-# What roiextractors calls traces; others are written too, if an extractor has them.
-TRACE_ROLES = frozenset({"raw", "dff", "neuropil", "deconvolved", "denoised", "baseline", "background"})
-
 TRACE_AXES = 2
+
+SCANNED_VALUES = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def find_traces(extractor: Any) -> FoundTraces:
     """
     num_rois = int(extractor.get_num_rois())
     ids = extractor.get_background_ids()
-    traces = {role: trace for role, trace in extractor.get_traces_dict().items() if _holds_data(trace)}
+    traces = traces_of(extractor)
     background = traces.get("background")
     # Some have traces of background components, but no masks of them.
     num_background = len(ids) or (0 if background is None else int(background.shape[-1]))
@@ -67,17 +69,20 @@ def find_traces(extractor: Any) -> FoundTraces:
     return FoundTraces(of_rois, of_background, num_background if ids or of_background else 0)
 
 
-def _holds_data(trace: Any) -> bool:
-    return trace is not None and 0 not in trace.shape
-
-
-def make_iterators(traces: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, TraceDataChunkIterator]:
+def make_iterators(
+    traces: Mapping[str, Any], source: str, options: Mapping[str, Any]
+) -> dict[str, TraceDataChunkIterator]:
     """
     Return what the traces are written from, by role.
 
+    :param source: What they are of, for messages.
+    :raises SourceDataError: If they are numbers that NWB does not have.
     :raises ConfigurationError: If the options do not fit.
     """
-    return {role: TraceDataChunkIterator(trace, **options) for role, trace in traces.items()}
+    return {
+        role: TraceDataChunkIterator(trace, what=f"The {role} traces of {source}", **options)
+        for role, trace in traces.items()
+    }
 
 
 def container_of(role: str) -> str:
@@ -92,10 +97,28 @@ def rows_of_columns(extractor: Any, role: str, num_rows: int) -> list[int]:
     roiextractors keeps with each trace which ROIs it is of; they may be in another order than the ROIs.
     """
     places = {roi_id: row for row, roi_id in enumerate(extractor.get_roi_ids())}
-    for response in getattr(extractor, "_roi_responses", ()):
-        if response.response_type == role and set(response.roi_ids) == set(places) and len(places) == num_rows:
-            return [places[roi_id] for roi_id in response.roi_ids]
+    ids = roi_ids_of_trace(extractor, role)
+    if ids is not None and set(ids) == set(places) and len(places) == num_rows:
+        return [places[roi_id] for roi_id in ids]
     return list(range(num_rows))
+
+
+def holds_only_zeros(trace: Any) -> bool:
+    """Tell whether there is nothing in a trace, reading no more of it at a time than a few megabytes."""
+    rows = max(1, SCANNED_VALUES // math.prod(trace.shape[1:]))
+    return not any(np.any(np.asarray(trace[start : start + rows])) for start in range(0, len(trace), rows))
+
+
+def response_fields(extractor: Any, entry: RoiResponseMetadata) -> dict[str, Any]:
+    """
+    Return what a series of traces has beside its data, as arguments of its pynwb class.
+
+    :param extractor: What they were read from; it knows when the samples were taken.
+    :param entry: Name, unit and whatever else the metadata says.
+    :raises SourceDataError: If the extractor's times make no sense.
+    """
+    described = {"comments": read_from(extractor)} | series_fields(entry)
+    return described | timing_of(extractor, always_write_timestamps=False, given=entry)
 
 
 def add_traces(
@@ -104,9 +127,7 @@ def add_traces(
     traces: Mapping[str, TraceDataChunkIterator],
     *,
     rows: Mapping[str, list[int]],
-    described: Mapping[str, RoiResponseMetadata],
-    timing: Mapping[str, Any],
-    comments: str,
+    fields: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """
     Add a series for each role.
@@ -114,40 +135,26 @@ def add_traces(
     :param table: What the columns of the traces are rows of.
     :param traces: By role, (time, rows of the table).
     :param rows: By role: which row each column of the traces is about.
-    :param described: By role: name, unit and description.
-    :param timing: ``rate`` and ``starting_time``, or ``timestamps``.
-    :param comments: What they were read from.
+    :param fields: By role: all else, as :func:`response_fields` returns it.
     """
     module = ophys_module(nwbfile)
     for role, trace in traces.items():
-        container, entry = container_of(role), described[role]
+        container = container_of(role)
         if container not in module.data_interfaces:
             module.add(CONTAINERS[container](name=container))
         region = table.create_roi_table_region(region=rows[role], description=f"The ROIs of {table.name}.")
-        module[container].add_roi_response_series(
-            RoiResponseSeries(
-                name=entry.name,
-                description=entry.description,
-                data=trace,
-                unit=entry.unit,
-                rois=region,
-                comments=comments,
-                **timing,
-            )
-        )
+        module[container].add_roi_response_series(RoiResponseSeries(data=trace, rois=region, **fields[role]))
 
 
-def trace_timing(extractor: Any, traces: FoundTraces) -> dict[str, Any]:
+def check_lengths(extractor: Any, traces: FoundTraces) -> None:
     """
-    Return when the samples of all traces were taken, as :func:`airflow_provider_ophys.nwb.timing.timing_of` does.
+    Check that all traces are as long as the recording.
 
-    :raises SourceDataError: If the traces are not all as long as the recording, or its times make no sense.
+    :raises SourceDataError: If one is not.
     """
-    lengths = {role: len(trace) for role, trace in {**traces.of_background, **traces.of_rois}.items()}
-    for role, length in lengths.items():
-        if length != extractor.get_num_samples():
+    for role, trace in {**traces.of_background, **traces.of_rois}.items():
+        if len(trace) != extractor.get_num_samples():
             raise SourceDataError(
-                f"The {role} traces of {type(extractor).__name__} have {length} samples, but it has "
+                f"The {role} traces of {type(extractor).__name__} have {len(trace)} samples, but it has "
                 f"{extractor.get_num_samples()}. Check that the segmentation's files belong together."
             )
-    return timing_of(extractor, always_write_timestamps=False) if lengths else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
 from airflow_provider_ophys.nwb.roi_table import MaskType, check_mask_type
 from airflow_provider_ophys.nwb.segmentation_entry import described_keys, find_segmentation
@@ -49,7 +50,9 @@ def add_segmentation_to_nwbfile(
         pipelines.
     :param nwbfile: Changed and returned.
     :param metadata: Dict form or list form; never changed. Without it, placeholders are written. For a list of
-        extractors, one for all of them or a list with one for each.
+        extractors, one for all of them or a list with one for each. In the dict form, naming traces or summary
+        images selects them; ``None`` in place of a description leaves one out, in both forms. Traces of nothing
+        but zeros are written only if they are named.
     :param metadata_key: Key in ``Ophys.PlaneSegmentations`` (in the list form: the table's name), and in
         ``RoiResponses`` and ``SegmentationImages``; may be left out if there is at most one segmentation. Names
         that are not given end with it. For a list of extractors, a list; default: the only key that each one's
@@ -115,9 +118,11 @@ def _plan(
         metadata_key=source.metadata_key,
         plane_segmentation_name=name,
         background_plane_segmentation_name=background_name,
+        names_select=not is_list_form(source.metadata),
     )
     planned = plan_segmentation(source.extractor, checked, entry, include)
     planned.check()
+    planned.choose()
     planned.make_images()
     return planned
 

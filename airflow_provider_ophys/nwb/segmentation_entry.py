@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_provider_ophys.exceptions import MetadataError
@@ -36,16 +36,48 @@ class SegmentationEntry:
     :param background_table: Of its background components.
     :param responses: Of the traces of its ROIs, by role.
     :param background_responses: Of those of its background components.
-    :param images: Of its summary images, by role.
+    :param images: Of its summary images, by role. In these three, ``None`` is of what is not to be written.
+    :param names_select: Whether only what is described is written, where anything is.
     :param suffix: At the end of every name that is not given, where several segmentations may be in one file.
     """
 
     table: PlaneSegmentationMetadata
     background_table: PlaneSegmentationMetadata
-    responses: Mapping[str, RoiResponseMetadata]
-    background_responses: Mapping[str, RoiResponseMetadata]
-    images: Mapping[str, SummaryImageMetadata]
+    responses: Mapping[str, RoiResponseMetadata | None]
+    background_responses: Mapping[str, RoiResponseMetadata | None]
+    images: Mapping[str, SummaryImageMetadata | None]
+    names_select: bool
     suffix: str
+
+    def chosen_traces(self, found: Iterable[str], *, of_background: bool) -> list[str]:
+        """
+        Return the roles of the traces that are written.
+
+        :raises MetadataError: If traces are described, and none of those is there.
+        """
+        described = self.background_responses if of_background else self.responses
+        return self._chosen("RoiResponses", found, described)
+
+    def chosen_images(self, found: Iterable[str]) -> list[str]:
+        """
+        Return the roles of the summary images that are written.
+
+        :raises MetadataError: As :meth:`chosen_traces`.
+        """
+        return self._chosen("SegmentationImages", found, self.images)
+
+    def _chosen(self, section: str, found: Iterable[str], described: Mapping[str, object | None]) -> list[str]:
+        kept = [role for role in found if described.get(role, True) is not None]
+        named = [role for role, entry in described.items() if entry is not None]
+        if not self.names_select or not named:
+            return kept
+        chosen = [role for role in kept if role in named]
+        if kept and not chosen:
+            raise MetadataError(
+                f"Ophys.{section} describes {', '.join(map(repr, named))}, which selects what is written, but "
+                f"none of these is there (there is: {', '.join(map(repr, kept))}). Name what there is, or nothing."
+            )
+        return chosen
 
     def response(self, role: str, *, of_background: bool) -> RoiResponseMetadata:
         """Return the name, unit and description of the traces of a role, given or not."""
@@ -70,6 +102,7 @@ def find_segmentation(
     metadata_key: str | None = None,
     plane_segmentation_name: str | None = None,
     background_plane_segmentation_name: str | None = None,
+    names_select: bool = True,
 ) -> SegmentationEntry:
     """
     Find what the metadata says of one segmentation.
@@ -80,6 +113,7 @@ def find_segmentation(
     :param plane_segmentation_name: Name of the table: chooses the entry of that name, or gives the name where
         nothing is described.
     :param background_plane_segmentation_name: The same for the background components.
+    :param names_select: Whether naming traces or images selects them.
     :raises MetadataError: If there is no such entry, or no single one; names the known ones.
     """
     ophys = metadata.Ophys
@@ -105,6 +139,7 @@ def find_segmentation(
         responses=ophys.RoiResponses.get(key or "", {}),
         background_responses=ophys.RoiResponses.get(background_key or BACKGROUND_TABLE_NAME, {}),
         images=ophys.SegmentationImages.get(key or "", {}),
+        names_select=names_select,
         suffix=suffix,
     )
 

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hdmf.common import VectorData
 from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
+from airflow_provider_ophys.extractor_internals import TRACE_ROLES, images_of
 from airflow_provider_ophys.models.metadata import Metadata, RoiResponseMetadata
+from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.nwb.devices import add_imaging_plane
-from airflow_provider_ophys.nwb.nwbfile import read_from
 from airflow_provider_ophys.nwb.roi_responses import (
-    TRACE_ROLES,
     FoundTraces,
     add_traces,
+    check_lengths,
     container_of,
     find_traces,
+    holds_only_zeros,
     make_iterators,
+    response_fields,
     rows_of_columns,
-    trace_timing,
 )
 from airflow_provider_ophys.nwb.roi_table import MaskType, add_table, background_columns, roi_columns
 from airflow_provider_ophys.nwb.segmentation_entry import SegmentationEntry
-from airflow_provider_ophys.nwb.summary_images import CONTAINER, Image, add_images, find_images, make_images
+from airflow_provider_ophys.nwb.summary_images import CONTAINER, Image, add_images, make_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,27 +111,57 @@ class PlannedSegmentation:
                 f"include_background_segmentation is set, but {self.source} has no background components. "
                 "Leave it out."
             )
+        if self.num_rois and not self.traces.of_rois:
+            remark(f"{self.source} has no traces; its {self.num_rois} ROIs are written without.")
         if self.traces.of_background and not self.include.background:
             log.info("Background components are not written; include_background_segmentation=True writes them.")
         self._check_roles()
 
     def _check_roles(self) -> None:
         found = {*self.traces.of_rois, *self.traces.of_background}
-        unknown = sorted({*self.entry.responses, *self.entry.background_responses} - found - TRACE_ROLES)
+        unknown = sorted({*self.entry.responses, *self.entry.background_responses} - found - {*TRACE_ROLES})
         if unknown:
             raise MetadataError(
                 f"Ophys.RoiResponses describes {', '.join(map(repr, unknown))}, which are no traces that "
                 f"{self.source} has (it has: {', '.join(sorted(found)) or 'none'})."
             )
         # One description may serve many recordings, of which not each has all.
-        absent = sorted(({*self.entry.responses} - found) | ({*self.entry.images} - {*self.images}))
-        if absent:
-            log.info("Described, but not there: %s of %s.", ", ".join(absent), self.entry.table.name)
+        described = {**self.entry.responses, **self.entry.images}
+        wanted = [role for role, entry in described.items() if entry is not None]
+        if absent := sorted({*wanted} - found - {*self.images}):
+            remark(f"Described, but not there: {', '.join(absent)} of {self.entry.table.name!r}.")
+
+    def choose(self) -> None:
+        """
+        Choose which traces and images are written: what is described, else all but traces of zeros.
+
+        :raises MetadataError: If what is described is not there.
+        """
+        of_rois, of_background = (
+            {
+                role: traces[role]
+                for role in self.entry.chosen_traces(traces, of_background=is_background)
+                if self._is_wanted(role, traces[role])
+            }
+            for traces, is_background in ((self.traces.of_rois, False), (self.traces.of_background, True))
+        )
+        self.traces = replace(
+            self.traces, of_rois=of_rois, of_background=of_background if self.include.background else {}
+        )
+        self.images = {role: self.images[role] for role in self.entry.chosen_images(self.images)}
+
+    def _is_wanted(self, role: str, trace: Any) -> bool:
+        is_named = self.entry.responses.get(role) or self.entry.background_responses.get(role)
+        if is_named or not holds_only_zeros(trace):
+            return True
+        remark(
+            f"The {role} traces of {self.source} are nothing but zeros and were left out. Name them in "
+            "Ophys.RoiResponses to have them written."
+        )
+        return False
 
     def responses(self, *, of_background: bool) -> dict[str, RoiResponseMetadata]:
         """Return name, unit and description of the traces that are written, by role."""
-        if of_background and not self.include.background:
-            return {}
         traces = self.traces.of_background if of_background else self.traces.of_rois
         return {role: self.entry.response(role, of_background=of_background) for role in traces}
 
@@ -166,11 +198,16 @@ class PlannedSegmentation:
             self._background_columns = background_columns(
                 self.extractor, self.num_background, include.mask_type, include.mask_options
             )
-        self._timing = trace_timing(self.extractor, self.traces)
-        self._traces = make_iterators(self.traces.of_rois, include.iterator_options)
-        self._background_traces = make_iterators(
-            self.traces.of_background if include.background else {}, include.iterator_options
-        )
+        check_lengths(self.extractor, self.traces)
+        self._traces = make_iterators(self.traces.of_rois, self.source, include.iterator_options)
+        self._background_traces = make_iterators(self.traces.of_background, self.source, include.iterator_options)
+        self._fields = {
+            of_background: {
+                role: response_fields(self.extractor, entry)
+                for role, entry in self.responses(of_background=of_background).items()
+            }
+            for of_background in (False, True)
+        }
 
     def add(self, nwbfile: NWBFile) -> None:
         """Add tables, traces and images."""
@@ -182,16 +219,7 @@ class PlannedSegmentation:
                 plane = add_imaging_plane(nwbfile, self.metadata, entry.imaging_plane_metadata_key)
                 table = add_table(nwbfile, entry, plane, columns)
                 rows = {role: rows_of_columns(self.extractor, role, len(table.id)) for role in traces}
-                described = self.responses(of_background=of_background)
-                add_traces(
-                    nwbfile,
-                    table,
-                    traces,
-                    rows=rows,
-                    described=described,
-                    timing=self._timing,
-                    comments=read_from(self.extractor),
-                )
+                add_traces(nwbfile, table, traces, rows=rows, fields=self._fields[of_background])
         add_images(nwbfile, self.made_images)
 
 
@@ -203,7 +231,7 @@ def plan_segmentation(
 
     :raises SourceDataError: If it makes no sense.
     """
-    return PlannedSegmentation(extractor, metadata, entry, find_traces(extractor), find_images(extractor), include)
+    return PlannedSegmentation(extractor, metadata, entry, find_traces(extractor), images_of(extractor), include)
 
 
 def check_names(nwbfile: NWBFile, planned: Sequence[PlannedSegmentation]) -> None:

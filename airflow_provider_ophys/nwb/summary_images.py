@@ -13,6 +13,7 @@ from pynwb.image import GrayscaleImage, RGBAImage, RGBImage
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.segmentation_entry import SegmentationEntry
+from airflow_provider_ophys.writing.number_types import stored_dtype
 from airflow_provider_ophys.writing.roi_masks import RoiMasks
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ PLANE, VOLUME = 2, 3
 COLOURED = {3: RGBImage, 4: RGBAImage}
 
 
-def find_images(extractor: Any) -> dict[str, NDArray[Any]]:
-    """Return the summary images that there are, by role, each (rows, columns[, planes or colours])."""
-    images = {role: np.asarray(image) for role, image in extractor.get_images_dict().items() if image is not None}
-    return {role: image for role, image in images.items() if image.size}
-
-
 def make_images(images: Mapping[str, NDArray[Any]], entry: SegmentationEntry, extractor: Any) -> list[Image]:
     """
     Make NWB images, (columns, rows[, colours]); of a volume, one for each plane.
@@ -42,8 +37,9 @@ def make_images(images: Mapping[str, NDArray[Any]], entry: SegmentationEntry, ex
     :raises SourceDataError: If an image has a shape that no image has.
     """
     made: list[Image] = []
-    for role, image in images.items():
+    for role, found in images.items():
         described = entry.image(role)
+        image = found.astype(stored_dtype(found.dtype, f"The pixels of the {role} image"), copy=False)
         fields = {"name": described.name, "description": described.description}
         if image.ndim == PLANE:
             made.append(GrayscaleImage(**fields, data=_columns_first(image)))
@@ -72,8 +68,7 @@ def _is_volumetric(extractor: Any) -> bool:
 
 
 def _columns_first(image: NDArray[Any]) -> NDArray[Any]:
-    swapped = np.ascontiguousarray(np.swapaxes(image, 0, 1))
-    return swapped.astype(swapped.dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(np.swapaxes(image, 0, 1))
 
 
 def add_images(nwbfile: NWBFile, images: list[Image]) -> None:

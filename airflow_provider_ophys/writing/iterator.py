@@ -8,13 +8,14 @@ roiextractors (rows before columns) become those of NWB (x, the image column, be
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-from hdmf.data_utils import GenericDataChunkIterator
+from hdmf.data_utils import DataChunk, GenericDataChunkIterator
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
@@ -24,13 +25,15 @@ from airflow_provider_ophys.exceptions import (
     unreadable,
 )
 from airflow_provider_ophys.models.backend import Layout
+from airflow_provider_ophys.writing.iterator_options import SHAPES, check_iterator_options
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 from airflow_provider_ophys.writing.memory import available_memory
+from airflow_provider_ophys.writing.number_types import as_stored, stored_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     Array = NDArray[Any]
 
@@ -69,14 +72,16 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         self.filled_later = False
+        self._is_exhausted = False
         # Whether our own pipeline shows no progress at all; hdmf's display_progress=False is its default.
         self.quiet = False
+        check_iterator_options(options, num_axes=len(self._get_maxshape()))
         if options.get("chunk_mb") is None and options.get("chunk_shape") is None:
             options["chunk_mb"] = self.default_chunk_mb
         if isinstance(layout := options.get("chunk_shape"), str):
             shape, dtype = self._get_maxshape(), self._get_dtype()
             options["chunk_shape"] = layout_chunk_shape(cast("Layout", layout), shape, dtype.itemsize)
-        for option in ("buffer_shape", "chunk_shape"):
+        for option in SHAPES:
             if options.get(option) is not None:
                 options[option] = tuple(options[option])
         if options.get("display_progress") and options.get("progress_bar_class") is None:
@@ -103,6 +108,17 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
         """Number of axes."""
         return len(self.maxshape)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self.maxshape)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001
+        """Read all of it, for numpy; the iterator itself stays at its beginning."""
+        if copy is False:
+            raise ValueError("what is read from a recording is always new")
+        return np.asarray(self.read_all(), dtype=dtype)
+
     def __getitem__(self, selection: Any) -> Array:
         """Read a part, chosen by integers and slices without a step, as of an array; the rest is full."""
         given = selection if isinstance(selection, tuple) else (selection,)
@@ -115,11 +131,10 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
         whole = tuple(0 if not isinstance(chosen, slice) else slice(None) for chosen in given)
         return np.asarray(rows[:, *others], dtype=self.dtype)[whole]
 
-    def read_all(self) -> ArrayDataChunkIterator:
+    def read_all(self) -> Array:
         """
         Read everything into memory.
 
-        :returns: What was read, to be stored in the same chunks.
         :raises MemoryBudgetError: If that is more than what this process may still allocate.
         """
         needed, left = math.prod(self.maxshape) * self.dtype.itemsize, available_memory()
@@ -128,14 +143,38 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
                 f"Reading all of it at once needs {needed / 2**30:.2f} GiB, but {left / 2**30:.2f} GiB of memory "
                 "are left. Use iterator_type='v2', which reads it piece by piece."
             )
-        array = np.ascontiguousarray(self.read(0, len(self)), dtype=self.dtype)
-        return ArrayDataChunkIterator(array, chunk_shape=self.chunk_shape, buffer_shape=self.buffer_shape)
+        return np.ascontiguousarray(self.read(0, len(self)), dtype=self.dtype)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the buffers from the first one on; whoever writes a file uses :meth:`__next__`."""
+        axes = [range(0, whole, step) for whole, step in zip(self.maxshape, self.buffer_shape, strict=True)]
+        for corner in itertools.product(*axes):
+            selection = tuple(
+                slice(start, min(start + step, whole))
+                for start, step, whole in zip(corner, self.buffer_shape, self.maxshape, strict=True)
+            )
+            yield DataChunk(data=self._get_data(selection), selection=selection)
 
     def __next__(self) -> Any:
+        """
+        Return the next buffer to a writer of files.
+
+        :raises ConfigurationError: If a writer had all of them: another's file would be full of zeros.
+        """
         if self.filled_later:
             # pynwb then declares the dataset with its shape, dtype and chunks, and writes none of it.
             raise StopIteration
-        return super().__next__()
+        if self._is_exhausted:
+            raise ConfigurationError(
+                f"An iterator over data of the shape {self.shape} was written to its end already, and can be "
+                "written once. Add the recording to the NWBFile again, or use iterator_type=None for a movie that "
+                "is to be written several times."
+            )
+        try:
+            return super().__next__()
+        except StopIteration:
+            self._is_exhausted = True
+            raise
 
     def _get_data(self, selection: tuple[slice, ...]) -> Array:
         first, *others = selection
@@ -177,10 +216,6 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
         progress_bar_class: Callable[..., Any] | None = None,
         progress_bar_options: dict[str, Any] | None = None,
     ) -> None:
-        if buffer_gb is not None and chunk_mb is not None and chunk_mb * 1e6 > buffer_gb * 1e9:
-            raise ConfigurationError(
-                f"chunk_mb ({chunk_mb}) is more than buffer_gb ({buffer_gb}). A buffer holds whole chunks."
-            )
         self.imaging_extractor = imaging_extractor
         self._num_samples = int(imaging_extractor.get_num_samples())
         super().__init__(
@@ -217,7 +252,7 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
                 f"{source} returned {series.shape[0]} samples instead of {stop - start} from sample {start} on, "
                 f"of {self._num_samples} that it announced. Check that the recording is complete."
             )
-        return swap_image_axes(series)
+        return as_stored(swap_image_axes(series), self.dtype)
 
     def _first_unreadable(self, start: int, stop: int) -> int | None:
         """Find the sample for the message; ``None`` if each can be read by itself."""
@@ -233,14 +268,18 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
         return (self._num_samples, columns, rows, *planes)
 
     def _get_dtype(self) -> np.dtype[Any]:
-        # ImageJ's TIFFs are big-endian; Zarr and most readers want the machine's own order.
-        dtype: np.dtype[Any] = np.dtype(self.imaging_extractor.get_dtype()).newbyteorder("=")
-        return dtype
+        source = type(self.imaging_extractor).__name__
+        return stored_dtype(self.imaging_extractor.get_dtype(), f"The pixels that {source} gives")
 
     def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
-        num_samples, columns, rows, *planes = self.maxshape
-        fitting = int(chunk_mb * 1e6 / (columns * rows * self.dtype.itemsize))
-        return (max(1, min(fitting, num_samples)), columns, rows, *(1 for _ in planes))
+        return whole_frames(self.maxshape, self.dtype.itemsize, chunk_mb)
+
+
+def whole_frames(shape: tuple[int, ...], itemsize: int, chunk_mb: float) -> tuple[int, ...]:
+    """Return a chunk of a movie: as many whole frames, of one plane, as fit into so many megabytes."""
+    num_samples, columns, rows, *planes = shape
+    fitting = int(chunk_mb * 1e6 / (columns * rows * itemsize))
+    return (max(1, min(fitting, num_samples)), columns, rows, *(1 for _ in planes))
 
 
 class ArrayDataChunkIterator(BulkDataChunkIterator):
@@ -248,17 +287,19 @@ class ArrayDataChunkIterator(BulkDataChunkIterator):
     An array that is there already, in memory or memory-mapped, such as traces of shape (time, ROIs).
 
     :param array: Anything with ``shape``, ``dtype`` and slicing; at least one axis, none of length 0.
+    :param what: What it holds, for messages.
     :param options: As for :class:`BulkDataChunkIterator`.
     """
 
-    def __init__(self, array: Any, **options: Any) -> None:
+    def __init__(self, array: Any, *, what: str = "The values", **options: Any) -> None:
         self.array = array
+        self.what = what
         super().__init__(**options)
 
     def read(self, start: int, stop: int) -> Array:
         """Read the slab [start, stop) of the first axis."""
         try:
-            return np.asarray(self.array[start:stop])
+            return as_stored(np.asarray(self.array[start:stop]), self.dtype)
         except Exception as error:
             raise unreadable(
                 f"Rows {start} to {stop - 1} of an array of the shape {tuple(self.array.shape)} cannot be read: "
@@ -270,5 +311,11 @@ class ArrayDataChunkIterator(BulkDataChunkIterator):
         return tuple(self.array.shape)
 
     def _get_dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = np.dtype(self.array.dtype).newbyteorder("=")
-        return dtype
+        return stored_dtype(self.array.dtype, self.what)
+
+
+class MovieArrayDataChunkIterator(ArrayDataChunkIterator):
+    """A movie that is in memory, (time, columns, rows[, planes]), in the chunks of one that is not."""
+
+    def _get_default_chunk_shape(self, chunk_mb: float) -> tuple[int, ...]:
+        return whole_frames(self.maxshape, self.dtype.itemsize, chunk_mb)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from airflow_provider_ophys.exceptions import OphysError, SourceDataError, unreadable
+from airflow_provider_ophys.extractor_internals import ROI_AXIS, dense_stack, only_image
+from airflow_provider_ophys.writing.number_types import stored_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +28,6 @@ Components = Literal["roi", "background"]
 
 # roiextractors has the row before the column, NWB x (the column) before y.
 NWB_ORDER = (1, 0, 2)
-ROI_AXIS = 2
 
 PLANE, VOLUME = 2, 3
 
@@ -88,7 +89,7 @@ class RoiMasks:
             if components == "roi"
             else (lambda ids: extractor.get_background_pixel_masks(background_ids=ids))
         )
-        self._stack = _dense_stack(extractor, self._ids)
+        self._stack = dense_stack(extractor, self._ids)
         self._kept: dict[int, Coordinates] = {}
         self._batch = _batch_of(self._stack)
 
@@ -112,13 +113,9 @@ class RoiMasks:
     def _first_image(self) -> Array:
         """The first mask as an image, (rows, columns[, planes]): all of them have its shape and type."""
         try:
-            masks = np.asarray(self._read_images(self._ids[:1]))
+            return only_image(self._read_images(self._ids[:1]))
         except Exception as error:
             raise self._unreadable(0, 1, error) from error
-        # Of volumes, roiextractors has the ROIs between the columns and the planes.
-        axis = ROI_AXIS if masks.shape[ROI_AXIS] == 1 else -1
-        image: Array = np.take(masks, 0, axis=axis)
-        return image
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -127,8 +124,9 @@ class RoiMasks:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a mask as an image, in the machine's byte order."""
-        return self._first_image.dtype.newbyteorder("=")
+        """Type of a mask as an image: one that can be stored, in the machine's byte order."""
+        dtype = self._first_image.dtype
+        return dtype if dtype.kind == "b" else stored_dtype(dtype, f"The masks of {self.name}")
 
     def parts(self, start: int, stop: int) -> Iterator[Coordinates]:
         """
@@ -240,25 +238,6 @@ def _batch_of(stack: tuple[Any, int] | None) -> int:
     shape: tuple[int, ...] = stack[0].shape
     fitting: int = MOST_GATHERED_BYTES * shape[ROI_AXIS] // max(1, math.prod(shape))
     return 1 << max(0, fitting.bit_length() - 1)
-
-
-def _dense_stack(extractor: Any, ids: Sequence[Any]) -> tuple[Any, int] | None:
-    """
-    Return an extractor's own array of dense masks, (rows, columns, ROIs[, planes]), and where these ROIs begin.
-
-    Its methods make a copy for each ROI, which takes fifty times as long as going through the array; so it is
-    used where nothing stands between the two, and the ROIs are in its order.
-    """
-    masks = getattr(extractor, "_roi_masks", None)
-    if masks is None or masks.mask_tpe != "nwb-image_mask" or not ids:
-        return None
-    methods = ("get_roi_image_masks", "get_roi_pixel_masks")
-    if any(getattr(type(extractor), name).__qualname__ != f"SegmentationExtractor.{name}" for name in methods):
-        return None
-    places = [masks.roi_id_map.get(roi_id) for roi_id in ids]
-    if places[0] is None or places != list(range(places[0], places[0] + len(ids))):
-        return None
-    return masks.data, places[0]
 
 
 def nwb_order[Value](axes: Sequence[Value]) -> tuple[Value, ...]:

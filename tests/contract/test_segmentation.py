@@ -18,8 +18,14 @@ METADATA = {
     "NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"},
     "Ophys": {
         "PlaneSegmentations": {"cells": {"name": "Cells", "description": "found by hand"}},
-        "RoiResponses": {"cells": {"raw": {"name": "Raw", "unit": "a.u.", "description": "raw traces"}}},
-        "SegmentationImages": {"cells": {"mean": {"name": "average"}}},
+        "RoiResponses": {
+            "cells": {
+                "raw": {"name": "Raw", "unit": "a.u.", "description": "raw traces"},
+                "neuropil": {"name": "Neuropil", "unit": "n.a."},
+                "dff": {"name": "RoiResponseSeries", "unit": "n.a."},
+            }
+        },
+        "SegmentationImages": {"cells": {"mean": {"name": "average"}, "correlation": {"name": "correlation"}}},
     },
 }
 SESSION = {"NWBFile": METADATA["NWBFile"]}

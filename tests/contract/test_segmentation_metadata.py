@@ -7,10 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pynwb import NWBHDF5IO
+from pynwb.testing.mock.file import mock_NWBFile
 from segmentations import BAR, DOT, InMemorySegmentation, traces
 
-from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile
+from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.remarks import gathering_remarks
+from airflow_provider_ophys.nwb import add_segmentation_to_nwbfile, write_segmentation_to_nwbfile
 
 SESSION = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 ROLES = ["raw", "dff", "neuropil", "deconvolved", "denoised", "baseline"]
@@ -119,7 +121,7 @@ def test_a_container_with_a_name_of_its_own_is_refused(tmp_path, segmentation):
 
 def test_both_forms_give_the_same_file(tmp_path, segmentation):
     responses = {role: {"name": f"my {role}", "unit": "V", "description": f"of {role}"} for role in ROLES}
-    images = {"mean": {"name": "average", "description": "over time"}}
+    images = {role: {"name": f"my {role}", "description": f"the {role}"} for role in ("mean", "correlation")}
     plane = {
         "name": "P", "excitation_lambda": 920.0, "indicator": "GCaMP6f", "location": "V1",
         "optical_channel": [{"name": "green", "emission_lambda": 510.0, "description": "green"}],
@@ -155,6 +157,65 @@ def test_both_forms_give_the_same_file(tmp_path, segmentation):
     assert found[0] == found[1]
     assert found[0]["series"]["DfOverF", "my dff"][:2] == ("V", "of dff")
     assert {container for container, _ in found[0]["series"]} == {"Fluorescence", "DfOverF"}
+
+
+def written(segmentation, ophys, **options):
+    nwbfile = mock_NWBFile()
+    add_segmentation_to_nwbfile(segmentation, nwbfile, {"Ophys": ophys}, **options)
+    interfaces = nwbfile.processing["ophys"].data_interfaces
+    traces = {
+        name for c in ("Fluorescence", "DfOverF") if c in interfaces for name in interfaces[c].roi_response_series
+    }
+    images = interfaces["SegmentationImages"].images if "SegmentationImages" in interfaces else {}
+    return traces, set(images)
+
+
+TABLE = {"PlaneSegmentations": {"k": {"name": "Cells", "description": "d"}}}
+
+
+def test_in_the_dict_form_naming_traces_or_images_selects_them(segmentation):
+    raw, mean = {"raw": {"name": "Raw", "unit": "V"}}, {"mean": {"name": "Mean"}}
+    all_traces, all_images = written(segmentation, TABLE)
+    assert (len(all_traces), len(all_images)) == (len(ROLES) - 1, 2), "raw and dff are both RoiResponseSeries"
+    assert written(segmentation, TABLE | {"RoiResponses": {"k": raw}}) == ({"Raw"}, all_images)
+    assert written(segmentation, TABLE | {"SegmentationImages": {"k": mean}}) == (all_traces, {"Mean"})
+
+
+def test_none_leaves_out_in_both_forms(segmentation):
+    without = dict.fromkeys(("neuropil", "deconvolved", "denoised", "baseline"))
+    by_key = TABLE | {"RoiResponses": {"k": without}, "SegmentationImages": {"k": {"mean": None}}}
+    lists = {
+        "Fluorescence": {"PlaneSegmentation": without},
+        "SegmentationImages": {"PlaneSegmentation": {"mean": None}},
+    }
+    assert written(segmentation, by_key) == ({"RoiResponseSeries"}, {"correlation"})
+    assert written(segmentation, lists) == ({"RoiResponseSeries"}, {"correlation"})
+
+
+def test_in_the_list_form_naming_selects_nothing(segmentation):
+    named = {"Fluorescence": {"PlaneSegmentation": {"raw": {"name": "Raw"}}}}
+    assert written(segmentation, named)[0] == {
+        "Raw", "RoiResponseSeries", "Neuropil", "Deconvolved", "Denoised", "Baseline",
+    }  # fmt: skip
+
+
+def test_a_selection_of_which_nothing_is_there_is_refused(segmentation):
+    background = {"RoiResponses": {"k": {"background": {"name": "B", "unit": "V"}}}}
+    with pytest.raises(MetadataError, match="describes 'background', which selects .*there is: 'raw'"):
+        written(segmentation, TABLE | background)
+
+
+def test_traces_of_zeros_are_left_out_with_a_remark_unless_they_are_named():
+    zeros = {"raw": traces(2), "deconvolved": np.zeros((20, 2))}
+    segmentation = InMemorySegmentation([BAR, DOT], traces=zeros)
+    with gathering_remarks() as remarks:
+        assert written(segmentation, TABLE)[0] == {"RoiResponseSeries"}
+    (remark,) = remarks
+    assert remark.startswith(
+        "The deconvolved traces of InMemorySegmentation are nothing but zeros and were left out"
+    )
+    named = {"RoiResponses": {"k": {"deconvolved": {"name": "Zeros", "unit": "n.a."}}}}
+    assert written(segmentation, TABLE | named)[0] == {"Zeros"}
 
 
 names = st.one_of(
