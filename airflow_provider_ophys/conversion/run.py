@@ -47,10 +47,10 @@ from airflow_provider_ophys.models.conversion import Conversion, ImagingConversi
 from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.problems import Problems
+from airflow_provider_ophys.models.remarks import gathering_remarks
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.nwbfile import naive_times
 from airflow_provider_ophys.nwb.roi_responses import find_traces
 from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile
 from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
@@ -279,6 +279,7 @@ class Run:
             check_output_folder(check_output_path(self.conversion.nwbfile_path))
         with self.problems.gather():
             self.given = load_metadata(self.conversion.metadata)
+            check_allowed_metadata(self.given, self.circumstances.defaults.allowed_roots)
             self.record = _new_record(self.conversion, self.recordings, validate_metadata(self.given))
         if self.record and self.path.exists():
             with self.problems.gather():
@@ -290,9 +291,10 @@ class Run:
     def prepare(self) -> Prepared:
         """Open the recording and see whether all fits; raise everything that is in the way, in one error."""
         prepared = []
-        with self.problems.gather():
+        with gathering_remarks() as remarks, self.problems.gather():
             prepared.append(self._prepare())
         self.problems.tell()
+        self.record["remarks"] = remarks
         return prepared[0]
 
     def note(self, root: Any) -> None:
@@ -315,7 +317,6 @@ class Run:
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
         metadata = with_own_metadata(extractors[0], self.given)
         validated = validate_metadata(metadata)
-        self.record["remarks"] = [] if self.append else naive_times(validated)
 
         def add(nwbfile: NWBFile) -> None:
             self._add(extractors, nwbfile, metadata)

@@ -72,7 +72,7 @@ def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:
 
 
 def metadata_files(metadata: object) -> Iterator[Path]:
-    """Yield the metadata files that are given by their path, alone or in a list, and files of timestamps in a dict."""
+    """Yield the files that metadata name: their own, alone or in a list, and those of timestamps in a dict."""
     if isinstance(metadata, Mapping):
         yield from (Path(text) for name, text in _texts("metadata", metadata) if name.endswith(".timestamps"))
         return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +15,7 @@ from pynwb.file import Subject
 from airflow_provider_ophys.extractor_internals import arguments_of
 from airflow_provider_ophys.extractors import PATH_PARAMETER
 from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
-
-log = logging.getLogger(__name__)
+from airflow_provider_ophys.models.remarks import remark
 
 
 def read_from(extractor: object) -> str:
@@ -45,14 +43,17 @@ def make_nwbfile(metadata: Metadata) -> NWBFile:
     Make an NWBFile without data, with the session's description and, where given, its subject.
 
     The software that made it is recorded in ``was_generated_by``. Times without a time zone are taken as local
-    time of this machine, as pynwb does; :func:`naive_times` says so, and so does the log.
+    time of this machine, as pynwb does, with a remark.
 
     :param metadata: Validated; its section ``NWBFile`` is required.
     :raises MetadataError: If it has no ``NWBFile.session_start_time``.
     """
     described = require_session_start_time(metadata)
-    for remark in naive_times(metadata):
-        log.warning("%s", remark)
+    for name, time in _naive_times(metadata):
+        remark(
+            f"{name} {time.isoformat()} has no time zone and was taken as {_zoned(time).isoformat()}, local time "
+            "of the machine that wrote the file. Write one, for example +01:00, to be sure."
+        )
     fields = described.model_dump(exclude_none=True, exclude={"source_script_file_name", "source_script"})
     fields["identifier"] = described.identifier or str(uuid4())
     if described.source_script is not None:
@@ -75,17 +76,12 @@ def ophys_module(nwbfile: NWBFile) -> ProcessingModule:
     return nwbfile.create_processing_module(name="ophys", description="Processed optical physiology data.")
 
 
-def naive_times(metadata: Metadata) -> list[str]:
-    """Say which times of a new file have no time zone, and what is made of them."""
-    sections = {"NWBFile": metadata.NWBFile, "Subject": metadata.Subject}
-    return [
-        f"{section}.{name} {value.isoformat()} has no time zone and was taken as {_zoned(value).isoformat()}, "
-        "local time of the machine that wrote the file. Write one, for example +01:00, to be sure."
-        for section, described in sections.items()
-        if described is not None
-        for name, value in described
-        if isinstance(value, datetime) and value.tzinfo is None
-    ]
+def _naive_times(metadata: Metadata) -> Iterator[tuple[str, datetime]]:
+    """Yield the times of a new file that have no time zone, and what they are called."""
+    for section, described in (("NWBFile", metadata.NWBFile), ("Subject", metadata.Subject)):
+        for name, value in described or ():
+            if isinstance(value, datetime) and value.tzinfo is None:
+                yield f"{section}.{name}", value
 
 
 def _with_zones(fields: Mapping[str, Any]) -> dict[str, Any]:
