@@ -83,12 +83,6 @@ def arguments_of(extractor: object) -> Mapping[str, Any]:
     return getattr(extractor, "_kwargs", None) or {}
 
 
-def pages_per_file(imaging: Any) -> Sequence[int]:
-    """Return how many pages each file of a ``ScanImageImagingExtractor`` has."""
-    pages: Sequence[int] = private(imaging, "_ifds_per_file")
-    return pages
-
-
 def roi_ids_of_trace(extractor: Any, role: str) -> list[Any] | None:
     """
     Return which ROI each column of a trace is of; they may be in another order than the ROIs.
