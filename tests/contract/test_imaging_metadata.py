@@ -131,22 +131,16 @@ def test_every_wrong_field_of_session_and_subject_is_named(tmp_path, form):
 
 
 def test_times_without_a_zone_are_read_as_given_and_reported(tmp_path, caplog):
-    import numpy as np
-    import tifffile
+    from movies import imaging, write_tiff
 
     from airflow_provider_ophys.conversion.run import convert_imaging
     from airflow_provider_ophys.models.conversion import ImagingConversion
 
-    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((5, 6, 7), dtype="uint16"), photometric="minisblack")
-    options = {
-        "extractor": "Tiff",
-        "extractor_kwargs": {"file_path": str(tmp_path / "movie.tif"), "sampling_frequency": 30.0},
-        "nwbfile_path": str(tmp_path / "a.nwb"),
-        "metadata": {
-            "NWBFile": {"session_start_time": "2026-11-22T09:30:00"},
-            "Subject": {"subject_id": "m", "date_of_birth": "2026-08-01T00:00:00"},
-        },
+    metadata = {
+        "NWBFile": {"session_start_time": "2026-11-22T09:30:00"},
+        "Subject": {"subject_id": "m", "date_of_birth": "2026-08-01T00:00:00"},
     }
+    options = imaging(write_tiff(tmp_path / "movie.tif"), tmp_path / "a.nwb", metadata=metadata)
     result = convert_imaging(ImagingConversion.from_options(options))
     assert [remark.split(" ")[0] for remark in result.remarks] == [
         "NWBFile.session_start_time",

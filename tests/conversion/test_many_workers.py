@@ -19,6 +19,7 @@ import tifffile
 from hdmf_zarr import NWBZarrIO
 from hypothesis import given
 from hypothesis import strategies as st
+from movies import imaging, photons, write_tiff
 
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging, share_out
 from airflow_provider_ophys.conversion.run import Circumstances, Defaults, convert_imaging
@@ -41,23 +42,14 @@ ARRAY = "acquisition/TwoPhotonSeries/data"
 @pytest.fixture
 def tiff(tmp_path):
     """21 frames; in bands of 4 of them with two shards each, the last band of one frame."""
-    path = tmp_path / "movie.tif"
-    rng = np.random.default_rng(0)
-    tifffile.imwrite(path, rng.poisson(100, (21, 16, 24)).astype("uint16"), photometric="minisblack")
-    return path
+    return write_tiff(tmp_path / "movie.tif", photons(21, 16, 24))
 
 
 def options(tiff, path, **more):
-    return {
-        "extractor": "Tiff",
-        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-        "backend": "zarr",
-        # It takes seconds and does not matter here but once.
-        "validate": False,
-        "backend_configuration": {ARRAY: {"chunk_shape": [2, 6, 8], "shard_shape": [4, 12, 16]}},
-    } | more
+    shards = {ARRAY: {"chunk_shape": [2, 6, 8], "shard_shape": [4, 12, 16]}}
+    known = imaging(tiff, path, metadata=METADATA, backend="zarr", backend_configuration=shards)
+    # Validation takes seconds and does not matter here but once.
+    return known | {"validate": False} | more
 
 
 def planned(tiff, path, **more):
@@ -136,10 +128,7 @@ def test_the_result_is_that_of_one_process(tmp_path, tiff, num_tasks):
 @pytest.fixture(scope="module")
 def big_tiff(tmp_path_factory):
     """A movie whose shards take long enough for a kill in the middle of one."""
-    path = tmp_path_factory.mktemp("big") / "movie.tif"
-    rng = np.random.default_rng(1)
-    tifffile.imwrite(path, rng.poisson(100, (480, 128, 256)).astype("uint16"), photometric="minisblack")
-    return path
+    return write_tiff(tmp_path_factory.mktemp("big") / "movie.tif", photons(480, 128, 256, seed=1))
 
 
 BIG = {
@@ -430,7 +419,7 @@ def test_a_recording_that_changes_between_the_tasks_is_not_mixed_in(tmp_path, ti
     plan = planned(tiff, tmp_path / "movie.nwb", num_tasks=2)
     fill_share(plan, plan.shares[0])
     frames = tifffile.imread(tiff)
-    tifffile.imwrite(tiff, frames + 1, photometric="minisblack")
+    write_tiff(tiff, frames + 1)
     with pytest.raises(SourceDataError, match="changed since the plan was made"):
         fill_share(plan, plan.shares[1])
 

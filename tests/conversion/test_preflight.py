@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
+from movies import METADATA, imaging, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging
@@ -22,7 +22,6 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 BACKENDS = ["hdf5", "zarr"]
 DATA = "acquisition/TwoPhotonSeries/data"
 
@@ -44,20 +43,12 @@ def small_disk(tmp_path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> Path:
     """8.4 MB that no compression makes smaller."""
-    path = tmp_path_factory.mktemp("noise") / "noise.tif"
     pixels = np.random.default_rng(0).integers(0, 2**16, (64, 256, 256), dtype="uint16")
-    tifffile.imwrite(path, pixels, photometric="minisblack")
-    return path
+    return write_tiff(tmp_path_factory.mktemp("noise") / "noise.tif", pixels)
 
 
 def movie(tiff, path, **options) -> ImagingConversion:
-    known = {
-        "extractor": "Tiff",
-        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-    }
-    return ImagingConversion(**known | options)
+    return ImagingConversion(**imaging(tiff, path, **options))
 
 
 def refusal(*arguments, **options) -> OphysError:

@@ -11,10 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from movies import METADATA, write_tiff
 from roiextractors import NwbImagingExtractor, TiffImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
@@ -27,7 +27,6 @@ from airflow_provider_ophys.models.plan import ParallelImagingConversion
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.existing import find_foreign
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 SECOND = METADATA | {"Ophys": {"MicroscopySeries": {"second": {"name": "Second", "unit": "n.a."}}}}
 BACKENDS = ["hdf5", "zarr"]
 
@@ -43,7 +42,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     movie = generate_dummy_imaging_extractor(num_rows=3, num_columns=4, num_samples=5)
     pixels = np.arange(60, dtype="uint16").reshape(5, 3, 4)
-    tifffile.imwrite(folder / "movie.tif", pixels, photometric="minisblack")
+    write_tiff(folder / "movie.tif", pixels)
     write_imaging_to_nwbfile(movie, folder / "made.nwb", metadata=METADATA)
     (folder / "made.nwb").rename(folder / "nwb")
     write_imaging_to_nwbfile(movie, folder / "store", metadata=METADATA, backend="zarr")

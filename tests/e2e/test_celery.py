@@ -12,6 +12,7 @@ import pynwb
 import pytest
 import tifffile
 from hdmf_zarr import NWBZarrIO
+from movies import imaging, photons, write_tiff
 from pynwb import NWBHDF5IO
 
 from airflow_provider_ophys.conversion.run import convert_imaging
@@ -129,10 +130,7 @@ def follower(stack: CeleryStack) -> Follower:
 
 @pytest.fixture(scope="module")
 def movie(storage: Path) -> Path:
-    path = storage / "recordings" / "movie.tif"
-    rng = np.random.default_rng(0)
-    tifffile.imwrite(path, rng.poisson(100, (400, 256, 256)).astype("uint16"), photometric="minisblack")
-    return path
+    return write_tiff(storage / "recordings" / "movie.tif", photons(400, 256, 256))
 
 
 def trigger(stack: CeleryStack, dag_id: str, movie: Path, output: Path) -> DagRun:
@@ -180,20 +178,13 @@ def test_both_workers_write_one_movie_as_one_would_have(
     (result,) = results(stack.client, run, "movie.publish")
     assert (result["nwbfile_path"], result["validation"], result["reused"]) == (str(output), "valid", False)
     data = "acquisition/TwoPhotonSeries/data"
-    alone = ImagingConversion.from_options(
-        {
-            "extractor": "Tiff",
-            "extractor_kwargs": {"file_path": str(movie), "sampling_frequency": 30.0},
-            "nwbfile_path": str(storage / "nwb" / "one.nwb.zarr"),
-            "metadata": {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}},
-            "backend": "zarr",
-            "backend_configuration": {data: {"chunk_shape": [10, 256, 256], "shard_shape": [50, 256, 256]}},
-        }
-    )
-    convert_imaging(alone)
+    shard = {"chunk_shape": [10, 256, 256], "shard_shape": [50, 256, 256]}
+    one = storage / "nwb" / "one.nwb.zarr"
+    alone = imaging(movie, one, backend="zarr", backend_configuration={data: shard})
+    convert_imaging(ImagingConversion.from_options(alone))
     shards = [
         {str(file.relative_to(store)): file.read_bytes() for file in (store / data).rglob("*") if file.is_file()}
-        for store in (output, storage / "nwb" / "one.nwb.zarr")
+        for store in (output, one)
     ]
     assert len(shards[0]) == 1 + 8
     assert shards[0] == shards[1]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pynwb
 import pytest
-import tifffile
+from movies import METADATA, photons, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
@@ -27,7 +27,6 @@ from demo.stack import AirflowStack
 
 pytestmark = pytest.mark.stack
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 NUM_SAMPLES, SIDE = 600, 512
 PATIENCE_SECONDS = 600
 # The kernel's own way of running out of memory ends the task like this as well.
@@ -106,10 +105,8 @@ with DAG("eight_at_once", schedule=None):
 @pytest.fixture(scope="module")
 def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """315 MB of noise, which takes long to compress."""
-    path = tmp_path_factory.mktemp("movie") / "movie.tif"
-    noise = np.random.default_rng(0).poisson(300, (NUM_SAMPLES // 6, SIDE, SIDE)).astype("uint16")
-    tifffile.imwrite(path, np.tile(noise, (6, 1, 1)), photometric="minisblack")
-    return path
+    pixels = np.tile(photons(NUM_SAMPLES // 6, SIDE, SIDE, seed=0), (6, 1, 1))
+    return write_tiff(tmp_path_factory.mktemp("movie") / "movie.tif", pixels)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-import tifffile
+from movies import METADATA, write_tiff
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, PathNotAllowedError, PreflightError
 from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
@@ -14,8 +14,6 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from demo.recording import simulate_acquisition
-
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def allowed(tmp_path, monkeypatch):
 def secret(tmp_path):
     folder = tmp_path / "secret"
     folder.mkdir()
-    tifffile.imwrite(folder / "movie.tif", np.ones((5, 6, 7), "uint16"), photometric="minisblack")
+    write_tiff(folder / "movie.tif")
     (folder / "lab.yaml").write_text("NWBFile: {session_start_time: '2026-11-22T09:30:00+01:00'}")
     return folder
 
@@ -46,7 +44,7 @@ def write(movie, path, metadata=METADATA, **more):
 def test_within_them_all_works(allowed, secret):
     shutil.copy(secret / "movie.tif", allowed)
     shutil.copy(secret / "lab.yaml", allowed)
-    assert write(allowed / "movie.tif", allowed / "nwb" / "a.nwb", str(allowed / "lab.yaml"))["num_samples"] == 5
+    assert write(allowed / "movie.tif", allowed / "nwb" / "a.nwb", str(allowed / "lab.yaml"))["num_samples"] == 20
 
 
 @pytest.mark.parametrize("way", ["plain", "dots", "link to the file", "link to its folder"])

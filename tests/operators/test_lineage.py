@@ -8,16 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
 from airflow.sdk import DAG
 from airflow_runs import run_dag
+from movies import METADATA
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
-
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
 # In a process of its own: the provider reads its configuration once.
 LINEAGE = """
@@ -37,13 +34,6 @@ with DAG("lineage") as dag:
     )
 assert run_dag(dag)["write"][0].state == "success"
 """
-
-
-@pytest.fixture
-def tiff(tmp_path: Path) -> Path:
-    path = tmp_path / "movie.tif"
-    tifffile.imwrite(path, np.ones((20, 13, 29), "uint16"), photometric="minisblack")
-    return path
 
 
 @pytest.mark.usefixtures("airflow_db")

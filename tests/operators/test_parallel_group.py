@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import movies
 import numpy as np
 import pytest
 import tifffile
@@ -26,29 +27,13 @@ from airflow_provider_ophys.operators.parallel import (
     write_imaging_in_parallel,
 )
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 SHARDS = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [2, 29, 13], "shard_shape": [4, 29, 13]}}
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 
-@pytest.fixture
-def tiff(tmp_path):
-    path = tmp_path / "movie.tif"
-    rng = np.random.default_rng(0)
-    tifffile.imwrite(path, rng.poisson(100, (20, 13, 29)).astype("uint16"), photometric="minisblack")
-    return path
-
-
 def imaging(tiff, path, **options):
-    return {
-        "extractor": "Tiff",
-        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-        "backend": "zarr",
-        "backend_configuration": SHARDS,
-    } | options
+    return movies.imaging(tiff, path, backend="zarr", backend_configuration=SHARDS) | options
 
 
 def group_dag(dag_id, tiff, path, **options):

@@ -15,6 +15,7 @@ from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
+from movies import METADATA, imaging, write_tiff
 from pynwb import NWBHDF5IO
 from roiextractors import TiffImagingExtractor
 
@@ -23,26 +24,7 @@ from airflow_provider_ophys.operators import stopping
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
-
 pytestmark = pytest.mark.usefixtures("airflow_db")
-
-
-@pytest.fixture
-def tiff(tmp_path):
-    path = tmp_path / "movie.tif"
-    rng = np.random.default_rng(0)
-    tifffile.imwrite(path, rng.poisson(100, (20, 13, 29)).astype("uint16"), photometric="minisblack")
-    return path
-
-
-def imaging(tiff, path, **options):
-    return {
-        "extractor": "Tiff",
-        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-    } | options
 
 
 def run_one(operator, **options):
@@ -146,7 +128,7 @@ def test_the_same_conversion_is_reused_and_another_is_refused(tmp_path, tiff):
         run_one(WriteImagingOperator, **options | {"photon_series_type": "OnePhotonSeries"})
     changed = tifffile.imread(tiff)
     changed[0, 0, 0] += 1
-    tifffile.imwrite(tiff, changed, photometric="minisblack")
+    write_tiff(tiff, changed)
     with pytest.raises(OphysError, match="the recording, an option or the metadata differ"):
         run_one(WriteImagingOperator, **options)
     with pytest.raises(OphysError, match="if_exists='fail'"):
@@ -305,7 +287,9 @@ def test_a_time_limit_holds_even_if_airflows_exception_is_lost(tmp_path, tiff, m
     monkeypatch.setattr(stopping, "LATE_SECONDS", 0.0)
     limit = timedelta(seconds=0.2)
     operator = WriteImagingOperator(
-        task_id="write", execution_timeout=limit, **imaging(tiff, tmp_path / "a.nwb", if_exists="overwrite")
+        task_id="write",
+        execution_timeout=limit,
+        **imaging(tiff, tmp_path / "a.nwb", if_exists="overwrite"),
     )
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         file.attrs["nwb_version"] = "2.9.0"
