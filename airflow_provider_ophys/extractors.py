@@ -11,6 +11,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     ExtractorNotFoundError,
     ExtractorNotInstalledError,
+    ExtractorVersionError,
     OphysError,
     SourceAccessError,
     unreadable,
@@ -28,6 +30,7 @@ from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import short_name
+from airflow_provider_ophys.recordings.suite2p import OPTIONS, STATISTICS, Suite2pRecording
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor
@@ -67,29 +70,40 @@ def open_imaging(
     return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, known_whole=known_whole))
 
 
-def open_segmentation(extractor: str, extractor_kwargs: Mapping[str, Any]) -> SegmentationExtractor:
+def open_segmentation(
+    extractor: str, extractor_kwargs: Mapping[str, Any], *, allow_pickle: bool = False
+) -> SegmentationExtractor:
     """
     Open a segmentation.
 
     :param extractor: Name of a roiextractors class (``"Suite2pSegmentationExtractor"``) or an unambiguous
         short form of it (``"Suite2p"``).
     :param extractor_kwargs: Its keyword arguments.
+    :param allow_pickle: Read pickles that hold more than data, and run what they run.
     :raises OphysError: As :func:`open_imaging` does.
     """
-    return cast("SegmentationExtractor", _open("segmentation", extractor, extractor_kwargs))
+    opened = _open("segmentation", extractor, extractor_kwargs, allow_pickle=allow_pickle)
+    return cast("SegmentationExtractor", opened)
 
 
-def _open(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any], *, known_whole: bool = False) -> object:
+def _open(
+    kind: Kind,
+    extractor: str,
+    extractor_kwargs: Mapping[str, Any],
+    *,
+    known_whole: bool = False,
+    allow_pickle: bool = False,
+) -> object:
     extractor_class = find_extractor(kind, extractor)
     name = extractor_class.__name__
     _check_arguments(extractor_class, extractor_kwargs)
-    recording = recording_of(kind, name, extractor_kwargs)
+    recording = recording_of(kind, name, extractor_kwargs, allow_pickle=allow_pickle)
     if not known_whole:
         recording.check()
     reader, arguments = recording.reading()
     reader_class = extractor_class if reader == name else find_extractor(kind, reader)
     try:
-        opened = _mended(reader_class)(**_with_paths(arguments))
+        opened = _mended(reader_class, recording)(**_with_paths(arguments))
     except ImportError as error:
         raise ExtractorNotInstalledError(_install_hint(name, error)) from error
     except OphysError:
@@ -120,8 +134,10 @@ def _check_announced(recording: Recording, opened: Any) -> None:
         )
 
 
-def _mended(extractor_class: type) -> type:
+def _mended(extractor_class: type, recording: Recording) -> type:
     """Return a class that reads right what roiextractors' own does not."""
+    if isinstance(recording, Suite2pRecording):
+        return _given_arrays(extractor_class, recording)
     return _scanimage_of_any_length(extractor_class) if extractor_class.__name__ == SCANIMAGE else extractor_class
 
 
@@ -175,6 +191,32 @@ def _scanimage_of_any_length(scanimage: Any) -> type:
             return table
 
     return ScanImageImagingExtractor
+
+
+def _given_arrays(extractor_class: type, recording: Suite2pRecording) -> type:
+    """
+    Make suite2p's extractor take the arrays that are pickles from what was read and checked.
+
+    By itself it reads them again, and runs what they say; and of what is chosen by default it looks at the first
+    plane in another order.
+
+    :raises ExtractorVersionError: If this version of roiextractors reads its arrays in another way.
+    """
+    read_array = getattr(extractor_class, "_load_npy", None)
+    if read_array is None:
+        raise ExtractorVersionError(
+            f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no _load_npy, so it "
+            "cannot be kept from running what is in pickles. Install roiextractors 0.10."
+        )
+
+    def load(self: object, file_name: str, mmap_mode: str | None = None, **options: Any) -> Any:
+        if mmap_mode is not None:
+            return read_array(self, file_name, mmap_mode=mmap_mode, **options)
+        return {OPTIONS: recording.options_array, STATISTICS: recording.statistics}[file_name]
+
+    planes = classmethod(lambda *_, **__: [recording.plane_name])
+    members = {"_load_npy": load, "get_available_planes": planes, "__module__": extractor_class.__module__}
+    return type(extractor_class.__name__, (extractor_class,), members)
 
 
 def opened_paths(extractor: object) -> Iterator[Path]:

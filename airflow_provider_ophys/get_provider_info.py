@@ -103,6 +103,16 @@ def get_provider_info() -> dict[str, object]:
                         "example": "/data/acquisitions,/data/nwb",
                         "default": "",
                     },
+                    "allow_pickle": {
+                        "description": (
+                            "Read pickles in recordings (of suite2p and SIMA) that hold more than data, and run "
+                            "what they run. Set it only if all who can write there may do what a worker may.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     "compression": {
                         "description": (
                             "Compression of all big datasets that do not name their own: fast, small or none.\n"

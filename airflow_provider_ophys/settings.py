@@ -35,6 +35,7 @@ def platform_defaults() -> Defaults:
             threads=conf.getint(SECTION, "threads", fallback=0) or None,
             compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
             allowed_roots=_allowed_roots(),
+            allow_pickle=conf.getboolean(SECTION, "allow_pickle", fallback=False),
         )
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class Defaults:
     :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``.
     :param allowed_roots: Folders that every path has to lead into; none means that all are allowed.
+    :param allow_pickle: Whether pickles in a recording may hold more than data, and run what they want.
     """
 
     memory_limit: int = DEFAULT_LIMIT_BYTES
@@ -79,6 +81,7 @@ class Defaults:
     threads: int | None = None
     compression: Compression = "fast"
     allowed_roots: tuple[Path, ...] = ()
+    allow_pickle: bool = False
 
     def wish(self, conversion: Conversion) -> Wish:
         """Return what a conversion would use if it were alone."""
@@ -170,7 +173,9 @@ def convert_segmentation(
             extractors, nwbfile, include_background=conversion.include_background_segmentation
         )
 
-    run = Run(conversion, open_segmentation, add, circumstances or Circumstances())
+    circumstances = circumstances or Circumstances()
+    open_cells = partial(open_segmentation, allow_pickle=circumstances.defaults.allow_pickle)
+    run = Run(conversion, open_cells, add, circumstances)
     return SegmentationResult(**run.convert())
 
 
@@ -225,7 +230,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.problems = Problems(self.circumstances.problems)
-        self.recordings = recordings_of(self.conversion)
+        allow_pickle = self.circumstances.defaults.allow_pickle
+        self.recordings = recordings_of(self.conversion, allow_pickle=allow_pickle)
         self.kept = kept_by(self.conversion, self.circumstances)
 
     def convert(self) -> dict[str, Any]:
@@ -363,9 +369,12 @@ def check_paths(conversion: Conversion, circumstances: Circumstances) -> None:
         problems.tell()
 
 
-def recordings_of(conversion: Conversion) -> list[Recording]:
+def recordings_of(conversion: Conversion, *, allow_pickle: bool = False) -> list[Recording]:
     """Return what a conversion reads."""
-    return [recording_of(conversion.kind, name, kwargs) for name, kwargs in conversion.recordings]
+    return [
+        recording_of(conversion.kind, name, kwargs, allow_pickle=allow_pickle)
+        for name, kwargs in conversion.recordings
+    ]
 
 
 def check_files(recordings: Sequence[Recording], circumstances: Circumstances) -> None:

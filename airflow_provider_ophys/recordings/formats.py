@@ -25,12 +25,10 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
         "MiniscopeImagingExtractor": "miniscope:MiniscopeRecording",
         "MiniscopeMultiRecordingImagingExtractor": "miniscope_series:MiniscopeMultiRecording",
-        "FemtonicsImagingExtractor": "femtonics:FemtonicsRecording",
-        "Hdf5ImagingExtractor": "hdf5_movie:Hdf5Recording",
-        "NwbImagingExtractor": "nwb_movie:NwbRecording",
     },
     "segmentation": {
         "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",
+        "SimaSegmentationExtractor": "sima:SimaRecording",
     },
 }
 
@@ -60,12 +58,15 @@ def format_of(kind: Kind, extractor: str) -> type[Recording]:
     return cast("type[Recording]", found)
 
 
-def recording_of(kind: Kind, extractor: str, arguments: Mapping[str, Any]) -> Recording:
+def recording_of(
+    kind: Kind, extractor: str, arguments: Mapping[str, Any], *, allow_pickle: bool = False
+) -> Recording:
     """
     Return a recording, of which nothing is looked at yet.
 
     :param kind: ``"imaging"`` or ``"segmentation"``.
     :param extractor: Name of a roiextractors class, or a short form of it.
     :param arguments: Its keyword arguments.
+    :param allow_pickle: Whether pickles in it may run what they want.
     """
-    return format_of(kind, extractor)(extractor, arguments)
+    return format_of(kind, extractor)(extractor, arguments, allow_pickle=allow_pickle)

@@ -22,11 +22,13 @@ class Recording:
 
     :param extractor: Name of the extractor, as the user wrote it.
     :param arguments: Its keyword arguments, never changed.
+    :param allow_pickle: Whether pickles in it may run what they want: the platform's ``[ophys] allow_pickle``.
     """
 
-    def __init__(self, extractor: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, extractor: str, arguments: Mapping[str, Any], *, allow_pickle: bool = False) -> None:
         self.extractor = extractor
         self.arguments = arguments
+        self.allow_pickle = allow_pickle
 
     @classmethod
     def find(cls, folder: Path) -> list[FoundRecording]:  # noqa: ARG003 - for the formats that can

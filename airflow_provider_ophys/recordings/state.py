@@ -64,7 +64,8 @@ def check_unchanged(recordings: Sequence[Recording], before: RecordingState) -> 
     :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
     """
     # Files may have come: look anew.
-    now = recording_state([type(recording)(recording.extractor, recording.arguments) for recording in recordings])
+    anew = [type(each)(each.extractor, each.arguments, allow_pickle=each.allow_pickle) for each in recordings]
+    now = recording_state(anew)
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]

@@ -263,7 +263,7 @@ def run_something(array):
 
 ARRAYS = ("F.npy", "Fneu.npy", "spks.npy", "stat.npy", "ops.npy", "iscell.npy")
 BAD_SUITE2P = {
-    **{f"no {name}": (lose_file(name), f"plane0 lacks {name}") for name in ARRAYS},
+    **{f"no {name}": (lose_file(name), f"plane0 is not whole: it lacks {name}") for name in ARRAYS},
     **{f"half of {name}": (lose_half(name), f"plane0/{name} ") for name in ARRAYS},
     "fewer ROIs in F": (edit_array("F.npy", lambda a: a[:-2]), "F.npy has the shape (10, 60)"),
     "fewer frames in F": (edit_array("F.npy", lambda a: a[:, :-5]), "F.npy has 55 frames, but ops.npy says 60"),
@@ -271,9 +271,12 @@ BAD_SUITE2P = {
     "fewer ROIs in iscell": (edit_array("iscell.npy", lambda a: a[:-2]), "iscell.npy has the shape (10, 2)"),
     "fewer ROIs in stat": (edit_array("stat.npy", lambda a: a[:-2]), "but stat.npy has 10 ROIs"),
     "another number of frames": (set_option("nframes", 50), "F.npy has 60 frames, but ops.npy says 50"),
-    "an ROI outside": (edit_array("stat.npy", move_first_roi), "ROI 0 of stat.npy has xpix up to 1"),
+    "an ROI outside": (edit_array("stat.npy", move_first_roi), "ROI 0 of stat.npy has xpix from 1"),
     "an ROI of two lengths": (edit_array("stat.npy", lose_weights), "ROI 3 of stat.npy has fields of different"),
-    "a text instead of an array": (lambda plane: (plane / "F.npy").write_text("F"), "plane0/F.npy is damaged"),
+    "a text instead of an array": (
+        lambda plane: (plane / "F.npy").write_text("F"),
+        "plane0/F.npy is not whole: it cannot be read",
+    ),
     "no rate": (edit_array("ops.npy", lambda _: np.array({"nframes": 60, "Ly": 96, "Lx": 128})), "has no fs"),
     "a pickle that runs something": (edit_array("stat.npy", run_something), "posix.system, which is not data"),
 }
