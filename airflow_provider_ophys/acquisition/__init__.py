@@ -20,6 +20,8 @@ from airflow_provider_ophys.acquisition.options import (
     DEFAULT_INCOMPLETE,
     DEFAULT_SETTLE_SECONDS,
     AcquisitionOptions,
+    is_rendered_later,
+    takes_acquisition_options,
 )
 from airflow_provider_ophys.acquisition.scan import Scan, shared_scan
 from airflow_provider_ophys.acquisition.watch import AcquisitionWatch, Ledger
@@ -33,5 +35,7 @@ __all__ = [
     "AcquisitionWatch",
     "Ledger",
     "Scan",
+    "is_rendered_later",
     "shared_scan",
+    "takes_acquisition_options",
 ]

@@ -25,6 +25,9 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
         "MiniscopeImagingExtractor": "miniscope:MiniscopeRecording",
         "MiniscopeMultiRecordingImagingExtractor": "miniscope_series:MiniscopeMultiRecording",
+        "FemtonicsImagingExtractor": "femtonics:FemtonicsRecording",
+        "Hdf5ImagingExtractor": "hdf5_movie:Hdf5Recording",
+        "NwbImagingExtractor": "nwb_movie:NwbRecording",
     },
     "segmentation": {
         "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",

@@ -12,13 +12,11 @@ from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_ophys.acquisition import (
-    DEFAULT_IGNORE,
-    DEFAULT_INCOMPLETE,
-    DEFAULT_SETTLE_SECONDS,
     Acquisition,
     AcquisitionOptions,
     AcquisitionWatch,
     Ledger,
+    takes_acquisition_options,
 )
 from airflow_provider_ophys.assets import announce_folders
 from airflow_provider_ophys.exceptions import (
@@ -31,8 +29,6 @@ from airflow_provider_ophys.settings import max_map_length
 from airflow_provider_ophys.triggers.acquisition import AcquisitionReadyTrigger
 
 if TYPE_CHECKING:
-    import os
-
     from airflow.sdk import Context
 
 _STATE = "acquisition-watch"
@@ -62,76 +58,34 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     Poke, reschedule and deferrable mode give the same folders. A folder is looked at every ``poke_interval``,
     so keep that well below ``settle_seconds``.
 
-    :param path: The folder that is watched (templated, like all options up to ``max_folders``). It must be
-        visible to the worker, and to the triggerer in deferrable mode.
-    :param pattern: Glob for the acquisition folders in it, one part per level of folders, such as ``"*/*"``.
-        A link counts as the folder that it leads to, as long as that is inside ``path``.
-    :param marker_file: Glob, relative to an acquisition folder, of the file by which the acquisition software
-        says that it is complete. It decides alone: ``settle_seconds`` then plays no part. Default: none.
-    :param required_files: Globs, relative to an acquisition folder (``**/`` for any depth), each of which a
-        file must match.
-    :param settle_seconds: Without ``marker_file``, a folder is complete when nothing in it was added, removed,
-        grown or touched for so many seconds, from one look to another.
-    :param min_size: Least size of a complete folder, in bytes or as ``"512MiB"``.
-    :param min_files: Least number of files in a complete folder; one that is empty is never complete.
-    :param ignore: Globs for the names of files and folders that are no part of a recording.
-    :param incomplete: Globs for the names of files and folders that are only there while something is being
-        written; a folder with one in it is not complete.
-    :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there when a
-        sensor first looks with this ledger. One that is still being written then counts as new when it has
-        changed.
-    :param max_folders: How many folders to return at most, oldest first; the next run gets the others. Default,
-        and never more than: Airflow's ``[core] max_map_length``.
+    Its options are those of :class:`~airflow_provider_ophys.acquisition.AcquisitionOptions`, which describes them.
+    All of them are template fields. What is no template is checked when the DAG is parsed.
+
     :param deferrable: Whether to wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``.
-    :raises AirflowFailException: At once and without retries, if the watched folder does not exist when the
-        sensor starts, or if an option makes no sense.
+    :raises ConfigurationError: If an option makes no sense, when the DAG is parsed.
+    :raises AirflowFailException: At once and without retries, if a template renders to what makes no sense, or if
+        the watched folder does not exist when the sensor starts.
     :raises AcquisitionAccessError: If the watched folder may not be read.
     """
 
-    template_fields: Sequence[str] = (
-        "path",
-        "pattern",
-        "marker_file",
-        "required_files",
-        "settle_seconds",
-        "min_size",
-        "min_files",
-        "ignore",
-        "incomplete",
-        "existing",
-        "max_folders",
-    )
+    template_fields: Sequence[str] = tuple(AcquisitionOptions.model_fields)
     ui_color = "#d9ead3"
 
+    path: Any
+
+    @takes_acquisition_options
     def __init__(
         self,
         *,
-        path: str | os.PathLike[str],
-        pattern: str = "*",
-        marker_file: str | None = None,
-        required_files: Sequence[str] = (),
-        settle_seconds: float | str = DEFAULT_SETTLE_SECONDS,
-        min_size: int | str = 0,
-        min_files: int | str = 1,
-        ignore: Sequence[str] = DEFAULT_IGNORE,
-        incomplete: Sequence[str] = DEFAULT_INCOMPLETE,
-        existing: str = "process",
-        max_folders: int | str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
+        fields = AcquisitionOptions.model_fields
+        options = {name: kwargs.pop(name, field.default) for name, field in fields.items()}
         super().__init__(**kwargs)
-        self.path = path
-        self.pattern = pattern
-        self.marker_file = marker_file
-        self.required_files = required_files
-        self.settle_seconds = settle_seconds
-        self.min_size = min_size
-        self.min_files = min_files
-        self.ignore = ignore
-        self.incomplete = incomplete
-        self.existing = existing
-        self.max_folders = max_folders
+        AcquisitionOptions.check_given(options)
+        for name, value in options.items():
+            setattr(self, name, value)
         self.deferrable = deferrable
         self._watch: AcquisitionWatch | None = None
         if not self._assets():

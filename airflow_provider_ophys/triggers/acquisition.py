@@ -12,26 +12,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from airflow_provider_ophys.acquisition import (
-    DEFAULT_IGNORE,
-    DEFAULT_INCOMPLETE,
-    DEFAULT_SETTLE_SECONDS,
     Acquisition,
     AcquisitionOptions,
     AcquisitionWatch,
     Ledger,
     Scan,
+    is_rendered_later,
     shared_scan,
+    takes_acquisition_options,
 )
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, ConfigurationError
 from airflow_provider_ophys.settings import max_map_length
-
-if TYPE_CHECKING:
-    import os
 
 _MODULE = "airflow_provider_ophys.triggers.acquisition"
 _HANDED_TO = "an asset event"
@@ -54,6 +51,13 @@ class _SeveralLedgers:
     def set(self, key: str, value: Any, /) -> None:
         for ledger in self._ledgers:
             ledger.set(key, value)
+
+
+def _interval(seconds: float | str) -> float:
+    try:
+        return TypeAdapter(Annotated[FiniteFloat, Field(gt=0)]).validate_python(seconds)
+    except ValidationError:
+        raise ConfigurationError(f"poke_interval must be more than 0 seconds, not {seconds!r}.") from None
 
 
 def _ledger_of(injected: Any) -> Ledger:
@@ -150,24 +154,8 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
     All watchers of the same ``path`` and ``pattern`` in a triggerer, whatever their other options, share one scan:
     those that look at the same time walk each tree once.
 
-    :param path: The folder that is watched. It must be visible to the triggerer.
-    :param pattern: Glob for the acquisition folders in it, one part per level of folders, such as ``"*/*"``.
-        A link counts as the folder that it leads to, as long as that is inside ``path``.
-    :param marker_file: Glob, relative to an acquisition folder, of the file by which the acquisition software
-        says that it is complete. It decides alone: ``settle_seconds`` then plays no part. Default: none.
-    :param required_files: Globs, relative to an acquisition folder (``**/`` for any depth), each of which a
-        file must match.
-    :param settle_seconds: Without ``marker_file``, a folder is complete when nothing in it was added, removed,
-        grown or touched for so many seconds, from one look to another.
-    :param min_size: Least size of a complete folder, in bytes or as ``"512MiB"``.
-    :param min_files: Least number of files in a complete folder; one that is empty is never complete.
-    :param ignore: Globs for the names of files and folders that are no part of a recording.
-    :param incomplete: Globs for the names of files and folders that are only there while something is being
-        written; a folder with one in it is not complete.
-    :param existing: Whether to ``"process"`` or to ``"ignore"`` the folders that are already there at the very
-        first start. One that is still being written then counts as new when it has changed.
-    :param max_folders: How many events to fire per look at most, oldest folder first; the next look fires the
-        others. Default, and never more than: 200, or Airflow's ``[core] max_map_length`` if that is less.
+    Its options are those of :class:`~airflow_provider_ophys.acquisition.AcquisitionOptions`, which describes them.
+
     :param poke_interval: Seconds between two looks.
     :raises ConfigurationError: If an option makes no sense, when the DAG is parsed.
     """
@@ -176,40 +164,18 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
     # over, or an orchestrator kills this one, if that takes half a minute.
     MOST_EVENTS: ClassVar[int] = 200
 
-    def __init__(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        pattern: str = "*",
-        marker_file: str | None = None,
-        required_files: Sequence[str] = (),
-        settle_seconds: float = DEFAULT_SETTLE_SECONDS,
-        min_size: int | str = 0,
-        min_files: int = 1,
-        ignore: Sequence[str] = DEFAULT_IGNORE,
-        incomplete: Sequence[str] = DEFAULT_INCOMPLETE,
-        existing: Literal["process", "ignore"] = "process",
-        max_folders: int | None = None,
-        poke_interval: float = 10.0,
-    ) -> None:
+    @takes_acquisition_options
+    def __init__(self, *, poke_interval: float | str = 10.0, **options: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        if poke_interval <= 0:
-            raise ConfigurationError(f"poke_interval must be more than 0 seconds, not {poke_interval!r}.")
+        templates = [name for name, value in options.items() if is_rendered_later(value)]
+        if templates:
+            raise ConfigurationError(
+                f"Airflow renders no templates in a trigger: {', '.join(templates)}. "
+                f"Ask for the value where the DAG is defined, by Variable.get(...)."
+            )
         self._trouble = ""
-        self.options = AcquisitionOptions.create(
-            path=path,
-            pattern=pattern,
-            marker_file=marker_file,
-            required_files=required_files,
-            settle_seconds=settle_seconds,
-            min_size=min_size,
-            min_files=min_files,
-            ignore=ignore,
-            incomplete=incomplete,
-            existing=existing,
-            max_folders=max_folders,
-        )
-        self.poke_interval = poke_interval
+        self.options = AcquisitionOptions.create(**options)
+        self.poke_interval = _interval(poke_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, by which Airflow also tells one watcher from another."""

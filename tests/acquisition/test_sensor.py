@@ -257,9 +257,11 @@ def test_a_missing_folder_fails_at_once_without_retries(tmp_path):
         sensor(tmp_path / "nowhere").poke(context(DictStore()))
 
 
-def test_a_wrong_option_fails_at_once_without_retries(tmp_path):
+def test_a_template_that_renders_to_nonsense_fails_at_once_without_retries(tmp_path):
+    waiting = sensor(tmp_path, settle_seconds="{{ params.seconds }}")
+    waiting.render_template_fields({"params": {"seconds": "soon"}})
     with pytest.raises(AirflowFailException, match="settle_seconds"):
-        sensor(tmp_path, settle_seconds="soon").poke(context(DictStore()))
+        waiting.poke(context(DictStore()))
 
 
 def test_a_folder_that_may_not_be_read_keeps_its_retries():
