@@ -36,7 +36,7 @@ class Made:
     :param start: Of the first sample, as the headers say.
     :param facts: What ``metadata`` has to say: ``"plane.imaging_rate"`` -> value; a text has to be in the value.
     :param dispensable: Files without which the recording can be read, and is whole.
-    :param is_found: Whether ``find`` finds it with these arguments.
+    :param is_found: Whether ``find`` finds it with these arguments; ``None`` if it does by another extractor.
     :param uncut: Files of which it cannot be noticed that they were cut off: a text may end anywhere.
     """
 
@@ -52,7 +52,7 @@ class Made:
     start: datetime | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     dispensable: list[Path] = field(default_factory=list)
-    is_found: bool = True
+    is_found: bool | None = True
     uncut: list[Path] = field(default_factory=list)
 
 
