@@ -185,13 +185,14 @@ def test_two_folders_at_the_same_moment_are_handed_over_once_each(quiet: Watched
 
 def test_a_growing_folder_is_handed_over_when_it_has_stopped_growing(quiet: Watched) -> None:
     names = quiet.put("growing")
-    for number in range(12):
-        time.sleep(SETTLE / 4)
+    for number in range(30):
+        # Far more often than it takes to settle, for this machine may be busy.
+        time.sleep(SETTLE / 10)
         assert not quiet.got(names)
         (quiet.home / "quiet" / "growing" / f"{number}.tif").touch()
     assert quiet.wait_for(names) == {"growing": 1}
     (facts,) = [folder for note in quiet.notes for folder in note["folders"] if folder["name"] == "growing"]
-    assert facts["num_files"] == 13
+    assert facts["num_files"] == 31
 
 
 def test_a_marker_completes_a_folder_and_without_one_it_waits(marked: Watched) -> None:
@@ -279,8 +280,13 @@ def test_a_deferred_sensor_waits_through_a_killed_triggerer(quiet: Watched) -> N
     quiet.stack.kill("triggerer")
     names = sensed.put("one", "two")
     quiet.stack.launch("triggerer")
-    assert sensed.wait_for(names) == dict.fromkeys(names, 1)
     assert quiet.stack.client.wait_for_run(run, timeout=PATIENCE).state == "success"
+    # The look that ends the waiting may find only one of them complete; the other is for the next run.
+    first = set(sensed.got(names))
+    assert first
+    if first != names:
+        quiet.stack.client.trigger("sensed")
+    assert sensed.wait_for(names) == dict.fromkeys(names, 1)
 
 
 def test_what_was_never_complete_was_never_handed_over(marked: Watched) -> None:

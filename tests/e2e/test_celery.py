@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +17,9 @@ from pynwb import NWBHDF5IO
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from demo.celery_stack import WORKERS, CeleryStack
-from demo.follow import ON_ARRIVAL, Follower
+from demo.follow import Follower
 from demo.progress import Progress
-from demo.recording import drop_like_a_microscope, simulate_acquisition
 from demo.rest import DagRun
-from demo.s3_server import S3Server
 from demo.summary import results
 
 pytestmark = [
@@ -31,17 +28,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-DAGS = Path(__file__).parents[2] / "dags"
 RUN_SECONDS = 600
 
 SCENARIOS = """
+import os
 import sys
 from datetime import timedelta
 
-from airflow.sdk import dag, task
+from airflow.sdk import Asset, AssetWatcher, dag, task
 
+from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import write_imaging_in_parallel
+from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
 MOVIE = {
     "extractor": "Tiff",
@@ -78,6 +77,20 @@ def preloaded():
     has_pynwb()
 
 
+trigger = AcquisitionFolderTrigger(path=os.environ["INCOMING"], settle_seconds=1, poke_interval=0.5)
+incoming = Asset("incoming", watchers=[AssetWatcher(name="incoming", trigger=trigger)])
+
+
+@dag(schedule=[incoming], max_active_runs=1)
+def arrivals():
+    @task(inlets=[incoming])
+    def names(**context):
+        return [folder["name"] for folder in arrived_folders(incoming, context)]
+
+    names()
+
+
+arrivals()
 one_worker()
 many_workers()
 preloaded()
@@ -94,21 +107,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with S3Server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path, s3_server: S3Server) -> Iterator[CeleryStack]:
-    dags = shutil.copytree(DAGS, tmp_path_factory.mktemp("scenarios") / "dags")
+def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[CeleryStack]:
+    dags = tmp_path_factory.mktemp("scenarios")
     (dags / "scenarios.py").write_text(SCENARIOS)
     environment = {
-        "AIRFLOW_CONN_AWS_DEFAULT": s3_server.connection_json(),
-        "AIRFLOW_VAR_OPHYS_ACQUISITION_ROOT": str(storage / "incoming"),
-        "AIRFLOW_VAR_OPHYS_OUTPUT_ROOT": str(storage / "nwb"),
-        "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{s3_server.bucket}/sessions/",
-        "AIRFLOW_VAR_OPHYS_ARCHIVE_DESTINATION": f"s3://{s3_server.bucket}/archive/",
+        "INCOMING": str(storage / "incoming"),
         # How soon a killed worker's task is taken for dead; Airflow's own default is five minutes.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -124,7 +127,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path, s3_server: S3
 @pytest.fixture(scope="module")
 def follower(stack: CeleryStack) -> Follower:
     follower = Follower(stack, Progress())
-    follower.wait_for_dags(ON_ARRIVAL, "one_worker", "many_workers", "preloaded")
+    follower.wait_for_dags("arrivals", "one_worker", "many_workers", "preloaded")
     return follower
 
 
@@ -146,19 +149,19 @@ def workers_of(stack: CeleryStack, dag_id: str, attempt: int | str = "*") -> set
     }
 
 
-def test_a_dropped_folder_goes_the_whole_way(
-    stack: CeleryStack, follower: Follower, storage: Path, s3_server: S3Server
+def test_folders_that_arrive_are_handed_over_once_each_with_a_ledger_in_postgresql(
+    stack: CeleryStack, follower: Follower, storage: Path
 ) -> None:
-    recording = simulate_acquisition(storage / "recordings" / "mouse_1", num_samples=60)
-    drop_like_a_microscope(recording, storage / "incoming", seconds=1)
-    run = follower.follow(ON_ARRIVAL)
-    assert run.state == "success"
-    assert pynwb.validate(path=storage / "nwb" / "mouse_1.nwb") == []
-    (staged,) = results(stack.client, run, "convert.stage_to_s3")
-    bucket, _, key = staged["s3_uri"].removeprefix("s3://").partition("/")
-    stored = s3_server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
-    assert stored == (storage / "nwb" / "mouse_1.nwb").read_bytes()
-    assert workers_of(stack, ON_ARRIVAL), "the workers ran it, not the scheduler"
+    handed_over: list[str] = []
+    run = None
+    for name in ("one", "two"):
+        (storage / "incoming" / name).mkdir()
+        (storage / "incoming" / name / "movie.tif").write_bytes(b"x")
+        run = follower.follow("arrivals", after=run)
+        (task,) = stack.client.task_instances(run)
+        handed_over += stack.client.xcom(task)
+    assert handed_over == ["one", "two"]
+    assert workers_of(stack, "arrivals"), "the workers ran it, not the scheduler"
 
 
 def test_a_preloaded_worker_has_imported_what_conversions_need(stack: CeleryStack, follower: Follower) -> None:
