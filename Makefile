@@ -3,10 +3,10 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test chaos check fix airflow bench constraints
+.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench constraints
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: .venv/.installed  ## Build .venv with everything, pinned by constraints.txt
 
@@ -34,6 +34,22 @@ TEST_PROCESSES ?= 2
 
 test: setup  ## All tests but make chaos, the end-to-end ones on Airflow's own processes included
 	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadgroup --durations 25 --ignore tests/chaos $(TEST_OPTIONS)
+
+# Environments of their own, beside .venv: the lowest versions that pyproject.toml allows, and the newest that work
+# together. What tests need is the newest in both.
+RESOLUTION_lowest := lowest-direct
+RESOLUTION_newest := highest
+
+test-lowest: ## Unit and contract tests with the lowest versions that pyproject.toml allows
+test-newest: ## Unit and contract tests with the newest versions
+test-lowest test-newest: test-%: setup
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-$*
+	@$(UV) pip compile --quiet --upgrade --resolution $(RESOLUTION_$*) --extra all --no-emit-index-url pyproject.toml \
+	  --output-file .venv-$*/versions.txt
+	@$(UV) pip install --quiet --upgrade --python .venv-$*/bin/python --constraint .venv-$*/versions.txt \
+	  --editable '.[all,dev]'
+	@.venv-$*/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --durations 25 -m 'not stack' \
+	  --ignore tests/chaos --ignore tests/demo $(TEST_OPTIONS)
 
 # How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3
 chaos: setup  ## Kill, stop, time out, clear and fill the disk of several hundred conversions at random moments
