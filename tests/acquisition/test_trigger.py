@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,6 @@ from structlog.testing import capture_logs
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger, AcquisitionReadyTrigger
 
-# Longer than it takes for an entry to get into the ledger once its event is out.
-SAFE = 3.5
-
 
 def watcher(path: Path, store: DictStore | None = None, **options) -> AcquisitionFolderTrigger:
     trigger = AcquisitionFolderTrigger(path=path, **{"settle_seconds": 0, "poke_interval": 0.05} | options)
@@ -27,18 +26,33 @@ def watcher(path: Path, store: DictStore | None = None, **options) -> Acquisitio
     return trigger
 
 
-async def events(trigger: BaseEventTrigger, seconds: float, enough: int | None = None) -> list[dict]:
-    """What a trigger fires in some time; then it is stopped as the triggerer stops it."""
+async def events(
+    trigger: BaseEventTrigger,
+    enough: int | None = None,
+    *,
+    until: Callable[[], bool] = lambda: False,
+    seconds: float = 60.0,
+    then: float = 0.0,
+) -> list[dict]:
+    """
+    What a trigger fires; then it is stopped as the triggerer stops it.
+
+    :param enough: Wait for so many events, however slow the machine is.
+    :param until: Wait until this is true.
+    :param seconds: Wait for so long at most.
+    :param then: Go on for so many seconds, in which there may be more.
+    """
     found: list[dict] = []
 
     async def listen() -> None:
         async for event in trigger.run():
-            found.append(event.payload)
-            if len(found) == enough:
-                return
+            found.append(event.payload)  # noqa: PERF401 - it is looked at while it grows
 
     listener = asyncio.create_task(listen())
-    await asyncio.wait([listener], timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while not (listener.done() or len(found) == enough or until()) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(then)
     if listener.done():
         listener.result()
     listener.cancel()
@@ -46,8 +60,8 @@ async def events(trigger: BaseEventTrigger, seconds: float, enough: int | None =
     return found
 
 
-def names(trigger: BaseEventTrigger, seconds: float = 0.5, enough: int | None = None) -> list[str]:
-    return [payload["name"] for payload in asyncio.run(events(trigger, seconds, enough))]
+def names(trigger: BaseEventTrigger, enough: int | None = None, **waiting) -> list[str]:
+    return [payload["name"] for payload in asyncio.run(events(trigger, enough, **waiting))]
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
@@ -56,13 +70,13 @@ def test_each_state_is_judged(tmp_path, state: State):
     root.mkdir()
     state.build(root / "rec")
     trigger = watcher(root, **{"settle_seconds": SETTLE} | state.options)
-    fired = names(trigger, seconds=2.5 * SETTLE, enough=1 if state.complete else None)
+    fired = names(trigger, enough=1) if state.complete else names(trigger, seconds=2.5 * SETTLE)
     assert fired == (["rec"] if state.complete else [])
 
 
 def test_an_event_is_plain_json_with_the_facts(tmp_path):
     put(tmp_path / "rig1" / "rec", "a.tif", "b.tif", size=1000)
-    fired = asyncio.run(events(watcher(tmp_path, pattern="*/*"), seconds=5, enough=1))
+    fired = asyncio.run(events(watcher(tmp_path, pattern="*/*"), enough=1))
     assert json.loads(json.dumps(fired)) == [
         {"path": str(tmp_path / "rig1" / "rec"), "name": "rig1/rec", "num_files": 2, "size_bytes": 2000}
     ]
@@ -71,35 +85,35 @@ def test_an_event_is_plain_json_with_the_facts(tmp_path):
 def test_one_event_per_folder_oldest_first_and_none_twice(tmp_path):
     for age, name in enumerate("cab"):
         os.utime(put(tmp_path / name, "movie.tif") / "movie.tif", ns=(age, age))
-    assert names(watcher(tmp_path)) == ["c", "a", "b"]
+    assert names(watcher(tmp_path), enough=3, then=0.5) == ["c", "a", "b"]
 
 
 def test_max_folders_is_the_limit_per_look(tmp_path):
     for name in "abc":
         put(tmp_path / name, "movie.tif")
-    assert len(names(watcher(tmp_path, max_folders=2, poke_interval=60))) == 2
-    assert len(names(watcher(tmp_path, max_folders=2))) == 3
+    assert len(names(watcher(tmp_path, max_folders=2, poke_interval=600), enough=2, then=0.5)) == 2
+    assert len(names(watcher(tmp_path, max_folders=2), enough=3, then=0.5)) == 3
 
 
 def test_a_look_fires_no_more_events_than_airflow_stores_in_time_and_the_next_look_the_others(tmp_path):
     most = AcquisitionFolderTrigger.MOST_EVENTS
     for number in range(most + 5):
         put(tmp_path / f"m{number:03d}", "movie.tif")
-    assert len(names(watcher(tmp_path, poke_interval=60), seconds=2)) == most
-    assert len(set(names(watcher(tmp_path, poke_interval=0.5), seconds=20, enough=most + 5))) == most + 5
+    assert len(names(watcher(tmp_path, poke_interval=600), enough=most, then=1)) == most
+    assert len(set(names(watcher(tmp_path, poke_interval=0.5), enough=most + 5))) == most + 5
 
 
 def test_a_look_fires_no_more_events_than_can_be_mapped(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
     for name in "abc":
         put(tmp_path / name, "movie.tif")
-    assert len(names(watcher(tmp_path, poke_interval=60))) == 2
-    assert len(names(watcher(tmp_path))) == 3
+    assert len(names(watcher(tmp_path, poke_interval=600), enough=2, then=0.5)) == 2
+    assert len(names(watcher(tmp_path), enough=3, then=0.5)) == 3
 
 
 def test_folders_that_come_while_it_runs(tmp_path):
     async def scenario() -> list[dict]:
-        running = asyncio.create_task(events(watcher(tmp_path), seconds=5, enough=2))
+        running = asyncio.create_task(events(watcher(tmp_path), enough=2))
         for name in ("one", "two"):
             await asyncio.sleep(0.2)
             put(tmp_path / name, "movie.tif")
@@ -110,7 +124,7 @@ def test_folders_that_come_while_it_runs(tmp_path):
 
 def test_a_folder_is_handed_over_when_it_has_settled_and_not_an_interval_later(tmp_path):
     put(tmp_path / "rec", "movie.tif")
-    assert names(watcher(tmp_path, settle_seconds=0.5, poke_interval=3600), seconds=20, enough=1) == ["rec"]
+    assert names(watcher(tmp_path, settle_seconds=0.5, poke_interval=3600), enough=1) == ["rec"]
 
 
 # --- never lost ----------------------------------------------------------------------------------------
@@ -119,17 +133,17 @@ def test_a_folder_is_handed_over_when_it_has_settled_and_not_an_interval_later(t
 def test_the_ledger_is_written_only_when_the_event_is_safe(tmp_path):
     put(tmp_path / "rec", "movie.tif")
     store = DictStore()
-    assert names(watcher(tmp_path, store), seconds=2) == ["rec"]
+    assert names(watcher(tmp_path, store), enough=1) == ["rec"]
     assert store.names == []
-    assert names(watcher(tmp_path, store), seconds=SAFE) == ["rec"]
-    assert store.names == ["rec"]
-    assert names(watcher(tmp_path, store)) == []
+    assert names(watcher(tmp_path, store), until=lambda: store.names == ["rec"]) == ["rec"]
+    assert names(watcher(tmp_path, store), seconds=0.5) == []
 
 
 def test_the_ledger_is_written_even_if_the_next_look_is_far_away(tmp_path):
     put(tmp_path / "rec", "movie.tif")
     store = DictStore()
-    assert names(watcher(tmp_path, store, poke_interval=3600), seconds=2 * SAFE) == ["rec"]
+    far = watcher(tmp_path, store, poke_interval=3600)
+    assert names(far, until=lambda: store.names == ["rec"]) == ["rec"]
     assert store.names == ["rec"]
 
 
@@ -137,19 +151,21 @@ def test_after_a_restart_there_are_events_for_what_came_meanwhile(tmp_path):
     store = DictStore()
     for name in ("before", "recorded again"):
         put(tmp_path / name, "movie.tif")
-    assert names(watcher(tmp_path, store), seconds=SAFE) == ["before", "recorded again"]
+    before = ["before", "recorded again"]
+    assert names(watcher(tmp_path, store), until=lambda: store.names == before) == before
     shutil.rmtree(tmp_path / "recorded again")
     put(tmp_path / "meanwhile", "movie.tif")
     put(tmp_path / "recorded again", "movie.tif", size=77)
-    assert names(watcher(tmp_path, store)) == ["meanwhile", "recorded again"]
+    assert names(watcher(tmp_path, store), enough=2, then=0.5) == ["meanwhile", "recorded again"]
 
 
 def test_existing_folders_can_be_ignored_at_the_first_start_only(tmp_path):
     store = DictStore()
     put(tmp_path / "old", "movie.tif")
-    assert names(watcher(tmp_path, store, existing="ignore")) == []
+    first = watcher(tmp_path, store, existing="ignore")
+    assert names(first, until=lambda: any("start" in key for key in store.values), then=0.5) == []
     put(tmp_path / "while it was down", "movie.tif")
-    assert names(watcher(tmp_path, store, existing="ignore")) == ["while it was down"]
+    assert names(watcher(tmp_path, store, existing="ignore"), enough=1, then=0.5) == ["while it was down"]
 
 
 # --- trouble -------------------------------------------------------------------------------------------
@@ -170,7 +186,7 @@ class Unreliable(DictStore):
 def test_a_watcher_survives_a_database_that_goes_away_and_logs_it_once(tmp_path):
     put(tmp_path / "rec", "movie.tif")
     with capture_logs() as logs:
-        assert names(watcher(tmp_path, Unreliable(failures=5)), seconds=5, enough=1) == ["rec"]
+        assert names(watcher(tmp_path, Unreliable(failures=5)), enough=1) == ["rec"]
     assert len([line for line in logs if line["log_level"] == "error"]) == 1
 
 
@@ -178,7 +194,7 @@ def test_a_missing_root_is_waited_for_and_logged_once(tmp_path):
     root = tmp_path / "share"
 
     async def scenario() -> list[dict]:
-        running = asyncio.create_task(events(watcher(root), seconds=5, enough=1))
+        running = asyncio.create_task(events(watcher(root), enough=1))
         await asyncio.sleep(0.5)
         put(root / "rec", "movie.tif")
         return await running
@@ -195,7 +211,7 @@ def test_a_root_that_may_not_be_read_is_waited_for():
         root.chmod(0o000)
 
         async def scenario() -> list[dict]:
-            running = asyncio.create_task(events(watcher(root), seconds=5, enough=1))
+            running = asyncio.create_task(events(watcher(root), enough=1))
             await asyncio.sleep(0.3)
             root.chmod(0o755)
             return await running
@@ -208,7 +224,7 @@ def test_a_watcher_without_an_asset_says_that_it_will_forget(tmp_path):
     trigger = watcher(tmp_path)
     trigger.asset_state_store = None
     with capture_logs() as logs:
-        assert names(trigger) == ["rec"]
+        assert names(trigger, enough=1, then=0.5) == ["rec"]
     assert any("Put the trigger into the watchers of an Asset" in line["event"] for line in logs)
 
 
@@ -234,7 +250,7 @@ def test_the_event_loop_is_never_blocked(tmp_path, monkeypatch):
     put(tmp_path / "rec", "movie.tif")
 
     async def scenario() -> list[dict]:
-        running = asyncio.create_task(events(watcher(tmp_path, Slow()), seconds=60, enough=1))
+        running = asyncio.create_task(events(watcher(tmp_path, Slow()), enough=1))
         while not running.done():
             looping.set()
             await asyncio.sleep(0.01)
@@ -312,11 +328,11 @@ def test_assets_that_share_a_trigger_share_what_was_handed_over(tmp_path, monkey
 
     trigger = watcher(tmp_path)
     trigger.asset_state_store = AssetStateStoreAccessors(inlets=[Asset("one")])
-    assert names(trigger, seconds=SAFE) == ["rec"]
+    assert names(trigger, until=lambda: pipe.stores["one"].names == ["rec"]) == ["rec"]
     both = watcher(tmp_path)
     both.asset_state_store = AssetStateStoreAccessors(inlets=[Asset("two"), Asset("one")])
     put(tmp_path / "new", "movie.tif")
-    assert names(both, seconds=SAFE) == ["new"]
+    assert names(both, until=lambda: pipe.stores["two"].names == ["new"]) == ["new"]
     assert pipe.stores["one"].names == ["new", "rec"]
     assert pipe.stores["two"].names == ["new"]
 
@@ -340,7 +356,7 @@ def ready_trigger(path: Path, **options) -> AcquisitionReadyTrigger:
 def test_a_ready_trigger_fires_once_with_all_folders_and_leaves_the_ledger_to_the_sensor(tmp_path, ledger):
     for name in "ab":
         put(tmp_path / name, "movie.tif")
-    (event,) = asyncio.run(events(ready_trigger(tmp_path), seconds=5))
+    (event,) = asyncio.run(events(ready_trigger(tmp_path)))
     assert [entry["name"] for _, entry in event["folders"]] == ["a", "b"]
     assert ledger.values == {}
 
@@ -349,7 +365,7 @@ def test_a_ready_trigger_fires_with_no_more_folders_than_can_be_mapped(tmp_path,
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
     for name in "abc":
         put(tmp_path / name, "movie.tif")
-    (event,) = asyncio.run(events(ready_trigger(tmp_path), seconds=5))
+    (event,) = asyncio.run(events(ready_trigger(tmp_path)))
     assert len(event["folders"]) == 2
 
 
@@ -360,6 +376,6 @@ def test_a_ready_trigger_waits_for_a_root_that_goes_away(tmp_path, ledger):
 def test_a_ready_trigger_reports_a_root_that_may_not_be_read_unless_told_to_be_patient(ledger):
     with unprivileged_folder() as root:
         root.chmod(0o000)
-        (event,) = asyncio.run(events(ready_trigger(root), seconds=5))
+        (event,) = asyncio.run(events(ready_trigger(root)))
         assert "give this user permission" in event["error"]
         assert asyncio.run(events(ready_trigger(root, patient=True), seconds=0.5)) == []

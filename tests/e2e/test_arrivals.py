@@ -22,7 +22,8 @@ from demo.stack import AirflowStack
 
 pytestmark = pytest.mark.stack
 
-SETTLE = 1.5
+# Longer than a busy machine keeps the test from the next file of a folder that grows.
+SETTLE = 2.5
 MANY = 20
 PATIENCE = 90.0
 
@@ -118,13 +119,13 @@ class Watched:
         rows = self._rows("SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ?")
         return len({json.loads(extra)["payload"]["name"] for (extra,) in rows} & names)
 
-    def entries(self, names: set[str]) -> int:
-        """How many of these folders are in the ledger."""
+    def entries(self, names: set[str]) -> set[str]:
+        """Which of these folders are in the ledger."""
         rows = self._rows(
             "SELECT s.value FROM asset_state_store s JOIN asset a ON a.id = s.asset_id WHERE a.name = ?"
             " AND s.key LIKE 'acquisition:%'"
         )
-        return len({json.loads(value)["name"] for (value,) in rows} & names)
+        return {json.loads(value)["name"] for (value,) in rows} & names
 
     def _rows(self, query: str) -> list[tuple[str]]:
         with closing(sqlite3.connect(f"file:{self.stack.home}/airflow.db?mode=ro", uri=True)) as database:
@@ -225,13 +226,13 @@ def after_some_events(watched: Watched, names: set[str]) -> set[str]:
 def after_the_events_and_before_the_ledger(watched: Watched, names: set[str]) -> set[str]:
     watched.put(*names)
     watched.stack_until(lambda: watched.events(names) == len(names), "the events")
-    assert watched.entries(names) == 0
-    return set()
+    # None as a rule, but nobody says that this test is quick enough.
+    return watched.entries(names)
 
 
 def after_the_ledger(watched: Watched, names: set[str]) -> set[str]:
     watched.put(*names)
-    watched.stack_until(lambda: watched.entries(names) == len(names), "the ledger")
+    watched.stack_until(lambda: watched.entries(names) == names, "the ledger")
     return names
 
 
