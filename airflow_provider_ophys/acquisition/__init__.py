@@ -9,11 +9,13 @@ ask here whether the folder may be handed over. Nothing here knows Airflow, and 
 - ``ledger``: tells a recording that was handed over from a new one of the same name
 - ``tree``: reads folders from disk
 - ``scan``: does so once for all who watch the same folder
+- ``clocks``: how much time has passed between two processes
 - ``watch``: joins these over many looks
 """
 
 from __future__ import annotations
 
+from airflow_provider_ophys.acquisition.clocks import Clocks
 from airflow_provider_ophys.acquisition.ledger import Acquisition
 from airflow_provider_ophys.acquisition.options import (
     DEFAULT_IGNORE,
@@ -33,6 +35,7 @@ __all__ = [
     "Acquisition",
     "AcquisitionOptions",
     "AcquisitionWatch",
+    "Clocks",
     "Ledger",
     "Scan",
     "is_rendered_later",

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,7 +73,7 @@ class AcquisitionWatch:
     :param options: What is watched and when it is complete.
     :param ledger: Is asked once about each folder, and again when one is about to be handed over.
     :param clock: Seconds, by which quiet is measured from one look to the next; the file server's times are
-        only compared with each other. A watch that goes on in another process needs ``time.time``.
+        only compared with each other.
     :param scan: Shared with other watches of the folder, and by the same clock. Default: one of its own.
     :param most: How many folders can be handed over at once, whatever ``max_folders`` says. Default: any number.
     """
@@ -215,24 +215,28 @@ class AcquisitionWatch:
 
     def ready(self) -> list[Acquisition]:
         """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
+        return list(self.each_ready())
+
+    def each_ready(self) -> Iterator[Acquisition]:
+        """Yield those that are :meth:`ready`, each when the ledger has just said that nobody else has got it."""
         self._consult_ledger(_ASKING_SECONDS)
         known = [folder for folder in self._folders if folder.name in self._asked]
         found = [self._judge(folder) for folder in known if not self._is_handed_over(folder)]
         self._note_waiting()
         complete = [acquisition for acquisition in found if acquisition is not None]
         complete.sort(key=_age)
-        ready: list[Acquisition] = []
+        ready = 0
         for number, acquisition in enumerate(complete):
-            if len(ready) in (self.options.max_folders, self._most):
+            if ready in (self.options.max_folders, self._most):
                 more = f"{len(complete) - number} more folders are complete; they come with the next."
                 self._news.append((logging.INFO, more))
                 break
             # Somebody else who shares the ledger may have got it since.
             self._ask(acquisition.folder)
             if not self._is_handed_over(acquisition.folder):
-                ready.append(acquisition)
+                ready += 1
                 self._news.append((logging.INFO, f"{acquisition.folder.name}: {_facts(acquisition)}, complete"))
-        return ready
+                yield acquisition
 
     def _note_waiting(self) -> None:
         """Leave in the ledger which folders wait and why, whenever that has changed."""
@@ -361,22 +365,31 @@ class AcquisitionWatch:
 
     def state(self) -> dict[str, Any]:
         """What another process needs to go on from here, as plain JSON of bounded size."""
+        now = self._clock()
         # Those that have been quiet for longest are the closest to being complete.
         looks = sorted(self._seen.items(), key=lambda item: item[1].since)[:_LOOKS_IN_STATE]
         return {
             "root_seen": self.root_seen,
             "root_told": self._root_told,
             "looks": {
-                short_digest(self.root, name): [seen.signature, seen.since, *sorted(seen.told)]
+                short_digest(self.root, name): [seen.signature, now - seen.since, *sorted(seen.told)]
                 for name, seen in looks
             },
         }
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from the :meth:`state` of another watch with the same options."""
+    def resume(self, state: Mapping[str, Any], seconds: float) -> None:
+        """
+        Go on from the :meth:`state` of another watch with the same options.
+
+        :param seconds: How old the state is at least.
+        """
         self.root_seen = bool(state["root_seen"])
         self._root_told = str(state["root_told"])
-        self._kept = dict(state["looks"])
+        then = self._clock() - seconds
+        self._kept = {
+            digest: [signature, then - quiet, *told]
+            for digest, (signature, quiet, *told) in state["looks"].items()
+        }
 
 
 def _facts(seen: Look | Acquisition) -> str:

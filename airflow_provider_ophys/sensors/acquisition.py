@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
@@ -15,6 +14,7 @@ from airflow_provider_ophys.acquisition import (
     Acquisition,
     AcquisitionOptions,
     AcquisitionWatch,
+    Clocks,
     Ledger,
     takes_acquisition_options,
 )
@@ -70,6 +70,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = tuple(AcquisitionOptions.model_fields)
     ui_color = "#d9ead3"
+    clocks: ClassVar[Clocks] = Clocks.here()
 
     path: Any
 
@@ -105,7 +106,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         if folders:
             announce_folders(self, context, folders)
         elif self.deferrable:
-            self._wait_in_triggerer(time.time() + self.timeout)
+            self._wait_in_triggerer(self.clocks.time_of_day() + self.timeout)
         return PokeReturnValue(is_done=bool(folders), xcom_value=folders or None)
 
     def execute_complete(
@@ -125,12 +126,14 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         with fail_without_retry():
             folders = self._claim(context, event["folders"])
         if not folders:
-            self._wait_in_triggerer(time.time() + self.timeout if deadline is None else deadline)
+            now = self.clocks.time_of_day()
+            self._wait_in_triggerer(now + self.timeout if deadline is None else deadline)
         announce_folders(self, context, folders)
         return folders
 
     def _wait_in_triggerer(self, deadline: float) -> NoReturn:
-        left = deadline - time.time()
+        # A clock that was set back makes nobody wait for longer than was asked for.
+        left = min(deadline - self.clocks.time_of_day(), self.timeout)
         if left < 0:
             raise AirflowSensorTimeout(f"No new complete folder in {self.path} within {self.timeout:g} s.")
         self.defer(
@@ -154,14 +157,17 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             if again := watch.handed_to(owner):
                 self.log.info("Returning the %d folder(s) that this task got before.", len(again))
                 return [acquisition.as_dict() for acquisition in again]
-            ready = watch.ready()
-            for acquisition in ready:
+            ready = []
+            for acquisition in watch.each_ready():
                 watch.record(acquisition, owner)
+                ready.append(acquisition)
         finally:
             for level, line in watch.news():
                 self.log.log(level, line)
         if self.reschedule and not ready:
-            context["task_state_store"].set(_STATE, {"try": context["ti"].try_number, "watch": watch.state()})
+            moment: Any = self.clocks.moment()
+            state = {"try": context["ti"].try_number, "watch": watch.state(), "moment": moment}
+            context["task_state_store"].set(_STATE, state)
         return [acquisition.as_dict() for acquisition in ready]
 
     def _refresh(self, watch: AcquisitionWatch) -> None:
@@ -184,14 +190,13 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         watch = self._new_watch(context)
         if self.reschedule:
             state: Any = context["task_state_store"].get(_STATE)
-            if state is not None and state["try"] == context["ti"].try_number:
-                watch.resume(state["watch"])
+            if state is not None and state["try"] == context["ti"].try_number and "moment" in state:
+                watch.resume(state["watch"], self.clocks.seconds_since(state["moment"], self.poke_interval))
         return watch
 
     def _new_watch(self, context: Context) -> AcquisitionWatch:
-        # Only the time of day means the same to two workers.
-        clock = time.time if self.reschedule else time.monotonic
-        return AcquisitionWatch(self._options(), self._ledger(context), clock, most=max_map_length())
+        ledger = self._ledger(context)
+        return AcquisitionWatch(self._options(), ledger, self.clocks.monotonic, most=max_map_length())
 
     def _ledger(self, context: Context) -> Ledger:
         asset = self._ledger_asset()

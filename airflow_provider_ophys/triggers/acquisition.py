@@ -134,7 +134,8 @@ class _Outbox:
                 sent.answered_at = time.monotonic()
         for sent in list(self._sent):
             if sent.answered_at and time.monotonic() - sent.answered_at >= self.PATIENCE_SECONDS:
-                self._watch.record(sent.acquisition, _HANDED_TO)
+                # A sensor may have got the folder as well meanwhile, and its retry has to find that it did.
+                self._watch.claim(sent.acquisition, _HANDED_TO)
                 self._sent.remove(sent)
 
 

@@ -552,9 +552,9 @@ def test_a_watch_goes_on_in_another_process(tmp_path):
     first = Watched(tmp_path, settle_seconds=60)
     first.look()
     second = Watched(tmp_path, settle_seconds=60)
-    second.watch.resume(json.loads(json.dumps(first.watch.state())))
+    second.watch.resume(json.loads(json.dumps(first.watch.state())), seconds=20)
 
-    assert second.look(after=59) == []
+    assert second.look(after=39) == []
     assert second.log == []
     assert second.look(after=1) == ["rec"]
 
