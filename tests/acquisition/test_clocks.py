@@ -1,4 +1,4 @@
-"""Nobody gets a folder too soon, twice or never because a clock is set or because two wait for the same folders."""
+"""No folder comes too soon, twice or never because a clock is set or because two wait for the same folders."""
 
 from __future__ import annotations
 
