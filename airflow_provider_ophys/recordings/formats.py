@@ -31,6 +31,9 @@ FORMATS: dict[Kind, dict[str, str]] = {
     },
     "segmentation": {
         "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",
+        "CaimanSegmentationExtractor": "caiman:CaimanRecording",
+        "CnmfeSegmentationExtractor": "schnitzer:CnmfeRecording",
+        "ExtractSegmentationExtractor": "schnitzer:ExtractRecording",
         "SimaSegmentationExtractor": "sima:SimaRecording",
     },
 }

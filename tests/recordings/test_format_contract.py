@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from recording_makers import MAKERS, Made
 
 from airflow_provider_ophys.exceptions import OphysError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.extractor_internals import traces_of
 from airflow_provider_ophys.extractors import open_imaging, open_segmentation
 from airflow_provider_ophys.models.metadata import merge_metadata, validate_metadata
 from airflow_provider_ophys.recordings import recording_of
@@ -118,10 +119,11 @@ def test_it_is_found_in_its_folder_and_by_no_other_format(made):
         for folder in [made.folder, *filter(Path.is_dir, made.folder.rglob("*"))]
         for recording in cls.find(folder)
     ]
+    arguments = {name: value for name, value in made.arguments.items() if name not in made.unknown}
     if made.is_found is None:
-        assert [recording.extractor_kwargs for recording in found] == [made.arguments]
+        assert [recording.extractor_kwargs for recording in found] == [arguments]
     else:
-        expected = [(made.extractor, made.arguments)] if made.is_found else []
+        expected = [(made.extractor, arguments)] if made.is_found else []
         assert [(recording.extractor, recording.extractor_kwargs) for recording in found] == expected
 
 
@@ -141,6 +143,23 @@ def test_every_movie_is_what_the_extractor_gives(made):
         for index, plane in enumerate(movie.planes):
             np.testing.assert_array_equal(opened(made, plane).get_series(), imaging.get_series()[..., index])
     np.testing.assert_array_equal(opened(made, movies[0].extractor_kwargs).get_series(), made.truth)
+
+
+def test_every_segmentation_is_what_the_extractor_gives(made):
+    if made.kind != "segmentation":
+        pytest.skip("a movie has no ROIs")
+    planes = entries(made)
+    assert len(planes) == made.num_movies
+    for plane in planes:
+        cells = opened(made, plane.extractor_kwargs)
+        assert cells.get_num_rois() == plane.num_rois
+        assert cells.get_num_samples() == plane.num_samples
+        assert tuple(cells.get_frame_shape()) == plane.image_shape
+        assert plane.rate == pytest.approx(made.rate)
+        assert cells.get_sampling_frequency() == pytest.approx(made.reader_rate or made.rate)
+    cells = opened(made, planes[0].extractor_kwargs)
+    first, *_ = traces_of(cells).values()
+    np.testing.assert_array_equal(np.asarray(first), made.truth)
 
 
 def test_the_headers_are_understood(made):

@@ -37,6 +37,7 @@ class Made:
     :param facts: What ``metadata`` has to say: ``"plane.imaging_rate"`` -> value; a text has to be in the value.
     :param dispensable: Files without which the recording can be read, and is whole.
     :param is_found: Whether ``find`` finds it with these arguments; ``None`` if it does by another extractor.
+    :param unknown: Of these arguments, those that only the user knows.
     :param uncut: Files of which it cannot be noticed that they were cut off: a text may end anywhere.
     """
 
@@ -53,6 +54,7 @@ class Made:
     facts: dict[str, Any] = field(default_factory=dict)
     dispensable: list[Path] = field(default_factory=list)
     is_found: bool | None = True
+    unknown: tuple[str, ...] = ()
     uncut: list[Path] = field(default_factory=list)
 
 
