@@ -86,7 +86,7 @@ class FemtonicsRecording(Hdf5File):
         if not movies:
             known = ", ".join(name for name, _, _ in self.channels)
             raise SourceDataError(f"{self.where} has no channel {chosen!r}, only {known}. Correct channel_name.")
-        return Contents(movies=movies)
+        return Contents(movies=movies, photon_series_type="TwoPhotonSeries")
 
     def metadata(self) -> HeaderMetadata:
         """Tell what the attributes of the unit say, and what was set for the scan."""

@@ -28,6 +28,11 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "FemtonicsImagingExtractor": "femtonics:FemtonicsRecording",
         "Hdf5ImagingExtractor": "hdf5_movie:Hdf5Recording",
         "NwbImagingExtractor": "nwb_movie:NwbRecording",
+        "InscopixImagingExtractor": "inscopix_movie:InscopixRecording",
+        "SbxImagingExtractor": "sbx:SbxRecording",
+        "NumpyImagingExtractor": "numpy_movie:NumpyRecording",
+        "NumpyMemmapImagingExtractor": "numpy_movie:MemmapRecording",
+        "MemmapImagingExtractor": "numpy_movie:AbstractMemmapRecording",
     },
     "segmentation": {
         "Suite2pSegmentationExtractor": "suite2p:Suite2pRecording",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY as KEY
@@ -129,6 +129,14 @@ class Headers:
 def storable(name: str) -> str:
     """Return a name without what NWB does not allow in names."""
     return "".join("_" if character in "/\\:" else character for character in name).strip(". ") or UNKNOWN
+
+
+def later(start: datetime | None, seconds: float) -> datetime | None:
+    """Return a moment after the start; ``None`` if there is no start, or no such moment."""
+    try:
+        return start + timedelta(seconds=seconds) if start is not None else None
+    except (OverflowError, ValueError):
+        return None
 
 
 def _clean(value: Fact) -> Any:

@@ -19,13 +19,12 @@ import numpy as np
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.avi import AviMovie, read_avi
-from airflow_provider_ophys.recordings.headers import Headers, storable
+from airflow_provider_ophys.recordings.headers import Headers, later, storable
 from airflow_provider_ophys.recordings.json_headers import read_json_object, scalar
 from airflow_provider_ophys.recordings.miniscope_files import (
     HEADER,
     STAMPS,
     is_miniscope,
-    later,
     measured_rate,
     read_stamps,
     region_of_interest,

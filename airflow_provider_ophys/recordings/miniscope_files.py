@@ -11,6 +11,7 @@ import numpy as np
 from airflow_provider_ophys.exceptions import SourceDataError, unreadable
 from airflow_provider_ophys.recordings.json_headers import read_json_object, scalar
 from airflow_provider_ophys.recordings.recording import require_regular
+from airflow_provider_ophys.recordings.wholeness import not_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,8 @@ def read_stamps(file: Path) -> NDArray[np.float64]:
             f"{file} has no column {STAMPS_COLUMN!r}, only {', '.join(columns)[:200]!r}. Take it from the "
             "Miniscope DAQ software again."
         )
+    if rows and not rows[-1].endswith("\n") and rows[-1].count(",") < len(columns) - 1:
+        raise not_whole(file, f"its last line is {rows[-1][:100]!r}, of which a part is missing")
     return np.asarray(stamps, dtype=np.float64) / 1000
 
 
@@ -90,14 +93,6 @@ def start_of(header: Path) -> datetime | None:
         return local
     zoned = local.replace(tzinfo=timezone(offset))
     return zoned if abs(zoned - absolute) < timedelta(seconds=1) else local
-
-
-def later(start: datetime | None, seconds: float) -> datetime | None:
-    """Return a moment after the start; ``None`` if there is no start, or no such moment."""
-    try:
-        return start + timedelta(seconds=seconds) if start is not None else None
-    except (OverflowError, ValueError):
-        return None
 
 
 def is_miniscope(folder: Path) -> bool:

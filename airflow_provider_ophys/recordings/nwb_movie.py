@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ from airflow_provider_ophys.models.metadata import UNKNOWN, UNKNOWN_WAVELENGTH
 from airflow_provider_ophys.models.recording import Contents, HeaderMetadata, Movie, PhotonSeriesType
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
 from airflow_provider_ophys.recordings.hdf5_references import open_hdf5, referenced_files
-from airflow_provider_ophys.recordings.headers import Fact, Headers, storable
+from airflow_provider_ophys.recordings.headers import Fact, Headers, later, storable
 from airflow_provider_ophys.recordings.recording import files_below
 
 DEFAULT_SERIES = "TwoPhotonSeries"
@@ -127,10 +127,8 @@ class NwbRecording(Hdf5File):
 
     def _movie(self, name: str, series: dict[str, Any]) -> Movie:
         samples, columns, rows, *planes = series["shape"]
-        start = None
         first = series["starting_time"]
-        if self.start is not None and first is not None and abs(first) < LONGEST_SESSION:
-            start = self.start + timedelta(seconds=first)
+        start = later(self.start, first) if first is not None and abs(first) < LONGEST_SESSION else None
         return Movie(
             extractor_kwargs=dict(self.arguments) | {"optical_series_name": name},
             num_samples=samples,

@@ -15,6 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recording_makers import COLUMNS, ROWS
+from recording_makers.miniscope import (
+    START,
+    miniscope_device,
+    miniscope_session,
+    write_stamps,
+)
 
 from airflow_provider_ophys.exceptions import (
     OphysError,
@@ -28,14 +35,6 @@ from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.avi import read_avi
 from airflow_provider_ophys.recordings.miniscope import MiniscopeRecording
 from airflow_provider_ophys.recordings.miniscope_series import MiniscopeMultiRecording
-from tests.recordings.miniscope_recordings import (
-    COLUMNS,
-    ROWS,
-    START,
-    miniscope_device,
-    miniscope_session,
-    write_stamps,
-)
 
 LONG_AGO = 1_700_000_000
 KEY = "default_metadata_key"
@@ -105,7 +104,7 @@ def test_the_headers_say_who_recorded_what_when_and_with_which_settings(session)
     assert metadata["DeviceModels"][KEY]["name"] == "Miniscope_V4_BNO"
     device = metadata["Devices"][KEY]
     assert device["name"] == "Scope A"
-    for setting in ("Gain: 3.5", "LED power setting: 17", "lens setting: -12", "FFV1", "20FPS", "44 x 30 pixels"):
+    for setting in ("Gain: 3.5", "LED power setting: 17", "lens setting: -12", "FFV1", "20FPS", "20 x 12 pixels"):
         assert setting in device["description"]
     assert metadata["Ophys"]["ImagingPlanes"][KEY]["imaging_rate"] == pytest.approx(20)
     assert said.sources["Subject.subject_id"] == "23_05_07/metaData.json: animalName"
