@@ -29,9 +29,7 @@ from airflow_provider_ophys.conversion.publishing import (
     move,
     naming_write_errors,
     part_of,
-    remove,
     sole_writer,
-    state_of,
     sync,
 )
 from airflow_provider_ophys.conversion.run import (
@@ -63,6 +61,7 @@ from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
 from airflow_provider_ophys.recordings.state import fingerprint, recording_state
 from airflow_provider_ophys.writing.memory import PeakMemory
+from airflow_provider_ophys.writing.replacement import remove, state_of
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
 from airflow_provider_ophys.writing.sharing import sharing
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError, is_passing
 from airflow_provider_ophys.models.backend import Backend
+from airflow_provider_ophys.writing.replacement import ROOT_DOCUMENTS, settle
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ZARR_ROOT = "zarr.json"
 
 # Of a group, of an array and of either, in Zarr format 2 and 3; what is in an array's folder besides are chunks:
 # "c/0/1" and "c.0.1", "c" of a scalar, and without the "c" as format 2 has them.
-GROUP_DOCUMENTS = frozenset({ZARR_ROOT, ".zgroup", ".zattrs", ".zmetadata"})
 ARRAY_DOCUMENTS = frozenset({ZARR_ROOT, ".zarray", ".zattrs"})
 CHUNK = re.compile(r"c|(c[/.])?\d+([/.]\d+)*")
 # What a writer that was killed leaves of a chunk: ours, and zarr-python's.
@@ -33,9 +33,12 @@ def backend_of(path: Path) -> Backend:
     """
     Tell whether an output on disk is HDF5 or Zarr (format 3), from what it is and not from its name.
 
+    A replacement of it that was interrupted is finished before, or taken back.
+
     :raises SourceNotFoundError: If there is nothing at the path.
     :raises SourceDataError: If it is neither.
     """
+    settle(path)
     if path.is_dir():
         if (path / ZARR_ROOT).is_file():
             return "zarr"
@@ -100,14 +103,14 @@ def _find_stray(group: Path, below: str = "") -> str | None:
         if entry.is_dir(follow_symlinks=False):
             if _is_array(Path(entry)):
                 stray = _find_stray_in_array(Path(entry), name)
-            elif any((Path(entry) / document).is_file() for document in GROUP_DOCUMENTS):
+            elif any((Path(entry) / document).is_file() for document in ROOT_DOCUMENTS):
                 stray = _find_stray(Path(entry), f"{name}/")
             else:
                 stray = name
             if stray is not None:
                 return stray
         elif not entry.is_file(follow_symlinks=False) or not (
-            entry.name in GROUP_DOCUMENTS or UNFINISHED.fullmatch(entry.name) or LITTER.fullmatch(entry.name)
+            entry.name in ROOT_DOCUMENTS or UNFINISHED.fullmatch(entry.name) or LITTER.fullmatch(entry.name)
         ):
             return name
     return None

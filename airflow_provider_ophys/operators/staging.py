@@ -19,6 +19,7 @@ from airflow_provider_ophys.operators.stopping import StoppableOperator, call_un
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.plan import local_source
+from airflow_provider_ophys.writing.replacement import settle
 
 if TYPE_CHECKING:
     from threading import Event
@@ -210,7 +211,10 @@ class StageToS3Operator(StoppableOperator):
     def _check_source(self) -> None:
         roots = allowed_roots()
         of_a_result = self.source.get("source") if isinstance(self.source, Mapping) else None
-        check_allowed("source", of_a_result or local_source(self.source), roots)
+        source = Path(of_a_result or local_source(self.source))
+        check_allowed("source", source, roots)
+        # A conversion may have been killed as it replaced what was staged before.
+        settle(source)
         report = (self.source.get("report") if isinstance(self.source, Mapping) else None) or {}
         for kind in REPORT_SUFFIXES:
             if kind in report:
