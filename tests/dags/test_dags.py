@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
-from airflow_runs import events_of, result_of, run_dag
+from airflow_runs import AssetScheduler, events_of, result_of, run_dag
 from pynwb import NWBHDF5IO
 
 from demo.recording import simulate_acquisition
@@ -113,3 +113,13 @@ def test_the_scheduled_dag_converts_and_stages_every_session(platform, server):
         mean = movie.data[:].mean(axis=0)
         inside = np.stack([mask > 0 for mask in table["image_mask"].data[:]]).any(axis=0)
         assert mean[inside].mean() > mean[~inside].mean()
+
+
+def test_the_archive_gets_all_files_that_are_finished_together():
+    """Airflow hands a run the first of the events that come close together, and leaves the others for the next."""
+    from ophys_conversion import NWB_FILES
+
+    files = [f"/nwb/m{number}.nwb" for number in range(10)]
+    archive = AssetScheduler(load("ophys_archive"), NWB_FILES, "finished")
+    archive.store_events([{"source": file, "size_bytes": 1} for file in files])
+    assert archive.runs() == [files]
