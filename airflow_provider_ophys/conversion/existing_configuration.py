@@ -28,7 +28,8 @@ def get_existing_backend_configuration(nwbfile_path: str | Path) -> BackendConfi
     """
     Read how the datasets of an NWB file on disk are stored, to write others in the same way.
 
-    A codec or filter that this package does not write is left out, and a line in the log says so.
+    Of datasets without elements nothing is told. A codec or filter that this package does not write is left out,
+    and a line in the log says so.
 
     :param nwbfile_path: File (HDF5) or folder (Zarr, format 3).
     :raises SourceNotFoundError: If there is nothing at the path.
@@ -42,7 +43,8 @@ def get_existing_backend_configuration(nwbfile_path: str | Path) -> BackendConfi
             for name in names if isinstance(container, (Data, NWBContainer)) else ():
                 stored = content_of(container, name)
                 stored = getattr(stored, "dataset", stored)  # hdmf wraps texts and records
-                if getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset):
+                is_dataset = getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset)
+                if is_dataset and all(stored.shape):
                     found[f"{path_of(container)}/{name}"] = _configuration_of(stored)
     model = HDF5BackendConfiguration if backend_of(path) == "hdf5" else ZarrBackendConfiguration
     return model(dataset_configurations=dict(sorted(found.items())))

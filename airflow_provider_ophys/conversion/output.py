@@ -235,7 +235,9 @@ def write_output(
         with sharing(options.wish, options.stop) as resources:
             output.storage.fill(part, datasets, resources)
         durations.end("fill")
-        check_written(output.storage, part, [dataset.path for dataset in datasets], validate=options.validate)
+        before = output.path if output.append else None
+        paths = [dataset.path for dataset in datasets]
+        check_written(output.storage, part, paths, validate=options.validate, before=before)
         if options.validate:
             compare_samples(output.storage, part, datasets)
         findings = None if options.inspect is None else inspect_file(output.storage, part, options.inspect)
@@ -336,17 +338,20 @@ def allocate(
     return nwbfile, bulk
 
 
-def check_written(storage: Storage, part: Path, dataset_paths: Sequence[str], *, validate: bool) -> None:
+def check_written(
+    storage: Storage, part: Path, dataset_paths: Sequence[str], *, validate: bool, before: Path | None = None
+) -> None:
     """
     Check a part that is to be published.
 
     :param dataset_paths: Of the datasets that were filled: all of their chunks must be there.
     :param validate: Check the file against the NWB schema, too.
+    :param before: As for :func:`airflow_provider_ophys.conversion.checks.check_schema`.
     :raises InvalidOutputError: If something is missing or does not fit.
     """
     storage.check_filled(part, dataset_paths)
     if validate:
-        check_schema(storage, part)
+        check_schema(storage, part, before)
 
 
 def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None, *, append: bool) -> Backend:

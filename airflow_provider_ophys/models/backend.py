@@ -56,7 +56,9 @@ def _lower(value: object) -> object:
 
 
 class _DatasetConfiguration(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """How one dataset is stored; may be changed in place, and is checked again then."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     CODECS: ClassVar[Mapping[str, Options]]
     FILTERS: ClassVar[Mapping[str, Options]]
@@ -90,6 +92,26 @@ class _DatasetConfiguration(BaseModel):
         if isinstance(value, Mapping) and isinstance(value.get("chunk_shape"), str):
             return {**value, "chunk_shape": None, "chunk_layout": value["chunk_shape"]}
         return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """
+        Change a setting.
+
+        A new chunk takes with it the buffer and the shard that it does not fit: their defaults count again. A new
+        codec takes the old one's options with it, and new filters theirs.
+
+        :raises BackendConfigurationError: If it makes no sense.
+        """
+        changed = {field: getattr(self, field) for field in self.model_fields_set} | {name: value}
+        for dependent in _DEPENDENTS.get(name, ()) if getattr(self, name, None) != value else ():
+            if not _fits(type(self), changed):
+                changed.pop(dependent, None)
+        try:
+            checked = type(self).model_validate(changed)
+        except ValidationError as error:
+            raise BackendConfigurationError(f"{name} cannot be {value!r}:\n{list_problems(error)}") from error
+        self.__dict__.update(checked.__dict__)
+        self.__pydantic_fields_set__.add(name)
 
     @property
     def is_lossy(self) -> bool:
@@ -134,6 +156,22 @@ class _DatasetConfiguration(BaseModel):
         ):
             raise ValueError(f"buffer_shape {buffer} does not hold a whole chunk of shape {chunk}")
         return self
+
+
+# What a setting takes with it when it changes, if the two do not fit any more.
+_DEPENDENTS = {
+    "chunk_shape": ("chunk_layout", "shard_shape", "buffer_shape"),
+    "compression_method": ("compression_options",),
+    "filter_methods": ("filter_options",),
+}
+
+
+def _fits(model: type[BaseModel], settings: Mapping[str, Any]) -> bool:
+    try:
+        model.model_validate(settings)
+    except ValidationError:
+        return False
+    return True
 
 
 def _check_options(what: str, method: str, given: Mapping[str, Option], known: Options) -> None:
@@ -238,7 +276,24 @@ DatasetConfiguration = HDF5DatasetConfiguration | ZarrDatasetConfiguration
 
 
 class _BackendConfiguration(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    dataset_configurations: dict[str, Any] = {}
+
+    def apply_global_compression(
+        self, compression_method: str, compression_options: dict[str, Option] | None = None
+    ) -> None:
+        """
+        Set the compression of all datasets, in place; filters are then those that the method has by default.
+
+        :param compression_method: Preset or codec; ``"none"`` for none.
+        :param compression_options: Of the codec.
+        :raises BackendConfigurationError: If it is not one of this backend.
+        """
+        for configuration in self.dataset_configurations.values():
+            configuration.compression_method = compression_method
+            configuration.compression_options = compression_options or {}
+            configuration.filter_methods = None
 
     @model_validator(mode="before")
     @classmethod

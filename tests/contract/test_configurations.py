@@ -1,0 +1,116 @@
+"""Every configuration that this package returns is accepted by its writers, and may be changed in place."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from pynwb.testing.mock.file import mock_NWBFile
+from roiextractors import NumpyImagingExtractor
+from roiextractors.testing import generate_dummy_imaging_extractor
+from segmentations import BAR, DOT, InMemorySegmentation, dense, in_volume, traces
+
+from airflow_provider_ophys.exceptions import BackendConfigurationError
+from airflow_provider_ophys.nwb import (
+    add_imaging_to_nwbfile,
+    add_segmentation_to_nwbfile,
+    get_default_backend_configuration,
+    get_existing_backend_configuration,
+    write_imaging_to_nwbfile,
+    write_segmentation_to_nwbfile,
+)
+
+SESSION = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+MOVIE = "acquisition/TwoPhotonSeries/data"
+NOTHING = np.zeros((0, 3))
+
+RECORDINGS = {
+    "movie": lambda: (generate_dummy_imaging_extractor(native_timestamps="unevenly_spaced"), {}),
+    "volume": lambda: (generate_dummy_imaging_extractor(num_planes=3), {}),
+    "movie in memory": lambda: (generate_dummy_imaging_extractor(), {"iterator_type": None}),
+    "float16": lambda: (NumpyImagingExtractor(np.zeros((9, 5, 4, 1), "float16"), sampling_frequency=1.0), {}),
+    "image masks": lambda: (
+        InMemorySegmentation(
+            dense([BAR, DOT]), "image", traces={"raw": traces(2)}, images={"mean": np.ones((13, 29))}
+        ),
+        {},
+    ),
+    "pixel masks": lambda: (
+        InMemorySegmentation([BAR, DOT], traces={"raw": traces(2)}).with_property("kind", ["a", "b"]),
+        {"mask_type": "pixel"},
+    ),
+    "voxel masks": lambda: (
+        InMemorySegmentation([in_volume(BAR, 1), in_volume(DOT, 0)], "voxel", (13, 29, 3), {"raw": traces(2)}),
+        {"mask_type": "voxel"},
+    ),
+    "traces only": lambda: (InMemorySegmentation(None, traces={"raw": traces(3)}), {}),
+    "empty masks": lambda: (
+        InMemorySegmentation([NOTHING, NOTHING], traces={"raw": traces(2)}),
+        {"mask_type": "pixel"},
+    ),
+    "background": lambda: (
+        InMemorySegmentation(
+            [BAR, DOT, DOT], num_background=1, traces={"raw": traces(2), "background": traces(1)}
+        ),
+        {"include_background_segmentation": True, "mask_type": "pixel"},
+    ),
+}
+
+
+def functions_for(recording):
+    if hasattr(recording, "get_roi_ids"):
+        return add_segmentation_to_nwbfile, write_segmentation_to_nwbfile
+    return add_imaging_to_nwbfile, write_imaging_to_nwbfile
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+@pytest.mark.parametrize("kind", RECORDINGS)
+def test_the_default_and_that_of_a_file_are_accepted_unchanged(tmp_path, kind, backend):
+    recording, options = RECORDINGS[kind]()
+    add, write = functions_for(recording)
+    nwbfile = mock_NWBFile()
+    add(recording, nwbfile, **options)
+    default = get_default_backend_configuration(nwbfile, backend)
+    write(recording, tmp_path / "a.nwb", metadata=SESSION, **options, backend_configuration=default)
+    existing = get_existing_backend_configuration(tmp_path / "a.nwb")
+    assert existing.dataset_configurations.keys() == default.dataset_configurations.keys()
+    write(recording, tmp_path / "b.nwb", metadata=SESSION, **options, backend_configuration=existing)
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+def test_a_configuration_may_be_changed_in_place(tmp_path, backend):
+    movie = generate_dummy_imaging_extractor(num_samples=30, num_rows=10, num_columns=12)
+    nwbfile = mock_NWBFile()
+    add_imaging_to_nwbfile(movie, nwbfile)
+    configuration = get_default_backend_configuration(nwbfile, backend)
+    dataset = configuration.dataset_configurations[MOVIE]
+    dataset.chunk_shape = (7, 12, 10)
+    dataset.compression_method = "gzip"
+    dataset.compression_options = {"level": 2}
+    write_imaging_to_nwbfile(movie, tmp_path / "a.nwb", metadata=SESSION, backend_configuration=configuration)
+    stored = get_existing_backend_configuration(tmp_path / "a.nwb").dataset_configurations[MOVIE]
+    assert (stored.chunk_shape, stored.compression_method) == ((7, 12, 10), "gzip")
+    assert stored.compression_options == {"level": 2}
+    dataset.chunk_shape = "traces"
+    assert (dataset.chunk_shape, dataset.chunk_layout) == (None, "traces")
+    for name, value in {"chunk_shape": (0, 1, 1), "compression_method": "none such", "no_field": 1}.items():
+        before = dataset.model_copy()
+        with pytest.raises(BackendConfigurationError, match=name):
+            setattr(dataset, name, value)
+        assert dataset == before
+
+
+def test_one_call_sets_the_compression_of_all(tmp_path):
+    segmentation, _ = RECORDINGS["image masks"]()
+    nwbfile = mock_NWBFile()
+    add_segmentation_to_nwbfile(segmentation, nwbfile)
+    configuration = get_default_backend_configuration(nwbfile, "hdf5")
+    configuration.apply_global_compression("gzip", {"level": 9})
+    write_segmentation_to_nwbfile(
+        segmentation, tmp_path / "a.nwb", metadata=SESSION, backend_configuration=configuration
+    )
+    with h5py.File(tmp_path / "a.nwb") as file:
+        table = file["processing/ophys/ImageSegmentation/PlaneSegmentation"]
+        assert {table[name].compression_opts for name in ("image_mask", "ROICentroids", "id")} == {9}
+    with pytest.raises(BackendConfigurationError, match="none such"):
+        configuration.apply_global_compression("none such")
