@@ -37,7 +37,8 @@ from airflow_provider_ophys.models.backend import (
     Compression,
     stated_backend,
 )
-from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.models.metadata import require_session_start_time
+from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import choose_backend
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding

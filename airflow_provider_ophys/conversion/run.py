@@ -45,7 +45,8 @@ from airflow_provider_ophys.models.allowed_roots import (
 )
 from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
-from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.remarks import gathering_remarks

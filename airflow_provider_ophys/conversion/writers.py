@@ -13,7 +13,8 @@ from airflow_provider_ophys.conversion.replacing import Kept, kept_for
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
-from airflow_provider_ophys.models.metadata import Metadata, load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.nwb.imaging import (
     IteratorType,
@@ -37,7 +38,7 @@ def write_imaging_to_nwbfile(
     metadata: object = None,
     overwrite: bool = False,
     append_on_disk_nwbfile: bool = False,
-    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    photon_series_type: PhotonSeriesType = "auto",
     photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",

@@ -159,7 +159,7 @@ class ImagingConversion(Conversion):
 
     extractor: str
     extractor_kwargs: dict[str, Any] = {}
-    photon_series_type: Literal["TwoPhotonSeries", "OnePhotonSeries"] = "TwoPhotonSeries"
+    photon_series_type: Literal["auto", "TwoPhotonSeries", "OnePhotonSeries"] = "auto"
     photon_series_index: NonNegativeInt = 0
     metadata_key: str | None = None
     parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"

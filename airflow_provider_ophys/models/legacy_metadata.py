@@ -8,7 +8,8 @@ is not known, which the dict form asks for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_ophys.exceptions import MetadataError
@@ -20,6 +21,19 @@ SERIES_TYPES = {
 LIST_SECTIONS = frozenset(
     {"Device", "ImagingPlane", *SERIES_TYPES, "ImageSegmentation", "Fluorescence", "DfOverF"}
 )
+
+# Where things are in the translation -> what they are called in the list form.
+WORDS = {
+    r"Ophys\.MicroscopySeries\.(\w+)/(\d+)": r"Ophys.\1.\2",
+    r"Ophys\.ImagingPlanes": "Ophys.ImagingPlane",
+    r"Ophys\.PlaneSegmentations": "Ophys.ImageSegmentation.plane_segmentations",
+    r"Ophys\.RoiResponses\.([^.]+)\.dff": r"Ophys.DfOverF.\1.dff",
+    r"Ophys\.RoiResponses": "Ophys.Fluorescence",
+    r"\bDevices\b": "Ophys.Device",
+    r"device_metadata_key": "device",
+    r"imaging_plane_metadata_key": "imaging_plane",
+    r"metadata_key or plane_segmentation_name": "plane_segmentation_name",
+}
 
 # The fields by which entries of the list form are known, and refer to each other.
 NAMES = ("name", "device", "imaging_plane")
@@ -92,19 +106,31 @@ def translate(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _devices(ophys: Mapping[str, Any]) -> dict[str, Any]:
     # A device without a name is left to the check of the dict form, which says what is missing.
-    return {device.get("name", DEVICE["name"]): device for device in _entries(ophys, "Device") or [DEVICE]}
+    devices = _entries(ophys, "Device") or [DEVICE]
+    return _by_name([(device.get("name", DEVICE["name"]), device) for device in devices])
+
+
+def _by_name(entries: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Turn a list into entries by name; of two that differ, the second gets another key, for the check to see."""
+    named: dict[str, Any] = {}
+    for name, entry in entries:
+        key = name
+        while key in named and named[key] != entry:
+            key += " (again)"
+        named[key] = entry
+    return named
 
 
 def _planes(ophys: Mapping[str, Any], devices: Mapping[str, Any]) -> dict[str, Any]:
-    planes = {}
+    planes = []
     for given in _entries(ophys, "ImagingPlane") or [{}]:
         plane = {**PLANE, **given}
         device = plane.pop("device")
         # A plane that names no device belongs to the only one there is.
         if "device" not in given and device not in devices and len(devices) == 1:
             device = next(iter(devices))
-        planes[plane["name"]] = {**plane, "device_metadata_key": device}
-    return planes
+        planes.append((plane["name"], {**plane, "device_metadata_key": device}))
+    return _by_name(planes)
 
 
 def _series(ophys: Mapping[str, Any], planes: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +146,7 @@ def _plane_segmentations(ophys: Mapping[str, Any], planes: Mapping[str, Any]) ->
     container = _container(ophys, "ImageSegmentation")
     tables = _entries(container, "plane_segmentations", where="Ophys.ImageSegmentation")
     named = [{**PLANE_SEGMENTATION, **table} for table in tables or _undescribed(planes)]
-    return {table["name"]: _on_plane(table, planes) for table in named}
+    return _by_name([(table["name"], _on_plane(table, planes)) for table in named])
 
 
 def _undescribed(planes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -179,3 +205,10 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise MetadataError(f"{where} must be a mapping, as the list form has it.")
     return value
+
+
+def in_words_of_list_form(message: str) -> str:
+    """Return a message about translated metadata in the words of the list form, which its user wrote."""
+    for pattern, written in WORDS.items():
+        message = re.sub(pattern, written, message)
+    return message

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pynwb import NWBFile
 from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImagingPlane, OpticalChannel
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.metadata import (
+from airflow_provider_ophys.models.legacy_metadata import CHANNEL, PLANE
+from airflow_provider_ophys.models.metadata_sections import (
     NAN,
     UNKNOWN,
     DeviceMetadata,
-    DeviceModelMetadata,
     ImagingPlaneMetadata,
     Metadata,
     OpticalChannelMetadata,
 )
+from airflow_provider_ophys.models.remarks import remark
 
 # Written where the user says nothing at all: marked as not known, and nothing made up.
 PLACEHOLDER_DEVICE = DeviceMetadata(name="Microscope")
@@ -35,6 +39,9 @@ PLACEHOLDER_PLANE = ImagingPlaneMetadata(
     ],
 )
 
+# What the list form, and files that were written from it, say where nobody knew anything.
+PLACEHOLDER_DESCRIPTIONS = (PLANE["description"], CHANNEL["description"])
+
 
 def add_imaging_plane(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> ImagingPlane:
     """
@@ -43,38 +50,127 @@ def add_imaging_plane(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | 
     A plane or device of that name that the file already has is used as it is.
 
     :param metadata_key: Key in ``Ophys.ImagingPlanes``; ``None`` for a placeholder.
+    :raises MetadataError: If the file has another one of that name.
     """
     plane = PLACEHOLDER_PLANE if metadata_key is None else metadata.Ophys.ImagingPlanes[metadata_key]
-    if plane.name in nwbfile.imaging_planes:
-        return nwbfile.imaging_planes[plane.name]
     fields: dict[str, Any] = plane.model_dump(
         exclude_none=True, exclude={"device_metadata_key", "optical_channel"}
     )
+    if plane.name in nwbfile.imaging_planes:
+        check_imaging_plane(nwbfile, metadata, metadata_key)
+        return nwbfile.imaging_planes[plane.name]
+    if not plane.manifold and (plane.unit or plane.conversion):
+        remark(f"The unit and conversion of the plane {plane.name!r} were left out: NWB has them of a manifold.")
     return nwbfile.create_imaging_plane(
         **fields,
-        device=_add_device(nwbfile, metadata, plane.device_metadata_key),
+        device=add_device(nwbfile, metadata, plane.device_metadata_key),
         optical_channel=[OpticalChannel(**channel.model_dump()) for channel in plane.optical_channel],
     )
 
 
-def _add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> Device:
+def check_imaging_plane(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> None:
+    """
+    Check that a plane that the file has, if it has one of that name, is the one of the metadata.
+
+    :param metadata_key: As for :func:`add_imaging_plane`.
+    :raises MetadataError: If it is another.
+    """
+    plane = PLACEHOLDER_PLANE if metadata_key is None else metadata.Ophys.ImagingPlanes[metadata_key]
+    existing = nwbfile.imaging_planes.get(plane.name)
+    if existing is None:
+        return
+    _check_same(existing, plane.model_dump(exclude_none=True, exclude={"device_metadata_key", "optical_channel"}))
+    _check_channels(existing, plane)
+    if plane.device_metadata_key is not None:
+        _check_device(existing, metadata.Devices[plane.device_metadata_key])
+
+
+def _check_channels(existing: ImagingPlane, plane: ImagingPlaneMetadata) -> None:
+    known = {channel.name: channel for channel in existing.optical_channel}
+    for channel in plane.optical_channel:
+        if channel.name in known:
+            _check_same(known[channel.name], channel.model_dump())
+        elif not math.isnan(channel.emission_lambda):
+            raise MetadataError(
+                f"The file has a plane {plane.name!r} with the optical channels {', '.join(map(repr, known))}, "
+                f"but the metadata describes {channel.name!r} in it. Give the plane another name."
+            )
+
+
+def _check_device(existing: ImagingPlane, device: DeviceMetadata) -> None:
+    if device != PLACEHOLDER_DEVICE and device.name != existing.device.name:
+        raise MetadataError(
+            f"The file has a plane {existing.name!r} of the device {existing.device.name!r}, but in the "
+            f"metadata it is of {device.name!r}. Give the plane another name."
+        )
+
+
+def _check_same(existing: Any, described: Mapping[str, Any]) -> None:
+    """
+    Check that what a file has is what the metadata describes by its name.
+
+    What the metadata does not know, or does not say, may be anything.
+
+    :param existing: The pynwb object.
+    :param described: Its fields; without those that are not given.
+    :raises MetadataError: If it is another.
+    """
+    for name, value in described.items():
+        found = getattr(existing, name)
+        if not _is_placeholder(value) and not _are_same(found, value):
+            raise MetadataError(
+                f"The file has a {type(existing).__name__} {existing.name!r} with the {name} {found!r}, but in "
+                f"the metadata it is {value!r}. Give one of the two another name, or the same {name}."
+            )
+
+
+def _is_placeholder(value: Any) -> bool:
+    return value in (UNKNOWN, *PLACEHOLDER_DESCRIPTIONS) or (isinstance(value, float) and math.isnan(value))
+
+
+def _are_same(found: Any, value: Any) -> bool:
+    if isinstance(value, (int, float, list)) and found is not None:
+        # What NWB keeps with fewer digits.
+        ours, theirs = np.asarray(value, dtype=float), np.asarray(found, dtype=float)
+        return ours.shape == theirs.shape and np.allclose(theirs, ours, rtol=1e-6, equal_nan=True)
+    return bool(found == value)
+
+
+def add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -> Device:
+    """
+    Return the device that an entry of the metadata refers to; add it, and its model, if it is new.
+
+    :param metadata_key: Key in ``Devices``; ``None`` for a placeholder.
+    :raises MetadataError: If the file has another one of that name.
+    """
     device = PLACEHOLDER_DEVICE if metadata_key is None else metadata.Devices[metadata_key]
+    fields = device.model_dump(exclude_none=True, include={"name", "description", "serial_number"})
     if device.name in nwbfile.devices:
-        return nwbfile.devices[device.name]
-    fields = device.model_dump(exclude_none=True, exclude={"device_model_metadata_key", "manufacturer"})
-    return nwbfile.create_device(**fields, model=_add_device_model(nwbfile, metadata, device))
+        existing = nwbfile.devices[device.name]
+        _check_same(existing, fields)
+        model = _model_of(metadata, device)
+        if model and existing.model is not None:
+            _check_same(existing.model, model)
+        return existing
+    return nwbfile.create_device(**fields, model=_add_device_model(nwbfile, _model_of(metadata, device)))
 
 
-def _add_device_model(nwbfile: NWBFile, metadata: Metadata, device: DeviceMetadata) -> DeviceModel | None:
+def _model_of(metadata: Metadata, device: DeviceMetadata) -> dict[str, Any]:
+    """Return the fields of a device's model; none if nothing is said of it."""
     if device.device_model_metadata_key is not None:
-        model = metadata.DeviceModels[device.device_model_metadata_key]
-    elif device.manufacturer is not None:
-        model = DeviceModelMetadata(name=device.name, manufacturer=device.manufacturer)
-    else:
+        return metadata.DeviceModels[device.device_model_metadata_key].model_dump(exclude_none=True)
+    given = device.model_fields_given
+    return {"name": device.name, "manufacturer": UNKNOWN} | given if given else {}
+
+
+def _add_device_model(nwbfile: NWBFile, fields: Mapping[str, Any]) -> DeviceModel | None:
+    if not fields:
         return None
-    if model.name in nwbfile.device_models:
-        return nwbfile.device_models[model.name]
-    return nwbfile.create_device_model(**model.model_dump(exclude_none=True))
+    if fields["name"] not in nwbfile.device_models:
+        return nwbfile.create_device_model(**fields)
+    existing = nwbfile.device_models[fields["name"]]
+    _check_same(existing, fields)
+    return existing
 
 
 def find_entry[Entry](section: str, entries: dict[str, Entry], metadata_key: str | None) -> Entry | None:

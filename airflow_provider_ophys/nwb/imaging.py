@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hdmf.utils import get_data_shape
 from pynwb import NWBFile
@@ -11,25 +11,29 @@ from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
 from airflow_provider_ophys.models.legacy_metadata import is_list_form, series_key
-from airflow_provider_ophys.models.metadata import (
-    Metadata,
-    MicroscopySeriesMetadata,
-    validate_metadata,
-    with_own_metadata,
-)
-from airflow_provider_ophys.nwb.devices import add_imaging_plane, find_entry
-from airflow_provider_ophys.nwb.nwbfile import ophys_module, read_from
+from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
+from airflow_provider_ophys.models.metadata_sections import Metadata, MicroscopySeriesMetadata
+from airflow_provider_ophys.nwb.devices import add_device, add_imaging_plane, find_entry
+from airflow_provider_ophys.nwb.nwbfile import add_subject, ophys_module, read_from
 from airflow_provider_ophys.nwb.timing import series_fields, timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
 
-PhotonSeriesType = Literal["TwoPhotonSeries", "OnePhotonSeries"]
+PhotonSeriesType = Literal["auto", "TwoPhotonSeries", "OnePhotonSeries"]
 ParentContainer = Literal["acquisition", "processing/ophys"]
 IteratorType = Literal["v2"] | None
 
 SERIES_CLASSES = {"TwoPhotonSeries": TwoPhotonSeries, "OnePhotonSeries": OnePhotonSeries}
+
+# Parts of the names of extractors that read recordings of head-mounted and other one-photon microscopes.
+ONE_PHOTON = ("Miniscope", "Inscopix")
+# Fields that only one of the two types has.
+FIELDS_OF: Mapping[PhotonSeriesType, tuple[str, ...]] = {
+    "OnePhotonSeries": ("exposure_time", "binning", "power", "intensity"),
+    "TwoPhotonSeries": ("field_of_view",),
+}
 
 
 def add_imaging_to_nwbfile(
@@ -37,7 +41,7 @@ def add_imaging_to_nwbfile(
     nwbfile: NWBFile,
     metadata: Mapping[str, Any] | None = None,
     *,
-    photon_series_type: PhotonSeriesType = "TwoPhotonSeries",
+    photon_series_type: PhotonSeriesType = "auto",
     photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
@@ -53,7 +57,9 @@ def add_imaging_to_nwbfile(
     :param imaging: The movie, of at least one sample.
     :param nwbfile: Changed and returned.
     :param metadata: Dict form or list form; never changed. Without it, placeholders are written.
-    :param photon_series_type: Type of the series in NWB; in the list form, also where it is described.
+    :param photon_series_type: Type of the series in NWB; in the list form, also where it is described. ``"auto"``
+        goes by what is described, then by the extractor: those of one-photon microscopes, and of a
+        OnePhotonSeries in an NWB file, give a OnePhotonSeries, all others a TwoPhotonSeries.
     :param photon_series_index: Which of the descriptions of that type, in the list form.
     :param metadata_key: Key in ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at most
         one.
@@ -70,6 +76,12 @@ def add_imaging_to_nwbfile(
         raise EmptyRecordingError(f"{type(imaging).__name__} has no samples; there is nothing to convert.")
     full = with_own_metadata(imaging, metadata or {})
     checked = validate_metadata(full)
+    if photon_series_type not in get_args(PhotonSeriesType):
+        raise ConfigurationError(
+            f"photon_series_type is {photon_series_type!r}; write one of {', '.join(get_args(PhotonSeriesType))}."
+        )
+    if photon_series_type == "auto":
+        photon_series_type = _series_type(imaging, full, checked, metadata_key)
     if is_list_form(full):
         metadata_key = _key_in_list_form(checked, photon_series_type, photon_series_index, metadata_key)
     elif photon_series_index != 0:
@@ -89,9 +101,32 @@ def add_imaging_to_nwbfile(
     fields.setdefault("comments", read_from(imaging))
     fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps, given=series)
     plane = add_imaging_plane(nwbfile, checked, series.imaging_plane_metadata_key)
-    photon_series = _make_series(photon_series_type, fields | {"data": data, "imaging_plane": plane})
+    fields |= {"data": data, "imaging_plane": plane}
+    if series.device_metadata_key is not None:
+        fields["device"] = add_device(nwbfile, checked, series.device_metadata_key)
+    photon_series = _make_series(photon_series_type, fields)
+    add_subject(nwbfile, checked)
     _add(nwbfile, parent_container, photon_series)
     return nwbfile
+
+
+def _series_type(
+    imaging: Any, given: Mapping[str, Any], metadata: Metadata, metadata_key: str | None
+) -> PhotonSeriesType:
+    """Choose the type of a series that nobody chose."""
+    if is_list_form(given):
+        described: list[PhotonSeriesType] = [kind for kind in FIELDS_OF if given["Ophys"].get(kind)]
+        if len(described) == 1:
+            return described[0]
+    else:
+        series = find_entry("Ophys.MicroscopySeries", metadata.Ophys.MicroscopySeries, metadata_key)
+        for kind, fields in FIELDS_OF.items():
+            if series is not None and any(getattr(series, name) is not None for name in fields):
+                return kind
+    read = getattr(imaging, "photon_series", None)  # of an NWB file
+    if isinstance(read, OnePhotonSeries) or any(part in type(imaging).__name__ for part in ONE_PHOTON):
+        return "OnePhotonSeries"
+    return "TwoPhotonSeries"
 
 
 def _key_in_list_form(
@@ -153,10 +188,6 @@ def _dimension(series: MicroscopySeriesMetadata, sample_shape: Sequence[int]) ->
 def _make_series(
     photon_series_type: PhotonSeriesType, fields: dict[str, Any]
 ) -> TwoPhotonSeries | OnePhotonSeries:
-    if photon_series_type not in SERIES_CLASSES:
-        raise ConfigurationError(
-            f"photon_series_type is {photon_series_type!r}; write one of {', '.join(SERIES_CLASSES)}."
-        )
     try:
         return SERIES_CLASSES[photon_series_type](**fields)
     except TypeError as error:

@@ -14,7 +14,8 @@ from pynwb.file import Subject
 
 from airflow_provider_ophys.extractor_internals import arguments_of
 from airflow_provider_ophys.extractors import PATH_PARAMETER
-from airflow_provider_ophys.models.metadata import Metadata, require_session_start_time
+from airflow_provider_ophys.models.metadata import require_session_start_time
+from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.remarks import remark
 
 
@@ -54,19 +55,25 @@ def make_nwbfile(metadata: Metadata) -> NWBFile:
             f"{name} {time.isoformat()} has no time zone and was taken as {_zoned(time).isoformat()}, local time "
             "of the machine that wrote the file. Write one, for example +01:00, to be sure."
         )
-    fields = described.model_dump(exclude_none=True, exclude={"source_script_file_name", "source_script"})
+    fields = described.model_dump(
+        exclude_none=True, exclude={"source_script_file_name", "source_script", "was_generated_by"}
+    )
     fields["identifier"] = described.identifier or str(uuid4())
     if described.source_script is not None:
         fields["source_script"] = described.source_script
         fields["source_script_file_name"] = described.source_script_file_name or "unknown"
-    subject = metadata.Subject
-    return NWBFile(
-        **_with_zones(fields),
-        subject=None if subject is None else Subject(**_with_zones(subject.model_dump(exclude_none=True))),
-        was_generated_by=[
-            [package, version(package)] for package in ("airflow-provider-ophys", "roiextractors", "pynwb")
-        ],
+    software = [[package, version(package)] for package in ("airflow-provider-ophys", "roiextractors", "pynwb")]
+    nwbfile = NWBFile(
+        **_with_zones(fields), was_generated_by=[*map(list, described.was_generated_by or ()), *software]
     )
+    add_subject(nwbfile, metadata)
+    return nwbfile
+
+
+def add_subject(nwbfile: NWBFile, metadata: Metadata) -> None:
+    """Add the subject of the metadata, if there is one, to an NWBFile that has none."""
+    if metadata.Subject is not None and nwbfile.subject is None:
+        nwbfile.subject = Subject(**_with_zones(metadata.Subject.model_dump(exclude_none=True)))
 
 
 def ophys_module(nwbfile: NWBFile) -> ProcessingModule:

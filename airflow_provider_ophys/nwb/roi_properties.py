@@ -11,6 +11,7 @@ from hdmf.common import VectorData, VectorIndex
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.extractor_internals import properties_of, property_values
+from airflow_provider_ophys.models.metadata_sections import LONGEST_NAME, RESERVED_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,12 @@ CENTROIDS_PROPERTY = "roi_centroids"
 ACCEPTED_PROPERTIES = ("is_accepted", "iscell", "accepted")
 REJECTED_PROPERTIES = ("is_rejected", "rejected")
 STATUS_PROPERTY = "cell_status"  # Inscopix: "accepted", "rejected" or "undecided"
+
+# What a table of ROIs has itself.
+RESERVED_COLUMNS = RESERVED_NAMES | {
+    *("id", "colnames", "imaging_plane", "reference_images", "meanings_tables"),
+    *("image_mask", "pixel_mask", "pixel_mask_index", "voxel_mask", "voxel_mask_index"),
+}
 
 # Properties that answer yes or no; some programs, such as suite2p, have them as numbers.
 YES_OR_NO = re.compile(r"(is|has)_|iscell$|accepted$|rejected$")
@@ -41,11 +48,7 @@ def property_columns(extractor: Any, taken: Collection[str]) -> list[VectorData]
     for name in properties_of(extractor):
         if name == CENTROIDS_PROPERTY:
             continue  # they are the centroids of the table, x before y
-        if name in taken or re.search(r"[/:]", name):
-            raise SourceDataError(
-                f"{type(extractor).__name__} has a property {name!r}, which cannot be a column beside "
-                f"{', '.join(sorted(taken))}, or has a '/' or ':' in its name. Give it another name there."
-            )
+        _check_name(name, taken, type(extractor).__name__)
         values = property_values(extractor, name)
         if len(values) != int(extractor.get_num_rois()):
             raise SourceDataError(
@@ -55,6 +58,26 @@ def property_columns(extractor: Any, taken: Collection[str]) -> list[VectorData]
         description = extractor.get_property_info(name).description or f"{name} of each ROI."
         columns += _column(name, description, values)
     return columns
+
+
+def _check_name(name: str, taken: Collection[str], source: str) -> None:
+    """
+    Check that a property can be a column.
+
+    :raises SourceDataError: If NWB or the storage has the name for something else, or cannot have it.
+    """
+    if name in taken or name in RESERVED_COLUMNS:
+        reason = "a table has that name for something else"
+    elif not name.strip(". ") or re.search(r"[/\\:]", name) or not name.isprintable():
+        reason = "a column's name may not be empty, '.' or '..', nor hold '/', '\\', ':' or what cannot be printed"
+    elif len(name.encode()) > LONGEST_NAME:
+        reason = f"a column's name may have {LONGEST_NAME} bytes at most"
+    else:
+        return
+    raise SourceDataError(
+        f"{source} has an ROI property {name!r}, which cannot be a column of the table of ROIs: {reason}. Give it "
+        "another name in the segmentation, or leave it out there."
+    )
 
 
 def _column(name: str, description: str, values: Array) -> list[VectorData]:
@@ -78,6 +101,8 @@ def _storable(name: str, values: Array) -> Any:
         values = values.astype(str)
     if values.dtype.kind in "OUT":
         return [_text(value) for value in values] if values.ndim == 1 else values.astype(str).tolist()
+    if values.dtype.kind == "c":
+        raise SourceDataError(f"The ROI property {name!r} has complex numbers, which NWB does not have.")
     if values.dtype.kind in "iuf" and YES_OR_NO.match(name) and np.isin(values, (0, 1)).all():
         return values.astype(bool)
     return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("=")))

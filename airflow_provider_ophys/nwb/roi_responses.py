@@ -13,7 +13,7 @@ from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSer
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.extractor_internals import roi_ids_of_trace, traces_of
-from airflow_provider_ophys.models.metadata import RoiResponseMetadata
+from airflow_provider_ophys.models.metadata_sections import RoiResponseMetadata
 from airflow_provider_ophys.nwb.nwbfile import ophys_module, read_from
 from airflow_provider_ophys.nwb.timing import series_fields, timing_of
 from airflow_provider_ophys.writing.traces import TraceDataChunkIterator

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from hdmf.common import VectorData, VectorIndex
 from pynwb import NWBFile
+from pynwb.image import ImageSeries
 from pynwb.ophys import ImageSegmentation, ImagingPlane, PlaneSegmentation
 
-from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.models.metadata import PlaneSegmentationMetadata
+from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.metadata_sections import PlaneSegmentationMetadata
 from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.roi_properties import acceptance_columns, given_centroids, property_columns
 from airflow_provider_ophys.writing.mask_iterators import (
@@ -42,12 +43,17 @@ def check_mask_type(mask_type: str) -> None:
 
 
 def add_table(
-    nwbfile: NWBFile, entry: PlaneSegmentationMetadata, imaging_plane: ImagingPlane, columns: list[VectorData]
+    nwbfile: NWBFile,
+    entry: PlaneSegmentationMetadata,
+    imaging_plane: ImagingPlane,
+    columns: list[VectorData],
+    reference_images: list[ImageSeries] | None,
 ) -> PlaneSegmentation:
     """
     Add a table to the container ``ImageSegmentation``.
 
     :param columns: The first has one value for each ROI.
+    :param reference_images: What the masks were found in.
     """
     module = ophys_module(nwbfile)
     if "ImageSegmentation" not in module.data_interfaces:
@@ -56,12 +62,37 @@ def add_table(
         name=entry.name,
         description=entry.description,
         imaging_plane=imaging_plane,
+        reference_images=reference_images,
         id=np.arange(len(columns[0].data)),
         columns=columns,
         colnames=[column.name for column in columns if not isinstance(column, VectorIndex)],
     )
     module["ImageSegmentation"].add_plane_segmentation(table)
     return table
+
+
+def find_series(nwbfile: NWBFile, names: Sequence[str] | None) -> list[ImageSeries] | None:
+    """
+    Find series of images by their names, in the acquisition or the processed data.
+
+    :param names: ``None`` for none.
+    :raises MetadataError: If there is none of a name.
+    """
+    if names is None:
+        return None
+    processed = nwbfile.processing["ophys"].data_interfaces if "ophys" in nwbfile.processing else {}
+    series = {
+        name: found
+        for name, found in {**processed, **nwbfile.acquisition}.items()
+        if isinstance(found, ImageSeries)
+    }
+    missing = [name for name in names if name not in series]
+    if missing:
+        raise MetadataError(
+            f"reference_images names {', '.join(map(repr, missing))}, but the file has no such series of images "
+            f"(it has: {', '.join(map(repr, series)) or 'none'}). Write the movie first, or leave it out."
+        )
+    return [series[name] for name in names]
 
 
 def roi_columns(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
-from airflow_provider_ophys.models.legacy_metadata import is_list_form
+from airflow_provider_ophys.models.legacy_metadata import in_words_of_list_form, is_list_form
 from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
 from airflow_provider_ophys.nwb.roi_table import MaskType, check_mask_type
 from airflow_provider_ophys.nwb.segmentation_entry import described_keys, find_segmentation
@@ -112,17 +112,22 @@ class SegmentationSource:
 def _plan(
     source: SegmentationSource, name: str | None, background_name: str | None, include: Include
 ) -> PlannedSegmentation:
-    checked = validate_metadata(source.metadata)
-    entry = find_segmentation(
-        checked,
-        metadata_key=source.metadata_key,
-        plane_segmentation_name=name,
-        background_plane_segmentation_name=background_name,
-        names_select=not is_list_form(source.metadata),
-    )
-    planned = plan_segmentation(source.extractor, checked, entry, include)
-    planned.check()
-    planned.choose()
+    checked, is_lists = validate_metadata(source.metadata), is_list_form(source.metadata)
+    try:
+        entry = find_segmentation(
+            checked,
+            metadata_key=source.metadata_key,
+            plane_segmentation_name=name,
+            background_plane_segmentation_name=background_name,
+            names_select=not is_lists,
+        )
+        planned = plan_segmentation(source.extractor, checked, entry, include)
+        planned.check()
+        planned.choose()
+    except MetadataError as error:
+        if not is_lists:
+            raise
+        raise MetadataError(in_words_of_list_form(str(error))) from error
     planned.make_images()
     return planned
 

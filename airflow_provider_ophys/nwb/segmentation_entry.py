@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.metadata import (
-    DEFAULT_METADATA_KEY,
+from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY
+from airflow_provider_ophys.models.metadata_sections import (
     Metadata,
     OphysMetadata,
     PlaneSegmentationMetadata,
@@ -185,8 +185,10 @@ def _find_key(
         return metadata_key
     if name is not None and ophys.PlaneSegmentations:
         key = _key_of_name(ophys, name)
+        if key is None and name in candidates and name not in ophys.PlaneSegmentations:
+            return name  # in the list form, traces and images are described by the name of their table
         if key is None:
-            names = _known(ophys.PlaneSegmentations[key].name for key in candidates)
+            names = _known(entry.name for key, entry in ophys.PlaneSegmentations.items() if key in candidates)
             raise MetadataError(
                 f"plane_segmentation_name {name!r} is no name in Ophys.PlaneSegmentations ({names})."
             )

@@ -12,9 +12,10 @@ from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
 from airflow_provider_ophys.extractor_internals import TRACE_ROLES, images_of
-from airflow_provider_ophys.models.metadata import Metadata, RoiResponseMetadata
+from airflow_provider_ophys.models.metadata_sections import Metadata, RoiResponseMetadata
 from airflow_provider_ophys.models.remarks import remark
-from airflow_provider_ophys.nwb.devices import add_imaging_plane
+from airflow_provider_ophys.nwb.devices import add_imaging_plane, check_imaging_plane
+from airflow_provider_ophys.nwb.nwbfile import add_subject
 from airflow_provider_ophys.nwb.roi_responses import (
     FoundTraces,
     add_traces,
@@ -26,7 +27,7 @@ from airflow_provider_ophys.nwb.roi_responses import (
     response_fields,
     rows_of_columns,
 )
-from airflow_provider_ophys.nwb.roi_table import MaskType, add_table, background_columns, roi_columns
+from airflow_provider_ophys.nwb.roi_table import MaskType, add_table, background_columns, find_series, roi_columns
 from airflow_provider_ophys.nwb.segmentation_entry import SegmentationEntry
 from airflow_provider_ophys.nwb.summary_images import CONTAINER, Image, add_images, make_images
 
@@ -217,10 +218,11 @@ class PlannedSegmentation:
         ):
             if columns:
                 plane = add_imaging_plane(nwbfile, self.metadata, entry.imaging_plane_metadata_key)
-                table = add_table(nwbfile, entry, plane, columns)
+                table = add_table(nwbfile, entry, plane, columns, find_series(nwbfile, entry.reference_images))
                 rows = {role: rows_of_columns(self.extractor, role, len(table.id)) for role in traces}
                 add_traces(nwbfile, table, traces, rows=rows, fields=self._fields[of_background])
         add_images(nwbfile, self.made_images)
+        add_subject(nwbfile, self.metadata)
 
 
 def plan_segmentation(
@@ -236,7 +238,7 @@ def plan_segmentation(
 
 def check_names(nwbfile: NWBFile, planned: Sequence[PlannedSegmentation]) -> None:
     """
-    Check that nothing is written over, and nothing left out, because of its name.
+    Check that nothing is written over, nothing left out, and nothing mixed up, because of its name.
 
     :raises ConfigurationError: If two things would have the same name, or the file has one of it.
     """
@@ -248,6 +250,9 @@ def check_names(nwbfile: NWBFile, planned: Sequence[PlannedSegmentation]) -> Non
         for child in module[container].children
     }
     for segmentation in planned:
+        for entry in (segmentation.entry.table, segmentation.entry.background_table):
+            check_imaging_plane(nwbfile, segmentation.metadata, entry.imaging_plane_metadata_key)
+            find_series(nwbfile, entry.reference_images)
         for container, name, section in segmentation.names():
             if (container, name) in taken:
                 raise ConfigurationError(

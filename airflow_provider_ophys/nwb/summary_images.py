@@ -40,7 +40,7 @@ def make_images(images: Mapping[str, NDArray[Any]], entry: SegmentationEntry, ex
     for role, found in images.items():
         described = entry.image(role)
         image = found.astype(stored_dtype(found.dtype, f"The pixels of the {role} image"), copy=False)
-        fields = {"name": described.name, "description": described.description}
+        fields = described.model_dump(exclude_none=True)
         if image.ndim == PLANE:
             made.append(GrayscaleImage(**fields, data=_columns_first(image)))
         elif image.ndim == VOLUME and image.shape[-1] in COLOURED and not _is_volumetric(extractor):
@@ -48,6 +48,7 @@ def make_images(images: Mapping[str, NDArray[Any]], entry: SegmentationEntry, ex
         elif image.ndim == VOLUME:
             made += [
                 GrayscaleImage(
+                    resolution=described.resolution,
                     name=f"{described.name}_plane{plane}",
                     description=f"{described.description} Plane {plane}, counted from 0.",
                     data=_columns_first(image[:, :, plane]),

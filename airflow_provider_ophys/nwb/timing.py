@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from airflow_provider_ophys.exceptions import MetadataError, SourceDataError
-from airflow_provider_ophys.models.metadata import SeriesMetadata
+from airflow_provider_ophys.models.metadata_sections import SeriesMetadata
 from airflow_provider_ophys.models.remarks import remark
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ LONGEST_PERIOD_SECONDS = 1e5
 
 def series_fields(given: SeriesMetadata) -> dict[str, Any]:
     """Return what the metadata says of a series as arguments of its pynwb class, but for its times."""
-    return given.model_dump(exclude_none=True, exclude={"imaging_plane_metadata_key", *TIMES})
+    return given.model_dump(
+        exclude_none=True, exclude={"imaging_plane_metadata_key", "device_metadata_key", *TIMES}
+    )
 
 
 def timing_of(

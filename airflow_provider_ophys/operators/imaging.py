@@ -21,7 +21,8 @@ class WriteImagingOperator(ConversionOperator):
     rows[, planes]), ``dtype``, ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and
     ``validation``; the same is on the event of the outlet asset.
 
-    :param photon_series_type: ``"TwoPhotonSeries"`` or ``"OnePhotonSeries"``.
+    :param photon_series_type: ``"TwoPhotonSeries"``, ``"OnePhotonSeries"``, or ``"auto"``, which goes by the
+        metadata and the extractor.
     :param photon_series_index: Which of the series of that type, in the list form of metadata.
     :param metadata_key: Which of ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at
         most one.
@@ -47,7 +48,7 @@ class WriteImagingOperator(ConversionOperator):
     def __init__(
         self,
         *,
-        photon_series_type: str = "TwoPhotonSeries",
+        photon_series_type: str = "auto",
         photon_series_index: int | str = 0,
         metadata_key: str | None = None,
         parent_container: str = "acquisition",

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY as KEY
-from airflow_provider_ophys.models.metadata import PLACEHOLDERS, UNKNOWN, UNKNOWN_WAVELENGTH
+from airflow_provider_ophys.models.metadata import PLACEHOLDERS, UNKNOWN_WAVELENGTH
+from airflow_provider_ophys.models.metadata_sections import UNKNOWN
 from airflow_provider_ophys.models.recording import HeaderMetadata
 
 # Sections of the metadata by what they describe.

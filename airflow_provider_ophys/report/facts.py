@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_ophys.models.metadata import PLACEHOLDERS, UNKNOWN, NWBFileMetadata
+from airflow_provider_ophys.models.metadata import PLACEHOLDERS
+from airflow_provider_ophys.models.metadata_sections import UNKNOWN, NWBFileMetadata
 from airflow_provider_ophys.nwb.contents import Contents, Movie, Timing
 from airflow_provider_ophys.report.survey import Seen, SeenMovie, SeenSegmentation
 

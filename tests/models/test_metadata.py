@@ -8,12 +8,7 @@ import math
 import pytest
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.metadata import (
-    load_metadata,
-    merge_metadata,
-    spell_nan,
-    validate_metadata,
-)
+from airflow_provider_ophys.models.metadata import load_metadata, merge_metadata, spell_nan, validate_metadata
 
 PLANE = {
     "name": "P",
@@ -36,9 +31,8 @@ def test_every_missing_field_is_named_with_what_may_stand_in_for_it():
             }
         )
     message = str(caught.value)
-    assert "The metadata has 7 problem(s)" in message
+    assert "The metadata has 6 problem(s)" in message
     for line in (
-        "NWBFile.session_start_time is missing and has no placeholder",
         "Ophys.ImagingPlanes.a.excitation_lambda is missing. If it is not known, write 'nan'.",
         "Ophys.ImagingPlanes.a.indicator is missing. If it is not known, write 'unknown'.",
         "Ophys.ImagingPlanes.a.location is missing. If it is not known, write 'unknown'.",
@@ -53,7 +47,10 @@ def test_every_missing_field_is_named_with_what_may_stand_in_for_it():
     ("metadata", "message"),
     [
         ({"Nwbfile": {}}, "Nwbfile is not known (known there: DeviceModels, Devices, NWBFile, Ophys, Subject)"),
-        ({"Subject": {"nickname": "x"}}, "Subject.nickname is not known (known there: age, date_of_birth"),
+        (
+            {"Subject": {"nickname": "x"}},
+            "Subject.nickname is not known (known there: age, age__reference, date_of_birth",
+        ),
         ({"Ophys": {"ImagingPlanes": {"a": PLANE | {"lambda": 1}}}}, "Ophys.ImagingPlanes.a.lambda is not known"),
         (
             {"Ophys": {"ImagingPlanes": {"a": PLANE | {"device_metadata_key": "scope"}}}},

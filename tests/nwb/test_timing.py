@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from airflow_provider_ophys.exceptions import MetadataError, SourceDataError
-from airflow_provider_ophys.models.metadata import MicroscopySeriesMetadata, validate_metadata
+from airflow_provider_ophys.models.metadata import validate_metadata
+from airflow_provider_ophys.models.metadata_sections import MicroscopySeriesMetadata
 from airflow_provider_ophys.models.remarks import gathering_remarks
 from airflow_provider_ophys.nwb.timing import regular_rate, timing_of
 
