@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
-from airflow_provider_ophys.models.metadata import UNKNOWN, UNKNOWN_WAVELENGTH
+from airflow_provider_ophys.models.metadata import UNKNOWN_WAVELENGTH
+from airflow_provider_ophys.models.metadata_sections import UNKNOWN
 from airflow_provider_ophys.models.recording import Contents, HeaderMetadata, Movie, PhotonSeriesType
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
 from airflow_provider_ophys.recordings.hdf5_references import open_hdf5, referenced_files
