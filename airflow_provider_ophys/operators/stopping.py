@@ -21,8 +21,9 @@ from airflow_provider_ophys.exceptions import OphysError
 
 # Airflow's own way goes first.
 LATE_SECONDS = 1.0
-# For what is under way to end by itself, and to clean up; with the above still less than Airflow's five seconds.
-PATIENCE_SECONDS = 3.0
+# For what is under way to end by itself, and to clean up; with the above well below Airflow's five seconds, as the
+# machine may be busy.
+PATIENCE_SECONDS = 2.0
 POLL_SECONDS = 0.1
 
 
@@ -60,7 +61,7 @@ def call_until_stopped[T](work: Callable[[], T], stop: threading.Event, unfinish
     Call what may wait for a server for longer than there is time.
 
     It runs in a thread of its own. When ``stop`` is set, or Airflow raises its exception here, the thread gets
-    three seconds to end by itself, and is left behind otherwise.
+    two seconds to end by itself, and is left behind otherwise.
 
     :param work: What to call; it looks at ``stop`` whenever it can.
     :param unfinished: Raised if it was left behind.
