@@ -10,101 +10,29 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.lineage import get_hook_lineage_collector
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    InvalidRegionError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSLError,
-)
+from botocore.exceptions import InvalidRegionError
 
-from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.staging.audit import AuditReport, audit
-from airflow_provider_ophys.staging.bucket import Bucket
-from airflow_provider_ophys.staging.extra_args import carried
-from airflow_provider_ophys.staging.options import StagingOptions
-from airflow_provider_ophys.staging.parallel import Workers
+from airflow_provider_ophys.staging.options import StagingOptions, StagingResult
 from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
 from airflow_provider_ophys.staging.publication import publish
-from airflow_provider_ophys.staging.responses import error_code, error_status
-from airflow_provider_ophys.staging.result import StagingResult
+from airflow_provider_ophys.staging.s3_errors import explained
+from airflow_provider_ophys.staging.s3_store import S3Store
+from airflow_provider_ophys.staging.workers import Workers
 
 if TYPE_CHECKING:
-    from airflow_provider_ophys.staging.remote import RemoteFile, RemoteTree
-
-
-class _Advice(NamedTuple):
-    """What to tell the user of an error that the server answered with, known by its code or its status."""
-
-    error: type[OphysError]
-    text: str
-    codes: frozenset[str] = frozenset()
-    status: int = 0
-
-
-_ADVICE = (
-    _Advice(
-        ConfigurationError,
-        "There is no bucket {bucket!r}. Create it, or correct the destination.",
-        codes=frozenset({"NoSuchBucket"}),
-    ),
-    _Advice(
-        ConfigurationError,
-        "{connection} has credentials that the server of bucket {bucket!r} does not accept ({code}). Correct "
-        "access key and secret key.",
-        codes=frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity"}),
-    ),
-    _Advice(
-        StagingError,
-        "{connection} has credentials that have expired ({code}). Renew them.",
-        codes=frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}),
-    ),
-    _Advice(
-        ConfigurationError,
-        "{connection} has another region than bucket {bucket!r} ({code}: {message}). Correct region_name.",
-        codes=frozenset(
-            {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-        ),
-    ),
-    _Advice(
-        StagingError,
-        "What arrived in bucket {bucket!r} is not what was sent ({code}). Try again.",
-        codes=frozenset(
-            {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
-        ),
-    ),
-    _Advice(
-        ConfigurationError,
-        "{connection} may not do {operation} in bucket {bucket!r} ({code}: {message}). Allow it, or use a "
-        "connection that may.",
-        status=HTTPStatus.FORBIDDEN,
-    ),
-    _Advice(
-        ConfigurationError,
-        "The server of bucket {bucket!r} cannot do {operation} as safe publishing needs it ({code}: {message}). "
-        "Use a store with conditional writes, or set unsafe_no_conditional=True if never more than one task "
-        "writes to this destination.",
-        status=HTTPStatus.NOT_IMPLEMENTED,
-    ),
-)
-_OTHER_ANSWER = _Advice(
-    StagingError, "The server of bucket {bucket!r} answered {operation} with {code} ({message}). Try again later."
-)
+    from airflow_provider_ophys.staging.reading import RemoteFile, RemoteTree
 
 
 class OphysS3Hook(AwsBaseHook):
@@ -170,11 +98,8 @@ class OphysS3Hook(AwsBaseHook):
             raise ConfigurationError(f"max_concurrency is {self.max_concurrency}. Give at least 1.")
         how = StagingOptions.parse(options)
         plan = plan_staging(local_source(source), Destination.parse(destination))
-        with self._explained(plan.bucket):
-            workers = self._workers(stopped, how)
-            bucket = Bucket(self.conn, plan.bucket, workers, conditional=not how.unsafe_no_conditional)
-            with carried(self.conn, how.extra_args), bucket.in_use():
-                result = publish(bucket, plan, how, owner=owner)
+        with self._store(plan.bucket, how) as store:
+            result = publish(store, self._workers(stopped, how), plan, how, owner=owner)
         if not how.dry_run:
             self._report_lineage(plan.source, result)
         return result
@@ -208,10 +133,8 @@ class OphysS3Hook(AwsBaseHook):
                 "Correct one of them."
             )
         path = Path(str(staged["source"])) if staged else local_source(source)
-        with self._explained(place.bucket), carried(self.conn, how.extra_args):
-            bucket = Bucket(self.conn, place.bucket, self._workers(stopped, how))
-            with bucket.in_use():
-                return audit(bucket, path, place, staged)
+        with self._store(place.bucket, how) as store:
+            return audit(store, self._workers(stopped, how), path, place, staged)
 
     @contextmanager
     def opened(self, bucket: str, key: str) -> Iterator[RemoteFile | RemoteTree]:
@@ -223,10 +146,10 @@ class OphysS3Hook(AwsBaseHook):
         :raises ConfigurationError: If connection, credentials, rights or bucket are wrong.
         :raises StagingError: If the server fails. A later try may succeed.
         """
-        from airflow_provider_ophys.staging.remote import open_remote
+        from airflow_provider_ophys.staging.reading import open_remote
 
-        with self._explained(bucket):
-            yield open_remote(self.conn, bucket, key)
+        with self._store(bucket, StagingOptions()) as store:
+            yield open_remote(store, key)
 
     def address(self, s3_uri: str) -> str:
         """Give the address at which people find an object: in the AWS console, or at the connection's endpoint."""
@@ -235,6 +158,17 @@ class OphysS3Hook(AwsBaseHook):
         if (urlsplit(endpoint).hostname or "").endswith(".amazonaws.com"):
             return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={quote(key)}"
         return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+    def _store(self, bucket: str, options: StagingOptions) -> S3Store:
+        with explained(self._connection, bucket):
+            client = self.conn
+        return S3Store(
+            client,
+            bucket,
+            connection=self._connection,
+            extra_args=options.extra_args,
+            conditional=not options.unsafe_no_conditional,
+        )
 
     def _workers(self, stopped: Event | None, options: StagingOptions) -> Workers:
         return Workers(self.max_concurrency, stopped or Event(), options.memory_limit)
@@ -312,51 +246,6 @@ class OphysS3Hook(AwsBaseHook):
             f"{self._connection} has an endpoint_url that cannot be used; it is not shown, as secrets may be in "
             "it. Write it as https://host:port, without a user, password, query or fragment."
         )
-
-    @contextmanager
-    def _explained(self, bucket: str) -> Iterator[None]:
-        """Turn what botocore raises into our errors, which say what to do."""
-        try:
-            yield
-        except ClientError as error:
-            raise self._client_error(error, bucket) from error
-        except (
-            NoCredentialsError,
-            PartialCredentialsError,
-            ProfileNotFound,
-            ParamValidationError,
-        ) as error:
-            raise ConfigurationError(f"{self._connection} cannot be used: {error}. Correct it.") from error
-        except CredentialRetrievalError as error:
-            raise StagingError(f"{self._connection} gave no credentials: {error}") from error
-        except BotoCoreError as error:
-            if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise ConfigurationError(
-                    f"The server of bucket {bucket!r} shows a certificate that is not trusted: {error}. Give the "
-                    f"path of its CA bundle as 'verify', here or in the extra of {_inside(self._connection)}."
-                ) from error
-            raise StagingError(
-                f"The server of bucket {bucket!r} cannot be reached or does not answer: {error} Try again; if it "
-                f"stays so, check the endpoint of {_inside(self._connection)}."
-            ) from error
-
-    def _client_error(self, error: ClientError, bucket: str) -> OphysError:
-        code, status = error_code(error), error_status(error)
-        advice = next((known for known in _ADVICE if code in known.codes or status == known.status), _OTHER_ANSWER)
-        return advice.error(
-            advice.text.format(
-                connection=self._connection,
-                bucket=bucket,
-                operation=error.operation_name,
-                code=code,
-                message=error.response.get("Error", {}).get("Message", ""),
-            )
-        )
-
-
-def _inside(name: str) -> str:
-    """Give a name as it stands inside a sentence."""
-    return name[0].lower() + name[1:]
 
 
 def _has_port(endpoint: SplitResult) -> bool:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceNotFoundError
-from airflow_provider_ophys.staging.bucket import Bucket
 from airflow_provider_ophys.staging.checksums import Digest
-from airflow_provider_ophys.staging.documents import Documents
 from airflow_provider_ophys.staging.files import Fingerprint, SourceFile
 from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest, ManifestEntry
 from airflow_provider_ophys.staging.plan import Destination, StagingPlan, plan_staging
+from airflow_provider_ophys.staging.store import Store
 from airflow_provider_ophys.staging.transfer import Transfer
 from airflow_provider_ophys.staging.versions import POINTER
+from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -65,29 +65,31 @@ class Expected:
     against: str
 
 
-def audit(bucket: Bucket, source: Path, destination: Destination, staged: Mapping[str, Any] | None) -> AuditReport:
+def audit(
+    store: Store, workers: Workers, source: Path, destination: Destination, staged: Mapping[str, Any] | None
+) -> AuditReport:
     """
-    Compare what is in a bucket with what should be there; nothing is written.
+    Compare what is in a store with what should be there; nothing is written.
 
-    :param bucket: Where to look.
+    :param store: Where to look.
+    :param workers: Who reads the files.
     :param source: What was staged; if it is not there any more, the manifest tells what it was.
     :param destination: Where it was staged to.
     :param staged: What staging reported, if that is known: it tells the version, and the digest of a file.
     :raises SourceNotFoundError: If nothing tells what should be there.
     """
     started = time.monotonic()
-    documents = Documents(bucket.client, bucket.name)
-    key = _key(documents, source, destination, staged)
+    key = _key(store, source, destination, staged)
     expected = _from_source(source, destination, key) or _from_digest(source, destination, key, staged)
-    expected = expected or _from_manifest(documents, source, destination, key, staged)
-    transfer = Transfer(bucket, expected.plan, expected.digests)
+    expected = expected or _from_manifest(store, source, destination, key, staged)
+    transfer = Transfer(store, workers, expected.plan, expected.digests)
     found = transfer.look()
     missing = [file.key for file in found.missing]
     altered = [file.key for file in found.different]
     if expected.plan.is_tree:
         # Whoever altered the manifest may have made it fit itself, but not what staging reported.
         manifest = Manifest.of(expected.plan, transfer.digests(expected.plan.files))
-        there = documents.read(f"{key}{SUFFIX}")
+        there = store.get(f"{key}{SUFFIX}")
         if there is None:
             missing.append(f"{key}{SUFFIX}")
         elif there.content != manifest.to_bytes() or expected.digest not in (None, manifest.digest):
@@ -95,10 +97,10 @@ def audit(bucket: Bucket, source: Path, destination: Destination, staged: Mappin
     extra = [there.key for there in found.extra]
     for kind, keys in (("missing", missing), ("altered", altered), ("extra", extra)):
         for one in keys:
-            log.warning("%s: s3://%s/%s", kind, bucket.name, one)
+            log.warning("%s: %s", kind, store.uri(one))
     return AuditReport(
         s3_uri=expected.plan.s3_uri,
-        manifest_uri=documents.uri(f"{key}{SUFFIX}") if expected.plan.is_tree else None,
+        manifest_uri=store.uri(f"{key}{SUFFIX}") if expected.plan.is_tree else None,
         against=expected.against,
         objects=len(expected.plan.files),
         size_bytes=expected.plan.size_bytes,
@@ -110,12 +112,12 @@ def audit(bucket: Bucket, source: Path, destination: Destination, staged: Mappin
     )
 
 
-def _key(documents: Documents, source: Path, destination: Destination, staged: Mapping[str, Any] | None) -> str:
+def _key(store: Store, source: Path, destination: Destination, staged: Mapping[str, Any] | None) -> str:
     """Find where it is: where staging said, at the newest version, or in place."""
     if staged:
         return str(staged["s3_uri"]).removeprefix(f"s3://{destination.bucket}/")
     key = destination.prefix + source.name
-    pointer = documents.read(f"{key}/{POINTER}")
+    pointer = store.get(f"{key}/{POINTER}")
     return str(json.loads(pointer.content)["key"]) if pointer else key
 
 
@@ -137,15 +139,15 @@ def _from_digest(
 
 
 def _from_manifest(
-    documents: Documents, source: Path, destination: Destination, key: str, staged: Mapping[str, Any] | None
+    store: Store, source: Path, destination: Destination, key: str, staged: Mapping[str, Any] | None
 ) -> Expected:
-    there = documents.read(f"{key}{SUFFIX}")
+    there = store.get(f"{key}{SUFFIX}")
     if there is None:
         raise SourceNotFoundError(
             f"Nothing tells what should be at s3://{destination.bucket}/{key}: there is no {source}, and no "
             "manifest. Correct the source; of a file that is not here any more, give what staging returned."
         )
-    manifest = Manifest.from_bytes(there.content, documents.uri(f"{key}{SUFFIX}"))
+    manifest = Manifest.from_bytes(there.content, store.uri(f"{key}{SUFFIX}"))
     files = [_file(source, key, entry) for entry in manifest.files]
     plan = StagingPlan(source, destination.bucket, key, tuple(files), is_tree=True)
     digests = {

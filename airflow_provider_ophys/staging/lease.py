@@ -1,9 +1,10 @@
 """
 One writer at a time: the lease that a writer holds while it needs more than one request to publish.
 
-It is an object, ``<name>.lock`` beside what is published. Its age is told by the server's own clock, so it does
-not matter what time it is on the workers. Whoever finds one waits until it is released or has not been renewed
-for a minute, and takes it over then; only the same task instance, tried again, need not wait.
+The lease is an object, ``<name>.lock`` beside what is published. Its age is told by the server's own clock, so it
+does not matter what time it is on the workers. Whoever finds one waits until it is released or has not been
+renewed for a minute, and takes it over then; only the same task instance, tried again, need not wait. It rests on
+the conditions of writes, so whether the store keeps them is tried out under it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,20 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_provider_ophys.exceptions import OutputBusyError, StagingConflictError
-from airflow_provider_ophys.staging.documents import Document, Documents
-from airflow_provider_ophys.staging.responses import error_code
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    OphysError,
+    OutputBusyError,
+    StagingConflictError,
+)
+from airflow_provider_ophys.staging.checksums import written_crc64nvme
+from airflow_provider_ophys.staging.store import (
+    ABSENT,
+    ConditionNotMetError,
+    Document,
+    Store,
+    write_document,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +44,14 @@ class Lease:
     """
     The right to write at one destination.
 
-    :param documents: Where the lease is kept.
+    :param store: Where the lease is kept.
     :param key: Key of what is written.
     :param owner: Who takes it, the same for all tries of one task instance; None is nobody else.
     :param seconds: How long after its last renewal others may take it; a minute by default.
     """
 
-    def __init__(
-        self, documents: Documents, key: str, *, owner: str | None = None, seconds: float | None = None
-    ) -> None:
-        self.documents = documents
+    def __init__(self, store: Store, key: str, *, owner: str | None = None, seconds: float | None = None) -> None:
+        self.store = store
         self.key = f"{key}{SUFFIX}"
         self.owner = owner
         self.seconds = LEASE_SECONDS if seconds is None else seconds
@@ -73,14 +81,12 @@ class Lease:
 
     def clean_up(self) -> None:
         """Remove a lease that a killed writer left where all is done, if we may."""
-        there = self.documents.read(self.key)
+        there = self.store.get(self.key)
         if there and self._may_take(there):
             try:
-                self.documents.remove(self.key, there)
-            except ClientError as error:
-                log.info(
-                    "%s stays: it could not be removed (%s).", self.documents.uri(self.key), error_code(error)
-                )
+                self.store.delete_one(self.key, there.etag)
+            except OphysError as error:
+                log.info("%s stays: it could not be removed (%s)", self.store.uri(self.key), error)
 
     def check(self) -> None:
         """
@@ -90,7 +96,7 @@ class Lease:
         """
         if self._lost or time.monotonic() - self._renewed > self.seconds:
             raise OutputBusyError(
-                f"The lease {self.documents.uri(self.key)} could not be renewed in time, and another writer may "
+                f"The lease {self.store.uri(self.key)} could not be renewed in time, and another writer may "
                 "have taken it; this one stopped. Try again: what is already there is not sent twice."
             )
 
@@ -98,12 +104,12 @@ class Lease:
         told = 0.0
         while True:
             check_stopped()
-            there = self.documents.read(self.key)
+            there = self.store.get(self.key)
             if (there is None or self._may_take(there)) and self._write(there):
                 return
             if time.monotonic() - told > LOG_SECONDS:
                 told = time.monotonic()
-                log.info("Another writer holds %s; waiting for it to finish.", self.documents.uri(self.key))
+                log.info("Another writer holds %s; waiting for it to finish.", self.store.uri(self.key))
             time.sleep(POLL_SECONDS)
 
     def _may_take(self, there: Document) -> bool:
@@ -111,7 +117,7 @@ class Lease:
             owner = json.loads(there.content)["owner"]
         except (ValueError, KeyError, TypeError) as error:
             raise StagingConflictError(
-                f"{self.documents.uri(self.key)} is where the lease of writers belongs, and something else. Move "
+                f"{self.store.uri(self.key)} is where the lease of writers belongs, and something else. Move "
                 "that object away, or choose another destination."
             ) from error
         return there.age_seconds > self.seconds or (owner is not None and owner == self.owner)
@@ -121,7 +127,7 @@ class Lease:
         begun = time.monotonic()
         self._renewals += 1
         content = json.dumps({"run_id": self._run_id, "owner": self.owner, "renewals": self._renewals})
-        written = self.documents.write(self.key, content.encode(), replaced=replaced)
+        written = write_document(self.store, self.key, content.encode(), replaced=replaced)
         if written:
             self._held, self._renewed = written, begun
         return written is not None
@@ -132,19 +138,72 @@ class Lease:
                 if not self._write(self._held):
                     self._lost = True
                     return
-            except (BotoCoreError, ClientError) as error:
-                log.warning("%s was not renewed (%s).", self.documents.uri(self.key), type(error).__name__)
+            except OphysError as error:
+                log.warning("%s was not renewed: %s", self.store.uri(self.key), error)
 
     def _release(self) -> None:
         """Remove the lease if it is still ours: whoever took it over must keep it."""
         if self._held is None or self._lost:
             return
         try:
-            there = self.documents.read(self.key)
+            there = self.store.get(self.key)
             if there and self._run_id.encode() in there.content:
-                self.documents.remove(self.key, there)
-        except (BotoCoreError, ClientError) as error:
+                self.store.delete_one(self.key, there.etag)
+        except ConditionNotMetError:
+            pass
+        except OphysError as error:
             log.warning(
-                "%s could not be released (%s); others wait until it is %d s old.",
-                *(self.documents.uri(self.key), type(error).__name__, self.seconds),
+                "%s could not be released, and others wait until it is %d s old: %s",
+                *(self.store.uri(self.key), self.seconds, error),
             )
+
+
+def require_conditional_writes(store: Store, key: str, *, in_parts: bool) -> None:
+    """
+    Try out a small object beside what will be written, and remove that; only under the lease.
+
+    Without conditions, writers overwrite each other unnoticed.
+
+    :param key: Key of what will be written.
+    :param in_parts: Whether that will be sent in parts, which has a condition of its own.
+    :raises ConfigurationError: If the store ignores conditions.
+    """
+    probe = f"{key}.probe"
+
+    def is_refused() -> bool:
+        return _is_refused(
+            lambda: store.put(probe, b"", written_crc64nvme(b""), ABSENT, content_type="text/plain")
+        )
+
+    if is_refused():
+        # A writer that was killed left it.
+        for upload in store.open_uploads(probe):
+            store.abort(upload)
+    try:
+        kept = is_refused() and (not in_parts or _is_refused_in_parts(store, probe))
+    finally:
+        store.delete_one(probe)
+    if not kept:
+        raise ConfigurationError(
+            f"The server of {store.uri('')} does not keep conditions of writes (If-None-Match), so "
+            "writers could overwrite each other unnoticed. Nothing was uploaded. Use a store with conditional "
+            "writes, or set "
+            "unsafe_no_conditional=True if never more than one task writes to this destination."
+        )
+
+
+def _is_refused_in_parts(store: Store, probe: str) -> bool:
+    upload, crc = store.begin_upload(probe), written_crc64nvme(b"x")
+    part = store.put_part(upload, 1, b"x", crc)
+    refused = _is_refused(lambda: store.complete(upload, [part.etag], 1, crc, ABSENT))
+    if refused:
+        store.abort(upload)
+    return refused
+
+
+def _is_refused(write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except ConditionNotMetError:
+        return True
+    return False

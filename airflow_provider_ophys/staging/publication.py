@@ -17,46 +17,46 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from airflow_provider_ophys.exceptions import StagingConflictError
-from airflow_provider_ophys.staging.bucket import Bucket
-from airflow_provider_ophys.staging.comparison import Comparison
-from airflow_provider_ophys.staging.conditional import require_conditional_writes
-from airflow_provider_ophys.staging.documents import Document, Documents
 from airflow_provider_ophys.staging.files import PART_SIZE
-from airflow_provider_ophys.staging.lease import Lease
+from airflow_provider_ophys.staging.lease import Lease, require_conditional_writes
 from airflow_provider_ophys.staging.local_deletion import delete_source
 from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest
-from airflow_provider_ophys.staging.options import StagingOptions
+from airflow_provider_ophys.staging.options import StagingOptions, StagingResult
 from airflow_provider_ophys.staging.plan import StagingPlan
-from airflow_provider_ophys.staging.result import StagingResult
-from airflow_provider_ophys.staging.transfer import Transfer, named
+from airflow_provider_ophys.staging.store import Document, Store, write_document
+from airflow_provider_ophys.staging.transfer import Comparison, Transfer, named
 from airflow_provider_ophys.staging.versions import Pointer, holds_versions, version_of
+from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-def publish(bucket: Bucket, plan: StagingPlan, options: StagingOptions, *, owner: str | None) -> StagingResult:
+def publish(
+    store: Store, workers: Workers, plan: StagingPlan, options: StagingOptions, *, owner: str | None
+) -> StagingResult:
     """
     Upload what is missing, replace and delete what may be, and verify.
 
-    :param bucket: Where the objects go.
+    :param store: Where the objects go.
+    :param workers: Who reads and sends the files.
     :param plan: What they are.
     :param options: How.
     :param owner: Who does it, for the lease: the same for all tries of one task instance.
     :raises StagingConflictError: If other content is at the destination and must not be replaced.
     :raises OutputBusyError: If the lease is lost to another writer.
-    :raises StagingError: If the source changes meanwhile, the verification fails, or the upload is stopped.
-    :raises botocore.exceptions.ClientError: If the server refuses a request.
+    :raises ConfigurationError: If rights or bucket are wrong, or the store keeps no conditions of writes.
+    :raises StagingError: If the source changes meanwhile, the server or the verification fails, or the upload is
+        stopped.
     """
     started = time.monotonic()
     if options.unsafe_no_conditional:
         log.warning("Conditions and the lease are left out: nothing else may write to %s now.", plan.s3_uri)
-    transfer = Transfer(bucket, plan)
-    documents = Documents(bucket.client, bucket.name, conditional=bucket.conditional)
-    pointer = Pointer(documents, plan) if options.layout == "versioned" else None
+    transfer = Transfer(store, workers, plan)
+    pointer = Pointer(store, plan) if options.layout == "versioned" else None
     if pointer:
         pointer.look()
         transfer.plan = version_of(plan, _digest_by_reading(transfer))
-    lease = Lease(documents, transfer.plan.key, owner=owner)
+    lease = Lease(store, transfer.plan.key, owner=owner)
     publication = (TreePublication if plan.is_tree else FilePublication)(transfer, options, lease)
     uploaded, deleted = publication.preview() if options.dry_run else publication.run()
     if pointer and not options.dry_run:
@@ -94,7 +94,6 @@ class _Publication(ABC):
 
     def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
         self.transfer = transfer
-        self.bucket = transfer.bucket
         self.plan = transfer.plan
         self.options = options
         self.lease = lease
@@ -122,14 +121,14 @@ class _Publication(ABC):
 
         :return: What raises when no more must be written.
         """
-        workers = self.bucket.workers
+        workers = self.transfer.workers
         if self.options.unsafe_no_conditional:
             yield workers.check_stopped
             return
         # Work under way ends soon after the lease is lost.
         with self.lease.held(workers.check_stopped), workers.watched(self.lease.check):
             in_parts = any(file.size > PART_SIZE for file in self.plan.files)
-            require_conditional_writes(self.bucket.client, self.bucket.name, self.plan.key, in_parts=in_parts)
+            require_conditional_writes(self.transfer.store, self.plan.key, in_parts=in_parts)
             yield workers.check_stopped
 
     def _refuse(self, found: Comparison) -> None:
@@ -178,9 +177,9 @@ class TreePublication(_Publication):
 
     def __init__(self, transfer: Transfer, options: StagingOptions, lease: Lease) -> None:
         super().__init__(transfer, options, lease)
-        self.documents = lease.documents
+        self.store = transfer.store
         self.manifest_key = f"{self.plan.key}{SUFFIX}"
-        self.manifest_uri = self.documents.uri(self.manifest_key)
+        self.manifest_uri = self.store.uri(self.manifest_key)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -230,7 +229,7 @@ class TreePublication(_Publication):
         return found
 
     def _marker(self) -> Document | None:
-        there = self.documents.read(self.manifest_key)
+        there = self.store.get(self.manifest_key)
         # Its age is of no interest here, and would make two looks at the same marker differ.
         return Document(there.content, there.etag) if there else None
 
@@ -252,7 +251,7 @@ class TreePublication(_Publication):
         return self._write(announced, marker)
 
     def _write(self, manifest: Manifest, replaced: Document | None) -> Document:
-        written = self.documents.write(self.manifest_key, manifest.to_bytes(), replaced=replaced)
+        written = write_document(self.store, self.manifest_key, manifest.to_bytes(), replaced=replaced)
         if written is None:
             raise _overtaken(self.plan)
         return written

@@ -4,34 +4,99 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from airflow_provider_ophys.exceptions import StagingError
-from airflow_provider_ophys.staging.bucket import Bucket
 from airflow_provider_ophys.staging.checksums import Digest
-from airflow_provider_ophys.staging.comparison import Comparison, RemoteObject, compare, digests_needed
 from airflow_provider_ophys.staging.files import SourceFile
 from airflow_provider_ophys.staging.plan import StagingPlan, is_current
-from airflow_provider_ophys.staging.progress import Progress
+from airflow_provider_ophys.staging.sending import Sender
+from airflow_provider_ophys.staging.store import RemoteObject, Store
+from airflow_provider_ophys.staging.workers import Progress, Workers
 
 log = logging.getLogger(__name__)
 
 NAMED_IN_MESSAGES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """
+    What a destination has and lacks.
+
+    :param missing: Files that have no object there.
+    :param same: Files whose object has the same content.
+    :param different: Files whose object has other content.
+    :param unclear: Files whose object has the same size and another ETag: it may be no MD5 (an encrypted bucket,
+        parts of another size), so that only the object's checksum can tell.
+    :param extra: Objects inside the tree that no file corresponds to.
+    """
+
+    missing: tuple[SourceFile, ...]
+    same: tuple[SourceFile, ...]
+    different: tuple[SourceFile, ...]
+    unclear: tuple[SourceFile, ...]
+    extra: tuple[RemoteObject, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the destination holds exactly what it should."""
+        return not (self.missing or self.different or self.unclear or self.extra)
+
+    def settled(self, *, same: Iterable[SourceFile], different: Iterable[SourceFile]) -> Self:
+        """Tell the unclear files apart."""
+        return replace(self, same=(*self.same, *same), different=(*self.different, *different), unclear=())
+
+
+def compare(plan: StagingPlan, remote: Mapping[str, RemoteObject], digests: Mapping[str, Digest]) -> Comparison:
+    """
+    Compare a plan with what is at its destination.
+
+    :param plan: What should be there.
+    :param remote: What is there, by key.
+    :param digests: By key, those of at least the files for which :func:`digests_needed` asks.
+    """
+    missing, same, different, unclear = [], [], [], []
+    for file in plan.files:
+        there = remote.get(file.key)
+        if there is None:
+            missing.append(file)
+        elif there.size != file.size:
+            different.append(file)
+        elif there.etag == digests[file.key].etag:
+            same.append(file)
+        else:
+            unclear.append(file)
+    planned = plan.keys
+    extra = [there for key, there in sorted(remote.items()) if key not in planned]
+    return Comparison(tuple(missing), tuple(same), tuple(different), tuple(unclear), tuple(extra))
+
+
+def digests_needed(plan: StagingPlan, remote: Mapping[str, RemoteObject]) -> list[SourceFile]:
+    """Name the files that have an object of their size: only these must be read to be compared."""
+    return [file for file in plan.files if file.key in remote and remote[file.key].size == file.size]
+
+
 class Transfer:
     """
-    One plan on its way to its bucket.
+    One plan on its way to its store.
 
-    :param bucket: Where the objects go.
+    :param store: Where the objects go.
+    :param workers: Who reads and sends the files.
     :param plan: What they are.
     :param digests: Those that are known, by the path of the file; the others are computed when they are needed.
     """
 
-    def __init__(self, bucket: Bucket, plan: StagingPlan, digests: Mapping[Path, Digest] | None = None) -> None:
-        self.bucket = bucket
+    def __init__(
+        self, store: Store, workers: Workers, plan: StagingPlan, digests: Mapping[Path, Digest] | None = None
+    ) -> None:
+        self.store = store
+        self.workers = workers
         self.plan = plan
+        self._sender = Sender(store, workers)
         # By path and not by key, which may become another one.
         self._digests = dict(digests or {})
         # By key, the checksum of our content and the ETag of the object that was seen to hold it.
@@ -43,7 +108,7 @@ class Transfer:
         """Read those of the files that were not read yet; return the digests of all of them by key."""
         unread = [file for file in files if file.path not in self._digests]
         # More threads than processors would only get into each other's way.
-        found = self.bucket.workers.each_file(self.bucket.digest, unread, threads=os.cpu_count())
+        found = self.workers.each_file(self._sender.digest, unread, threads=os.cpu_count())
         self._digests |= {file.path: digest for file, digest in zip(unread, found, strict=True)}
         return {file.key: self._digests[file.path] for file in files}
 
@@ -57,9 +122,7 @@ class Transfer:
         self.remote = self._list()
         digests = self.digests(digests_needed(self.plan, self.remote))
         found = compare(self.plan, self.remote, digests)
-        answers = self.bucket.workers.each_file(
-            lambda file: self.bucket.confirm(file, digests[file.key]), found.unclear
-        )
+        answers = self.workers.each_file(lambda file: self._sender.confirm(file, digests[file.key]), found.unclear)
         asked = dict(zip(found.unclear, answers, strict=True))
         for file in found.same:
             self._confirmed[file.key] = Digest(digests[file.key].crc64nvme, self.remote[file.key].etag)
@@ -88,12 +151,12 @@ class Transfer:
         if found.different or found.extra:
             # No reader may open a tree in which old and new objects are mixed.
             self._withdraw_root_metadata(check)
-        self.bucket.workers.progress = Progress(self.plan.s3_uri, sum(file.size for file in wanted))
+        self.workers.progress = Progress(self.plan.s3_uri, sum(file.size for file in wanted))
         log.info("Staging %s: %d of %d objects to send.", self.plan.s3_uri, len(wanted), len(self.plan.files))
         root_keys = self.plan.root_keys
         uploaded = self._send([file for file in wanted if file.key not in root_keys])
         check()
-        self.bucket.delete([there.key for there in found.extra if there.key in self.remote])
+        self.store.delete([there.key for there in found.extra if there.key in self.remote])
         root = [file for file in wanted if file.key in root_keys]
         if root and not is_current(self.plan):
             raise StagingError(
@@ -123,31 +186,34 @@ class Transfer:
         log.info("Staged %s: %d objects verified.", self.plan.s3_uri, len(self.plan.files))
 
     def _list(self) -> dict[str, RemoteObject]:
-        return (self.bucket.list_tree if self.plan.is_tree else self.bucket.list_object)(self.plan.key)
+        if self.plan.is_tree:
+            return {there.key: there for there in self.store.list_all(f"{self.plan.key}/")}
+        found = self.store.find(self.plan.key)
+        return {found.key: found} if found else {}
 
     def _withdraw_root_metadata(self, check: Callable[[], None]) -> None:
         withdrawn = sorted(self.plan.root_keys & self.remote.keys())
         check()
-        self.bucket.delete(withdrawn)
+        self.store.delete(withdrawn)
         for key in withdrawn:
             del self.remote[key]
 
     def _send(self, files: Sequence[SourceFile]) -> int:
         def send(file: SourceFile) -> bool:
             # The manifest of a tree lists the MD5s, and no file should be read twice for it.
-            sent = self.bucket.send(file, replaced=self.remote.get(file.key), with_md5=self.plan.is_tree)
+            sent = self._sender.send(file, replaced=self.remote.get(file.key), with_md5=self.plan.is_tree)
             self._confirmed[file.key] = sent.stored
             if sent.content:
                 self._digests[file.path] = sent.content
             return sent.was_sent
 
-        return sum(self.bucket.workers.each_file(send, files))
+        return sum(self.workers.each_file(send, files))
 
     def _is_verified(self, file: SourceFile, there: RemoteObject | None) -> bool:
         if there is None or there.size != file.size:
             return False
         confirmed = self._confirmed[file.key]
-        return there.etag == confirmed.etag or self.bucket.confirm(file, confirmed) is not None
+        return there.etag == confirmed.etag or self._sender.confirm(file, confirmed) is not None
 
 
 def named(keys: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ import json
 import re
 
 from airflow_provider_ophys.exceptions import OutputBusyError, StagingConflictError
-from airflow_provider_ophys.staging.documents import Document, Documents
 from airflow_provider_ophys.staging.manifest import SUFFIX
 from airflow_provider_ophys.staging.plan import StagingPlan
+from airflow_provider_ophys.staging.store import Document, Store, write_document
 
 POINTER = "latest.json"
 _DIGITS = 16
@@ -40,12 +40,12 @@ class Pointer:
     """
     What names the newest version.
 
-    :param documents: Where it is kept.
+    :param store: Where it is kept.
     :param plan: What is staged, with the key of its name.
     """
 
-    def __init__(self, documents: Documents, plan: StagingPlan) -> None:
-        self.documents = documents
+    def __init__(self, store: Store, plan: StagingPlan) -> None:
+        self.store = store
         self.plan = plan
         self.key = f"{plan.key}/{POINTER}"
         self._before: Document | None = None
@@ -53,7 +53,7 @@ class Pointer:
     @property
     def uri(self) -> str:
         """Where it is."""
-        return self.documents.uri(self.key)
+        return self.store.uri(self.key)
 
     def look(self) -> None:
         """
@@ -61,12 +61,12 @@ class Pointer:
 
         :raises StagingConflictError: If there is no room for versions.
         """
-        if self.documents.read(f"{self.plan.key}{SUFFIX}"):
+        if self.store.get(f"{self.plan.key}{SUFFIX}"):
             raise StagingConflictError(
                 f"At {self.plan.s3_uri} is a tree that was staged in place, and versions cannot be kept inside "
                 "it. Choose another destination, or move that tree away."
             )
-        self._before = self.documents.read(self.key)
+        self._before = self.store.get(self.key)
 
     def switch(self, version: StagingPlan, digest: str) -> None:
         """
@@ -78,7 +78,7 @@ class Pointer:
         content = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         if self._before and self._before.content == content:
             return
-        if self.documents.write(self.key, content, replaced=self._before) is None:
+        if write_document(self.store, self.key, content, replaced=self._before) is None:
             raise OutputBusyError(
                 f"Another writer made another version the latest one in {self.uri} while this one was staged. "
                 f"This version is at {version.s3_uri}. Try again to make it the latest."

@@ -18,8 +18,8 @@ from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import OutputBusyError, StagingConflictError, StagingError
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
-from airflow_provider_ophys.staging.documents import Documents
 from airflow_provider_ophys.staging.lease import Lease
+from airflow_provider_ophys.staging.s3_store import S3Store
 
 MANIFEST = "session.nwb.zarr.manifest.json"
 LOCK = "session.nwb.zarr.lock"
@@ -33,7 +33,7 @@ def _other(tmp_path: Path, *, seed: int = 1, chunks: int = 20) -> Path:
 
 def _lease(place: Place, *, owner: str | None = None, seconds: float = 60) -> Lease:
     return Lease(
-        Documents(place.client, place.bucket), f"{place.prefix}session.nwb.zarr", owner=owner, seconds=seconds
+        S3Store(place.client, place.bucket), f"{place.prefix}session.nwb.zarr", owner=owner, seconds=seconds
     )
 
 

@@ -12,7 +12,7 @@ from s3_trees import make_tree
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging import Destination, plan_staging
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, SourceFile
-from airflow_provider_ophys.staging.parallel import Workers
+from airflow_provider_ophys.staging.workers import Workers
 
 
 @pytest.fixture

@@ -1,27 +1,63 @@
-"""Many requests at a time, within a memory limit, until somebody stops them."""
+"""Many requests at a time, within a memory limit, until somebody stops them; and how far they are."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from airflow_provider_ophys.exceptions import ConfigurationError, StagingError
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, Part, SourceFile
-from airflow_provider_ophys.staging.progress import Progress
+
+log = logging.getLogger(__name__)
 
 # Measured: what boto3's client and its connections hold beside the parts, and each thread beside its own. Both are
 # rounded up.
 CLIENT_MEMORY = 23 * MIB
 THREAD_MEMORY = MIB // 2
 LEAST_MEMORY = 32 * MIB
-# How long requests under way may take after a stop: less than Airflow gives a task to end.
-PATIENCE_SECONDS = 1.5
+# How long requests under way may take after a stop: less than an operator waits for all of it to end.
+PATIENCE_SECONDS = 1.0
 POLL_SECONDS = 0.1
+# A line in the log about that often, so that a long upload can be told from one that hangs.
+PROGRESS_SECONDS = 10.0
+
+
+class Progress:
+    """
+    How much of an upload is done; many threads may advance it.
+
+    :param name: Of what is uploaded.
+    :param total: In bytes.
+    :param clock: Gives seconds.
+    """
+
+    def __init__(self, name: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._total = total
+        self._clock = clock
+        self._done = 0
+        self._started = self._last = clock()
+        self._lock = Lock()
+
+    def advance(self, size: int) -> None:
+        """Note that so many more bytes are there."""
+        with self._lock:
+            self._done += size
+            now = self._clock()
+            if now - self._last < PROGRESS_SECONDS or not self._done:
+                return
+            self._last = now
+            speed = self._done / max(now - self._started, 1e-9)
+            log.info(
+                "%s: %.0f %%, %.1f MB/s, %.0f s left",
+                *(self._name, 100 * self._done / self._total, speed / 1e6, (self._total - self._done) / speed),
+            )
 
 
 class Workers:

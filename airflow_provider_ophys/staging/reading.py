@@ -1,4 +1,4 @@
-"""What is in a bucket, read where it is: an object as a file, and the objects of a Zarr tree as a store."""
+"""What is in a store, read where it is: an object as a file, and the objects of a Zarr tree as zarr reads them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import asyncio
 import io
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from botocore.exceptions import ClientError
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import Store as ZarrStore
 
 from airflow_provider_ophys.exceptions import SourceNotFoundError
 from airflow_provider_ophys.staging.files import MIB
-from airflow_provider_ophys.staging.responses import error_code, error_status, etag_of
+from airflow_provider_ophys.staging.store import Store
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -25,46 +24,36 @@ KEPT_BLOCKS = 32
 ROOT = "zarr.json"
 
 
-def open_remote(client: Any, bucket: str, key: str) -> RemoteFile | RemoteTree:
+def open_remote(store: Store, key: str) -> RemoteFile | RemoteTree:
     """
     Open an object, or a Zarr (format 3) tree of them, for reading; nothing is copied.
 
-    :param client: A boto3 S3 client.
     :raises SourceNotFoundError: If there is neither.
     """
-    found = _head(client, bucket, key)
+    found = store.details(key)
     if found is not None:
-        return RemoteFile(client, bucket, key, int(found["ContentLength"]), etag_of(found))
-    if _head(client, bucket, f"{key}/{ROOT}") is None:
+        return RemoteFile(store, key, found.size, found.etag)
+    if store.details(f"{key}/{ROOT}") is None:
         raise SourceNotFoundError(
-            f"There is neither a file nor a Zarr (format 3) tree at s3://{bucket}/{key}. Check the address."
+            f"There is neither a file nor a Zarr (format 3) tree at {store.uri(key)}. Check the address."
         )
-    return RemoteTree(client, bucket, key)
-
-
-def _head(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    try:
-        answer: dict[str, Any] = client.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error_status(error) == HTTPStatus.NOT_FOUND and error_code(error) != "NoSuchBucket":
-            return None
-        raise
-    return answer
+    return RemoteTree(store, key)
 
 
 class RemoteFile(io.RawIOBase):
     """
     An object as a binary file to read from.
 
-    :param client: A boto3 S3 client.
+    :param store: Where it is.
     :param size: In bytes.
     :param etag: Of what is read: if the object is replaced meanwhile, reading fails.
     """
 
-    def __init__(self, client: Any, bucket: str, key: str, size: int, etag: str) -> None:
+    def __init__(self, store: Store, key: str, size: int, etag: str) -> None:
         self.size_bytes = size
-        self._client = client
-        self._where = {"Bucket": bucket, "Key": key, "IfMatch": f'"{etag}"'}
+        self._store = store
+        self._key = key
+        self._etag = etag
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -109,16 +98,17 @@ class RemoteFile(io.RawIOBase):
         return self._blocks[number]
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        answer = self._client.get_object(**self._where, Range=f"bytes={start}-{stop - 1}")
-        content: bytes = answer["Body"].read()
-        return content
+        read = self._store.get(self._key, part=slice(start, stop), etag=self._etag)
+        if read is None:
+            raise SourceNotFoundError(f"{self._store.uri(self._key)} was deleted while it was read.")
+        return read.content
 
 
-class RemoteTree(Store):
+class RemoteTree(ZarrStore):
     """
-    The objects of a Zarr tree as a store to read from.
+    The objects of a Zarr tree as a store of zarr's to read from.
 
-    :param client: A boto3 S3 client.
+    :param store: Where they are.
     :param key: What the keys of all its objects start with, without the slash.
     """
 
@@ -126,10 +116,9 @@ class RemoteTree(Store):
     supports_deletes = False
     supports_listing = True
 
-    def __init__(self, client: Any, bucket: str, key: str) -> None:
+    def __init__(self, store: Store, key: str) -> None:
         super().__init__(read_only=True)
-        self._client = client
-        self._bucket = bucket
+        self._store = store
         self._key = key
 
     def __eq__(self, other: object) -> bool:
@@ -139,12 +128,12 @@ class RemoteTree(Store):
         return hash(str(self))
 
     def __str__(self) -> str:
-        return f"s3://{self._bucket}/{self._key}"
+        return self._store.uri(self._key)
 
     @property
     def size_bytes(self) -> int:
         """Size of all objects together, as the server lists them."""
-        return sum(int(entry["Size"]) for page in self._pages("") for entry in page.get("Contents", ()))
+        return sum(there.size for there in self._store.list_all(f"{self._key}/"))
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -161,7 +150,7 @@ class RemoteTree(Store):
 
     async def exists(self, key: str) -> bool:
         """Tell whether there is an object."""
-        return await asyncio.to_thread(_head, self._client, self._bucket, f"{self._key}/{key}") is not None
+        return await asyncio.to_thread(self._store.details, f"{self._key}/{key}") is not None
 
     async def list(self) -> AsyncIterator[str]:
         """List all keys."""
@@ -170,18 +159,14 @@ class RemoteTree(Store):
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """List all keys that start so."""
-        for page in await asyncio.to_thread(lambda: list(self._pages(prefix))):
-            for entry in page.get("Contents", ()):
-                yield str(entry["Key"]).removeprefix(f"{self._key}/")
+        for there in await asyncio.to_thread(lambda: [*self._store.list_all(f"{self._key}/{prefix}")]):
+            yield there.key.removeprefix(f"{self._key}/")
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """List what is directly in a folder."""
-        folder = f"{prefix.rstrip('/')}/" if prefix else ""
-        for page in await asyncio.to_thread(lambda: list(self._pages(folder, Delimiter="/"))):
-            found = [entry["Key"] for entry in page.get("Contents", ())]
-            found += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
-            for key in found:
-                yield str(key).removeprefix(f"{self._key}/{folder}").rstrip("/")
+        folder = f"{self._key}/{prefix.rstrip('/')}/" if prefix else f"{self._key}/"
+        for name in await asyncio.to_thread(lambda: [*self._store.list_folder(folder)]):
+            yield name
 
     async def set(self, key: str, value: Buffer) -> NoReturn:  # noqa: ARG002 - zarr calls it so
         """Refuse: it is read only."""
@@ -191,30 +176,17 @@ class RemoteTree(Store):
         """Refuse: it is read only."""
         raise PermissionError(f"{self} is opened for reading; {key} cannot be deleted.")
 
-    def _pages(self, prefix: str, **options: str) -> Iterable[dict[str, Any]]:
-        paginator = self._client.get_paginator("list_objects_v2")
-        pages: Iterable[dict[str, Any]] = paginator.paginate(
-            Bucket=self._bucket, Prefix=f"{self._key}/{prefix}", **options
-        )
-        return pages
-
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
-        part = {} if byte_range is None else {"Range": _range(byte_range)}
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._key}/{key}", **part)
-        except ClientError as error:
-            if error_status(error) == HTTPStatus.NOT_FOUND and error_code(error) != "NoSuchBucket":
-                return None
-            raise
-        content: bytes = answer["Body"].read()
-        return content
+        part = None if byte_range is None else _slice(byte_range)
+        read = self._store.get(f"{self._key}/{key}", part=part)
+        return None if read is None else read.content
 
 
-def _range(part: ByteRequest) -> str:
+def _slice(part: ByteRequest) -> slice:
     match part:
         case RangeByteRequest(start, end):
-            return f"bytes={start}-{end - 1}"
+            return slice(start, end)
         case OffsetByteRequest(offset):
-            return f"bytes={offset}-"
+            return slice(offset, None)
         case SuffixByteRequest(suffix):
-            return f"bytes=-{suffix}"
+            return slice(-suffix, None)

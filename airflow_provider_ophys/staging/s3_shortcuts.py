@@ -1,11 +1,14 @@
 """
-Many small objects: requests that repeat one which boto3 made, with another key and other content.
+The same requests in less of the processor's time, for trees of many small objects.
 
 For each object anew boto3 finds out what is the same for all objects of a tree: endpoint, encryption, tags, names
-of headers. That takes almost half of the processor time of a small upload. Here the first request is remembered as
-it is before it is signed; the next ones repeat it with their own key, content, checksum and condition, signed by
-the same signer and sent over the same connections. Whatever is not answered with success is left to boto3, with
-its retries, redirects and errors, and the request that it then makes is remembered instead.
+of headers. That takes almost half of the processor time of a small upload (1.7 ms and not 0.9, in which no other
+thread runs Python code). Here the first request is remembered as it is before it is signed; the next ones repeat
+it with their own key, content, checksum and condition, signed by the same signer and sent over the same
+connections. Whatever is not answered with success is left to boto3, with its retries, redirects and errors, and
+the request that it then makes is remembered instead.
+
+Of a listing, boto3 takes most of the time to parse dates, owners and storage classes of every entry.
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from xml.etree import ElementTree as ET
 
-# Only publication imports this module, and operators import it inside execute().
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.hooks import first_non_none_response
 
 _CHECKSUM = "x-amz-checksum-crc64nvme"
 _CONDITIONS = {"IfNoneMatch": "If-None-Match", "IfMatch": "If-Match"}
+_LISTED = "before-parse.s3.ListObjectsV2"
 # What belongs to one request alone: boto3 numbers its tries, and waits before it sends a big body.
 _OF_ONE_REQUEST = {
     *(header.lower() for header in (_CHECKSUM, *_CONDITIONS.values())),
@@ -54,10 +58,12 @@ class RepeatedPuts:
     ``PutObject`` requests of one bucket.
 
     :param client: A boto3 S3 client.
+    :param common: The arguments that all have in common: ``Bucket``, and what else each carries.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, common: Mapping[str, str]) -> None:
         self._client = client
+        self._common = common
         self._events = client.meta.events
         # botocore has no public way to its connections; without them, boto3 makes all requests.
         self._connections: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
@@ -73,7 +79,7 @@ class RepeatedPuts:
         finally:
             self._events.unregister("before-sign.s3.PutObject", self._remember)
 
-    def put(self, bucket: str, key: str, content: bytes, crc64nvme: str, condition: Mapping[str, str]) -> Any:
+    def put(self, key: str, content: bytes, crc64nvme: str, condition: Mapping[str, str]) -> Any:
         """
         Store a small object.
 
@@ -87,7 +93,7 @@ class RepeatedPuts:
         self._made_here.key = key
         try:
             return self._client.put_object(
-                Bucket=bucket, Key=key, Body=content, ChecksumCRC64NVME=crc64nvme, **condition
+                Key=key, Body=content, ChecksumCRC64NVME=crc64nvme, **self._common, **condition
             )
         finally:
             self._made_here.key = None
@@ -126,3 +132,35 @@ class RepeatedPuts:
 
 def _quoted(key: str) -> str:
     return quote(key, safe="/~")
+
+
+@contextmanager
+def short_listings(client: Any) -> Iterator[None]:
+    """Let ``list_objects_v2`` of a boto3 client give only ``Key``, ``Size`` and ``ETag`` of each object."""
+    client.meta.events.register(_LISTED, _read_entries)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(_LISTED, _read_entries)
+
+
+def _read_entries(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Take the entries out of an answer, before botocore parses the rest of it."""
+    if response_dict["status_code"] != HTTPStatus.OK:
+        return
+    try:
+        listing = ET.fromstring(response_dict["body"])  # noqa: S314 -- as botocore does, which would read it next
+        namespace = listing.tag[: listing.tag.rfind("}") + 1]
+        entries = [_entry(element, namespace) for element in listing.iterfind(f"{namespace}Contents")]
+    except (ET.ParseError, ValueError):
+        return  # botocore says what is wrong with it
+    listing[:] = [element for element in listing if element.tag != f"{namespace}Contents"]
+    response_dict["body"] = ET.tostring(listing)
+    customized_response_dict["Contents"] = entries
+
+
+def _entry(element: ET.Element, namespace: str) -> dict[str, Any]:
+    key, size = element.findtext(f"{namespace}Key"), element.findtext(f"{namespace}Size")
+    if not key or not size:
+        raise ValueError("an entry without a name or a size")
+    return {"Key": key, "Size": int(size), "ETag": element.findtext(f"{namespace}ETag", "")}

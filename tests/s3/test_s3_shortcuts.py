@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.exceptions import EndpointConnectionError
 from s3_trees import make_tree, published
 from s3_views import Place, Requests
 
 from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
-from airflow_provider_ophys.staging.listing import short_listings
+from airflow_provider_ophys.staging.s3_shortcuts import short_listings
 
 
 @pytest.fixture
@@ -30,6 +31,35 @@ def test_all_small_objects_but_the_first_are_repetitions(
     hook.publish(tree, place.uri)
     assert (requests.count("PutObject"), requests.repeated) == (22, 21)
     assert place.contents() == published(tree)
+
+
+def test_botocore_has_what_is_used_of_its_private_parts(hook: OphysS3Hook) -> None:
+    """If this fails, botocore changed: every request is then made by boto3, right but slower. See RepeatedPuts."""
+    seen: dict[str, Any] = {}
+
+    def look(**given: Any) -> None:
+        seen.update(given)
+        # What would be signed next must not be sent.
+        raise EndpointConnectionError(endpoint_url="nowhere")
+
+    hook.conn.meta.events.register("before-sign.s3.PutObject", look)
+    with pytest.raises(EndpointConnectionError):
+        hook.conn.put_object(Bucket="archive", Key="a b/c", Body=b"content", IfNoneMatch="*", Tagging="lab=1")
+    assert inspect.signature(hook.conn._endpoint.http_session.send).parameters.keys() == {"request"}
+    assert inspect.signature(seen["request_signer"].sign).parameters.keys() >= {"operation_name", "request"}
+    request = seen["request"]
+    assert isinstance(request, AWSRequest)
+    assert request.url.endswith("/archive/a%20b/c")
+    assert request.headers["If-None-Match"] == "*"
+    assert request.headers["x-amz-tagging"] == "lab=1"
+    # All of the context that is repeated, or knowingly not.
+    assert request.context.keys() >= {
+        "signing",
+        "client_region",
+        "client_config",
+        "auth_type",
+        "has_streaming_input",
+    }
 
 
 def _text(value: str | bytes) -> str:
