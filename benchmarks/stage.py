@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 Run = Callable[[], dict[str, float]]
@@ -34,6 +35,15 @@ def stage_with_ours(source: Path, destination: str) -> Run:
         return {"publish_seconds": time.monotonic() - begun, "uploaded": result.uploaded}
 
     return run
+
+
+def stage_each_by_boto3(source: Path, destination: str) -> Run:
+    """Prepare an upload by this package in which no request is a repetition of another one of boto3's."""
+    from airflow_provider_ophys.staging.s3_shortcuts import RepeatedPuts
+
+    # Who remembers no request has none to repeat.
+    RepeatedPuts.remembered = lambda _: nullcontext()
+    return stage_with_ours(source, destination)
 
 
 def stage_with_aws(source: Path, destination: str) -> Run:
@@ -71,7 +81,12 @@ def stage_with_amazon(source: Path, destination: str) -> Run:
     return run
 
 
-PREPARATIONS = {"ours": stage_with_ours, "aws": stage_with_aws, "amazon": stage_with_amazon}
+PREPARATIONS = {
+    "ours": stage_with_ours,
+    "each": stage_each_by_boto3,
+    "aws": stage_with_aws,
+    "amazon": stage_with_amazon,
+}
 
 
 def measure(who: str, source: Path, destination: str) -> dict[str, float]:

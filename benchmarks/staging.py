@@ -72,7 +72,7 @@ class Stager:
     def __init__(self, sources: Path, server: S3Server) -> None:
         self._sources = sources
         self._server = server
-        self._pythons = {"ours": Path(sys.executable), "amazon": Path(sys.executable), "aws": awscli_python()}
+        self._pythons = dict.fromkeys(("ours", "each", "amazon"), Path(sys.executable)) | {"aws": awscli_python()}
         self._places = 0
 
     def stage(self, who: str, name: str, *, again: bool = False) -> Figures:
@@ -105,13 +105,14 @@ def measure_file(stager: Stager, rounds: int, size: str) -> list[Row]:
 
 
 def measure_tree(stager: Stager, rounds: int, num_objects: int, num_few: int) -> list[Row]:
-    """A tree of small objects beside ``aws s3 sync`` and the Amazon provider's operator, and once more."""
+    """A tree of small objects beside others, beside no repetition of requests, and once more."""
     found = in_turn(
         rounds,
         {
             "theirs": lambda: stager.stage("aws", TREE),
             "ours": lambda: stager.stage("ours", TREE),
             "again": lambda: stager.stage("ours", TREE, again=True),
+            "each": lambda: stager.stage("each", TREE),
             "amazon": lambda: stager.stage("amazon", FEW),
         },
     )
@@ -128,6 +129,15 @@ def measure_tree(stager: Stager, rounds: int, num_objects: int, num_few: int) ->
             per_file,
             50,
             reference="LocalFilesystemToS3Operator",
+        ),
+        # What the package's own repetition of requests is kept for.
+        Row(
+            f"{section} repeated",
+            "CPU, s",
+            _values(found["ours"], "cpu_seconds"),
+            _values(found["each"], "cpu_seconds"),
+            1.3,
+            reference="each request by boto3",
         ),
         Row(
             f"{section} again",
