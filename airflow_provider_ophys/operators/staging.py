@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
-from airflow_provider_ophys.exceptions import ConfigurationError, StagingDamageError, StagingError
+from airflow_provider_ophys.exceptions import StagingDamageError, StagingError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots
+from airflow_provider_ophys.staging.options import StageToS3Options
 from airflow_provider_ophys.staging.plan import local_source
 from airflow_provider_ophys.writing.replacement import settle
 
@@ -29,21 +30,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
     from airflow_provider_ophys.staging.audit import AuditReport
-    from airflow_provider_ophys.staging.result import StagingResult
+    from airflow_provider_ophys.staging.options import StagingResult
 
 
-# What the hook's publish() takes under the same name; a template may have turned any of it into text.
-_OPTIONS = (
-    "overwrite",
-    "layout",
-    "unsafe_no_conditional",
-    "memory_limit",
-    "extra_args",
-    "delete_local",
-)
-# Those of them that also hold for the report of what is staged.
-_REPORT_OPTIONS = ("unsafe_no_conditional", "memory_limit", "extra_args")
-_NOT_FOR_AUDITS = ("overwrite", "delete_local")
+# Those that also hold for the report of what is staged.
+_REPORT_OPTIONS = ("dry_run", "unsafe_no_conditional", "memory_limit", "extra_args")
 ADDRESS_KEY = "staged_address"
 AUDIT_KEY = "audit"
 
@@ -102,15 +93,7 @@ class StageToS3Operator(StoppableOperator):
     destination fail the task at once; what another try may mend keeps the task's retries.
     """
 
-    template_fields: Sequence[str] = (
-        "source",
-        "destination",
-        "aws_conn_id",
-        "region_name",
-        "verify",
-        *_OPTIONS,
-        "verify_only",
-    )
+    template_fields: Sequence[str] = ("source", "destination", *StageToS3Options.model_fields)
     operator_extra_links = (StagedObjectLink(),)
     ui_color = "#d9e8c9"
 
@@ -122,16 +105,16 @@ class StageToS3Operator(StoppableOperator):
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
-        overwrite: bool = False,
-        layout: Literal["in_place", "versioned"] = "in_place",
-        unsafe_no_conditional: bool = False,
+        overwrite: bool | str = False,
+        layout: str = "in_place",
+        unsafe_no_conditional: bool | str = False,
         memory_limit: int | str = "256MiB",
         extra_args: Mapping[str, str] | None = None,
-        dry_run: bool = False,
-        verify_only: bool = False,
-        delete_local: Literal["never", "after_verify"] = "never",
-        max_concurrency: int = 10,
-        allow_insecure_http: bool = False,
+        dry_run: bool | str = False,
+        verify_only: bool | str = False,
+        delete_local: str = "never",
+        max_concurrency: int | str = 10,
+        allow_insecure_http: bool | str = False,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
@@ -146,8 +129,8 @@ class StageToS3Operator(StoppableOperator):
         self.unsafe_no_conditional = unsafe_no_conditional
         self.memory_limit = memory_limit
         self.extra_args = extra_args or {}
-        # Operators have a method of that name.
-        self._dry_run = dry_run
+        # Airflow's operators have a method of that name, which renders templates; nothing in Airflow calls it.
+        self.dry_run = dry_run  # type: ignore[assignment, method-assign]
         self.verify_only = verify_only
         self.delete_local = delete_local
         self.max_concurrency = max_concurrency
@@ -159,40 +142,41 @@ class StageToS3Operator(StoppableOperator):
             "Staging was stopped while the server did not answer. Run it again: what is already there is not sent "
             "twice."
         )
+        options = StageToS3Options.parse({name: getattr(self, name) for name in StageToS3Options.model_fields})
         with self._stoppable() as stop:
-            if _flag("verify_only", self.verify_only):
-                return self._report_audit(call_until_stopped(lambda: self._audit(stop), stop, unfinished), context)
+            if options.verify_only:
+                report = call_until_stopped(lambda: self._audit(options, stop), stop, unfinished)
+                return self._tell_audit(report, context)
             owner = _task_instance(context)
-            result, address = call_until_stopped(lambda: self._stage(stop, owner), stop, unfinished)
-        if not result["dry_run"]:
+            result, address = call_until_stopped(lambda: self._stage(options, stop, owner), stop, unfinished)
+        if not options.dry_run:
             _push(self, context, ADDRESS_KEY, address)
             # Asset URIs have the syntax of URLs, which keys need not have.
             announce_output(self, context, quote(result["s3_uri"], safe="/:!$&'()*+,;=@"), result)
         return result
 
-    def _hook(self) -> OphysS3Hook:
+    def _hook(self, options: StageToS3Options) -> OphysS3Hook:
         from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 
         self._check_source()
         return OphysS3Hook(
-            self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            max_concurrency=self.max_concurrency,
-            allow_insecure_http=self.allow_insecure_http,
+            options.aws_conn_id,
+            region_name=options.region_name,
+            verify=options.verify,
+            max_concurrency=options.max_concurrency,
+            allow_insecure_http=options.allow_insecure_http,
         )
 
-    def _stage(self, stop: Event, owner: str | None) -> tuple[dict[str, Any], str]:
+    def _stage(self, options: StageToS3Options, stop: Event, owner: str | None) -> tuple[dict[str, Any], str]:
         """Publish the source and its report; return the result, and the address for people."""
-        hook = self._hook()
-        how: dict[str, Any] = {"stopped": stop, "owner": owner, "dry_run": self._dry_run}
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        staged = hook.publish(self.source, self.destination, **how, **options)
+        hook = self._hook(options)
+        how = options.of_publishing()
+        staged = hook.publish(self.source, self.destination, stopped=stop, owner=owner, **how)
         # Of a report there is only one: it follows the file, whatever was there.
-        options = {"overwrite": True, **{name: getattr(self, name) for name in _REPORT_OPTIONS}}
+        how = {"overwrite": True, **{name: how[name] for name in _REPORT_OPTIONS}}
         beside = f"{staged.s3_uri.rpartition('/')[0]}/"
         report = {
-            kind: hook.publish(path, beside, **how, **options).s3_uri
+            kind: hook.publish(path, beside, stopped=stop, owner=owner, **how).s3_uri
             for kind, path in self._report_files(staged).items()
         }
         return {**staged.to_json(), "report": report or None}, hook.address(staged.s3_uri)
@@ -220,14 +204,11 @@ class StageToS3Operator(StoppableOperator):
             if kind in report:
                 check_allowed(f"source.report.{kind}", report[kind], roots)
 
-    def _audit(self, stop: Event) -> AuditReport:
-        given = [name for name in _NOT_FOR_AUDITS if str(getattr(self, name)) not in ("False", "false", "never")]
-        given += ["dry_run"] if self._dry_run else []
-        if given:
-            raise ConfigurationError(f"verify_only changes nothing, so it cannot be combined with {given}.")
-        return self._hook().audit(self.source, self.destination, extra_args=self.extra_args, stopped=stop)
+    def _audit(self, options: StageToS3Options, stop: Event) -> AuditReport:
+        hook = self._hook(options)
+        return hook.audit(self.source, self.destination, extra_args=options.extra_args, stopped=stop)
 
-    def _report_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
+    def _tell_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
         if not report.intact:
             _push(self, context, AUDIT_KEY, report.to_json())
             found = {"missing": report.missing, "altered": report.altered, "extra": report.extra}
@@ -242,13 +223,6 @@ class StageToS3Operator(StoppableOperator):
 def _push(operator: BaseOperator, context: Context, key: str, value: object) -> None:
     if operator.do_xcom_push and "ti" in context:
         context["ti"].xcom_push(key=key, value=value)
-
-
-def _flag(name: str, value: object) -> bool:
-    """Read a yes or no that a template may have turned into text: any text would count as yes."""
-    if str(value) in ("True", "true", "False", "false"):
-        return str(value) in ("True", "true")
-    raise ConfigurationError(f"{name} is {value!r}. Give True or False.")
 
 
 def _task_instance(context: Context) -> str | None:
