@@ -11,8 +11,10 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -29,7 +31,8 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.recordings import Recording, recording_of
-from airflow_provider_ophys.recordings.formats import short_name
+from airflow_provider_ophys.recordings.formats import is_meant
+from airflow_provider_ophys.recordings.planar_stack import PlanarStackRecording, named_planes
 from airflow_provider_ophys.recordings.suite2p import OPTIONS, STATISTICS, Suite2pRecording
 
 if TYPE_CHECKING:
@@ -47,6 +50,23 @@ EXTRAS = {
 """Part of an extractor's name -> the extra of this package that installs what it needs."""
 
 SCANIMAGE, CHANNEL_SAVE = "ScanImageImagingExtractor", "SI.hChannels.channelSave"
+MULTI_TIFF = "MultiTIFFMultiPageExtractor"
+
+_BRUKER = "Use BrukerTiffImagingExtractor with folder_path, and channel_name where there are several channels."
+SUCCESSORS = {
+    "BrukerTiffMultiPlaneImagingExtractor": _BRUKER,
+    "BrukerTiffSinglePlaneImagingExtractor": _BRUKER,
+    "MiniscopeMultiRecordingImagingExtractor": "Use MiniscopeImagingExtractor, once for each recording.",
+    "ScanImageLegacyImagingExtractor": "Use ScanImageImagingExtractor or MultiTIFFMultiPageExtractor.",
+    "ScanImageTiffImagingExtractor": "Use ScanImageImagingExtractor.",
+    "ScanImageTiffSinglePlaneImagingExtractor": "Use ScanImageImagingExtractor with plane_index.",
+    "ScanImageTiffMultiPlaneImagingExtractor": "Use ScanImageImagingExtractor.",
+    "ScanImageTiffSinglePlaneMultiFileImagingExtractor": "Use ScanImageImagingExtractor with plane_index.",
+    "ScanImageTiffMultiPlaneMultiFileImagingExtractor": "Use ScanImageImagingExtractor.",
+    "VolumetricImagingExtractor": "Use PlanarStackImagingExtractor.",
+    "MultiImagingExtractor": "Name the extractor of the recording, with all of its files.",
+}
+"""Class that roiextractors has removed, or will -> what to use."""
 
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
@@ -101,6 +121,8 @@ def _open(
     if not known_whole:
         recording.check()
     reader, arguments = recording.reading()
+    if isinstance(recording, PlanarStackRecording):
+        arguments = {"imaging_extractors": _open_planes(arguments, known_whole=known_whole)}
     reader_class = extractor_class if reader == name else find_extractor(kind, reader)
     try:
         opened = _mended(reader_class, recording)(**_with_paths(arguments))
@@ -117,6 +139,14 @@ def _open(
     if not known_whole:
         _check_announced(recording, opened)
     return opened
+
+
+def _open_planes(arguments: Mapping[str, Any], *, known_whole: bool) -> list[Any]:
+    """Open the planes of a stack that are named; the others are open."""
+    return [
+        plane if name is None else open_imaging(name, plane, known_whole=known_whole)
+        for name, plane in named_planes(arguments)
+    ]
 
 
 def _check_announced(recording: Recording, opened: Any) -> None:
@@ -138,7 +168,32 @@ def _mended(extractor_class: type, recording: Recording) -> type:
     """Return a class that reads right what roiextractors' own does not."""
     if isinstance(recording, Suite2pRecording):
         return _given_arrays(extractor_class, recording)
-    return _scanimage_of_any_length(extractor_class) if extractor_class.__name__ == SCANIMAGE else extractor_class
+    if extractor_class.__name__ == SCANIMAGE:
+        return _scanimage_of_any_length(extractor_class)
+    return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class
+
+
+def _multi_tiff_by_page(multi_tiff: Any) -> type:
+    """
+    Mend roiextractors' extractor of many TIFFs.
+
+    tifffile does not follow the pages of a file of ScanImage before 2016 but computes where they are, all but the
+    last. It follows them if it is told that the file is none of ScanImage's.
+    """
+
+    class MultiTIFFMultiPageExtractor(multi_tiff):  # type: ignore[misc]
+        @property
+        def _tifffile(self) -> Any:
+            import tifffile
+
+            by_page = partial(tifffile.TiffFile, is_scanimage=False)
+            return SimpleNamespace(TiffFile=by_page, TIFF=tifffile.TIFF)
+
+        @_tifffile.setter
+        def _tifffile(self, module: Any) -> None:
+            """Leave out the module that roiextractors sets."""
+
+    return MultiTIFFMultiPageExtractor
 
 
 def _scanimage_of_any_length(scanimage: Any) -> type:
@@ -243,7 +298,7 @@ def find_extractor(kind: Kind, name: str) -> type:
     known = _known_extractors(kind)
     if name in known:
         return known[name]
-    matches = [cls for class_name, cls in known.items() if short_name(class_name) == short_name(name)]
+    matches = [cls for class_name, cls in known.items() if is_meant(name, class_name)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -254,6 +309,9 @@ def find_extractor(kind: Kind, name: str) -> type:
         raise ExtractorNotFoundError(
             f"{name} reads a {other}, not {kind}. Use the operator for {other}, or an extractor for {kind}."
         )
+    successor = next((hint for old, hint in SUCCESSORS.items() if is_meant(name, old)), None)
+    if successor:
+        raise ExtractorNotFoundError(f"roiextractors has no {name} any more. {successor}")
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known))}."
     raise ExtractorNotFoundError(f"roiextractors has no {kind} extractor named {name!r}. {hint}")

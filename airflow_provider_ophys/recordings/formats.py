@@ -14,15 +14,16 @@ from airflow_provider_ophys.recordings.recording import Recording
 FORMATS: dict[Kind, dict[str, str]] = {
     "imaging": {
         "TiffImagingExtractor": "tiff:TiffRecording",
-        "MultiTIFFMultiPageExtractor": "tiff:TiffRecording",
-        "OMETiffImagingExtractor": "tiff:TiffRecording",
-        "MicroManagerTiffImagingExtractor": "tiff:TiffRecording",
-        "ThorTiffImagingExtractor": "tiff:TiffRecording",
+        "MultiTIFFMultiPageExtractor": "multi_tiff:MultiTiffRecording",
+        "OMETiffImagingExtractor": "ome_tiff:OmeTiffRecording",
+        "MicroManagerTiffImagingExtractor": "micromanager:MicroManagerRecording",
+        "ThorTiffImagingExtractor": "thor:ThorRecording",
         "BrukerTiffImagingExtractor": "bruker:BrukerRecording",
         "BrukerTiffMultiPlaneImagingExtractor": "bruker:BrukerRecording",
         "BrukerTiffSinglePlaneImagingExtractor": "bruker:BrukerRecording",
         "ScanImageImagingExtractor": "scanimage:ScanImageRecording",
-        "ScanImageLegacyImagingExtractor": "tiff:TiffRecording",
+        "ScanImageLegacyImagingExtractor": "scanimage_legacy:ScanImageLegacyRecording",
+        "PlanarStackImagingExtractor": "planar_stack:PlanarStackRecording",
         "MiniscopeImagingExtractor": "miniscope:MiniscopeRecording",
         "MiniscopeMultiRecordingImagingExtractor": "miniscope_series:MiniscopeMultiRecording",
         "FemtonicsImagingExtractor": "femtonics:FemtonicsRecording",
@@ -51,6 +52,17 @@ def short_name(name: str) -> str:
     )
 
 
+def is_meant(name: str, full_name: str) -> bool:
+    """
+    Tell whether a name is a short form of a class's, as ``"Thor"`` is of ``ThorTiffImagingExtractor``.
+
+    :param name: As the user wrote it.
+    :param full_name: Of a class.
+    """
+    wanted, short = short_name(name), short_name(full_name)
+    return bool(wanted) and wanted in (short, short.removesuffix("tiff"), short.removesuffix("multipage"))
+
+
 def format_of(kind: Kind, extractor: str) -> type[Recording]:
     """
     Return the class that knows an extractor's recordings; the general one where none does.
@@ -61,7 +73,7 @@ def format_of(kind: Kind, extractor: str) -> type[Recording]:
     known = FORMATS[kind]
     name = extractor if extractor in known else None
     if name is None:
-        name = next((full for full in known if short_name(full) == short_name(extractor)), None)
+        name = next((full for full in known if is_meant(extractor, full)), None)
     if name is None:
         return Recording
     module, _, class_name = known[name].partition(":")

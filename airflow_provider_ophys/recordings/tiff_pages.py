@@ -52,6 +52,7 @@ class Page:
     :param description: Text of the image description.
     :param start: Where its pixels begin in the file.
     :param stop: Where its pixels end in the file.
+    :param private: Text of Micro-Manager's own field.
     """
 
     rows: int
@@ -61,6 +62,7 @@ class Page:
     description: str
     start: int
     stop: int
+    private: str
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def _page(fields: dict[int, bytes | tuple[int, ...]]) -> Page:
         description=_text(fields.get(IMAGE_DESCRIPTION, b"")),
         start=min((start for start, _ in parts), default=0),
         stop=max((start + size for start, size in parts), default=0),
+        private=_text(fields.get(MICROMANAGER, b"")),
     )
 
 

@@ -120,11 +120,14 @@ def test_it_is_found_in_its_folder_and_by_no_other_format(made):
         for recording in cls.find(folder)
     ]
     arguments = {name: value for name, value in made.arguments.items() if name not in made.unknown}
-    if made.is_found is None:
-        assert [recording.extractor_kwargs for recording in found] == [arguments]
+    expected = made.found_arguments or arguments
+    if made.is_found:
+        assert [(each.extractor, each.extractor_kwargs) for each in found] == [(made.extractor, expected)]
+    elif made.is_found is None:
+        assert [each.extractor_kwargs for each in found] == [expected]
+        assert made.extractor not in [each.extractor for each in found]
     else:
-        expected = [(made.extractor, arguments)] if made.is_found else []
-        assert [(recording.extractor, recording.extractor_kwargs) for recording in found] == expected
+        assert made.extractor not in [each.extractor for each in found]
 
 
 def test_every_movie_is_what_the_extractor_gives(made):

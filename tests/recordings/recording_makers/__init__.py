@@ -35,6 +35,7 @@ class Made:
     :param reader_rate: What roiextractors takes for the rate, if that is something else.
     :param start: Of the first sample, as the headers say.
     :param facts: What ``metadata`` has to say: ``"plane.imaging_rate"`` -> value; a text has to be in the value.
+    :param found_arguments: What ``find`` finds, if that is something else.
     :param dispensable: Files without which the recording can be read, and is whole.
     :param is_found: Whether ``find`` finds it with these arguments; ``None`` if it does by another extractor.
     :param unknown: Of these arguments, those that only the user knows.
@@ -52,6 +53,7 @@ class Made:
     reader_rate: float | None = None
     start: datetime | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    found_arguments: dict[str, Any] | None = None
     dispensable: list[Path] = field(default_factory=list)
     is_found: bool | None = True
     unknown: tuple[str, ...] = ()
