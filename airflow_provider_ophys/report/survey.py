@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Contents, Movie, Segmentation
+from airflow_provider_ophys.nwb.segmentation_entry import TABLE_NAME
 from airflow_provider_ophys.report.marks import Mark, Saturation, find_marks, find_saturation
 from airflow_provider_ophys.report.movie import MovieSurvey, survey_movie
 from airflow_provider_ophys.report.rois import (
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # A file may hold any number of series; a page that people look at does not.
 MOST_SECTIONS = 4
 MOST_MARKS_TOLD = 50
+
+# Another plane's picture would show cells where there are none.
+NO_IMAGE = "no image that is known to be of this plane"
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _look_at_segmentation(
     background, name, step = _background(segmentation, shape, movies, contents)
     if background is None:
         shape = shape or _extent(drawn)
-        background, name, step = np.zeros(shape), "no image of this plane in the file", 1
+        background, name, step = np.zeros(shape), NO_IMAGE, 1
     return SeenSegmentation(
         segmentation=segmentation,
         shape=shape or _frame(background, step),
@@ -163,15 +167,33 @@ def _look_at_segmentation(
 def _background(
     segmentation: Segmentation, shape: tuple[int, ...] | None, movies: list[SeenMovie], contents: Contents
 ) -> tuple[NDArray[Any] | None, str, int]:
-    """Choose the mean of a movie of the same plane or, without one, an image of the segmentation software."""
-    for movie in sorted(movies, key=lambda seen: seen.movie.imaging_plane is not segmentation.imaging_plane):
-        if shape is None or tuple(movie.movie.data.shape[1:]) == shape:
+    """Choose the mean of a movie of the same plane or, without one, an image of this very segmentation."""
+    for movie in movies:
+        is_of_plane = movie.movie.imaging_plane is segmentation.imaging_plane
+        if is_of_plane and shape in (None, tuple(movie.movie.data.shape[1:])):
             return movie.survey.mean, f"the mean of {movie.movie.name}", movie.survey.pixel_step
-    for name in sorted(contents.images, key=lambda name: "mean" not in name.lower()):
+    for name in sorted(_own_images(segmentation, contents), key=lambda name: "mean" not in name.lower()):
         image = contents.images[name]
         if len(image.shape) == 2 and shape in (None, tuple(image.shape)):  # noqa: PLR2004 - a plane
             return np.asarray(image[:], dtype=np.float64), f"the image {name}", 1
     return None, "", 1
+
+
+def _own_images(segmentation: Segmentation, contents: Contents) -> list[str]:
+    """
+    Return the names of the summary images that are of a segmentation's plane.
+
+    NWB does not link the two. In a file of one plane all are; of several planes, those whose name ends as that of
+    the table does, which is how they are named where nobody names them.
+    """
+    if all(other.imaging_plane is segmentation.imaging_plane for other in contents.segmentations):
+        return list(contents.images)
+    suffix = segmentation.name.removeprefix(TABLE_NAME)
+    if suffix == segmentation.name:
+        return []
+    others = [other.name.removeprefix(TABLE_NAME) for other in contents.segmentations if other is not segmentation]
+    longer = tuple(other for other in others if other.endswith(suffix) and other != suffix)
+    return [name for name in contents.images if name.endswith(suffix) and not (longer and name.endswith(longer))]
 
 
 def _extent(drawn: list[Outline]) -> tuple[int, ...]:
