@@ -166,6 +166,7 @@ def convert_segmentation(
             background_plane_segmentation_name=conversion.background_plane_segmentation_name,
             include_background_segmentation=conversion.include_background_segmentation,
             include_roi_centroids=conversion.include_roi_centroids,
+            roi_centroids=conversion.roi_centroids,
             include_roi_acceptance=conversion.include_roi_acceptance,
             mask_type=conversion.mask_type,
             iterator_options=conversion.iterator_options,

@@ -22,7 +22,7 @@ from airflow_provider_ophys.nwb.imaging import (
     PhotonSeriesType,
     add_imaging_to_nwbfile,
 )
-from airflow_provider_ophys.nwb.roi_table import MaskType
+from airflow_provider_ophys.nwb.roi_table import CentroidType, MaskType
 from airflow_provider_ophys.nwb.segmentation import SegmentationSource, add_segmentation_to_nwbfile, pair_sources
 from airflow_provider_ophys.writing.sharing import Wish
 
@@ -127,6 +127,7 @@ def write_segmentation_to_nwbfile(
     background_plane_segmentation_name: str | None = None,
     include_background_segmentation: bool = False,
     include_roi_centroids: bool = True,
+    roi_centroids: CentroidType = "mean",
     include_roi_acceptance: bool = True,
     mask_type: MaskType = "image",
     iterator_options: Mapping[str, Any] | None = None,
@@ -147,11 +148,12 @@ def write_segmentation_to_nwbfile(
         of extractors, a list is one of these for each; ``NWBFile`` and ``Subject`` of a new file are the first's.
     :param overwrite: Replace what is at ``nwbfile_path``; until the new file is complete the old one stays.
     :param append_on_disk_nwbfile: Add to the file that is at ``nwbfile_path``.
-    :param metadata_key: As for :func:`add_segmentation_to_nwbfile`, like the next seven.
+    :param metadata_key: As for :func:`add_segmentation_to_nwbfile`, like the next eight.
     :param plane_segmentation_name: See there.
     :param background_plane_segmentation_name: See there.
     :param include_background_segmentation: See there.
     :param include_roi_centroids: See there.
+    :param roi_centroids: See there.
     :param include_roi_acceptance: See there.
     :param mask_type: See there.
     :param iterator_options: See there.
@@ -177,6 +179,7 @@ def write_segmentation_to_nwbfile(
             background_plane_segmentation_name=background_plane_segmentation_name,
             include_background_segmentation=include_background_segmentation,
             include_roi_centroids=include_roi_centroids,
+            roi_centroids=roi_centroids,
             include_roi_acceptance=include_roi_acceptance,
             mask_type=mask_type,
             iterator_options=iterator_options,

@@ -189,6 +189,7 @@ class SegmentationConversion(Conversion):
     background_plane_segmentation_name: str | None = None
     include_background_segmentation: bool = False
     include_roi_centroids: bool = True
+    roi_centroids: Literal["mean", "peak"] = "mean"
     include_roi_acceptance: bool = True
     mask_type: Literal["image", "pixel", "voxel"] = "image"
     iterator_options: dict[str, Any] | None = None

@@ -30,14 +30,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MaskType = Literal["image", "pixel", "voxel"]
+CentroidType = Literal["mean", "peak"]
 
 
-def check_mask_type(mask_type: str) -> None:
+# What a centroid is.
+CENTROIDS: Mapping[CentroidType, str] = {
+    "mean": "Mean position of the pixels",
+    "peak": "Pixel of the greatest weight, or the median of several,",
+}
+
+
+def check_options(mask_type: str, roi_centroids: str) -> None:
     """
-    Check an option.
+    Check the options of a table.
 
-    :raises ConfigurationError: If it is none of the three.
+    :raises ConfigurationError: If one is none of what it may be.
     """
+    if roi_centroids not in CENTROIDS:
+        raise ConfigurationError(f"roi_centroids is {roi_centroids!r}; write 'mean' or 'peak'.")
     if mask_type not in get_args(MaskType):
         raise ConfigurationError(f"mask_type is {mask_type!r}; write 'image', 'pixel' or 'voxel'.")
 
@@ -99,7 +109,7 @@ def roi_columns(
     extractor: Any,
     *,
     mask_type: MaskType,
-    include_roi_centroids: bool,
+    roi_centroids: CentroidType | None,
     include_roi_acceptance: bool,
     mask_options: Mapping[str, Any],
 ) -> list[VectorData]:
@@ -108,15 +118,20 @@ def roi_columns(
     ids = list(extractor.get_roi_ids())
     if not masks.exist:
         log.warning("%s has no masks; its ROIs are written without a place.", masks.name)
-    centroids = given_centroids(extractor) if include_roi_centroids else None
-    measures = include_roi_centroids and centroids is None
-    statistics = measure_masks(masks) if masks.exist and (measures or mask_type != "image") else None
-    if measures and statistics is not None:
-        centroids = statistics.centroids
+    # What the segmentation software says of itself comes before what is computed, unless something else is wanted.
+    centroids = given_centroids(extractor) if roi_centroids == "mean" else None
+    meaning = "Place, as the segmentation software gives it," if centroids is not None else ""
+    measures = roi_centroids is not None and centroids is None
+    statistics = None
+    if masks.exist and (measures or mask_type != "image"):
+        statistics = measure_masks(masks, with_peaks=roi_centroids == "peak")
+    if roi_centroids is not None and centroids is None and statistics is not None:
+        centroids = statistics.centroids if roi_centroids == "mean" else statistics.peaks
+        meaning = CENTROIDS[roi_centroids]
     columns = [
         _names(ids, "The unique identifier of each ROI in the segmentation software."),
         *_masks(masks, len(ids), statistics, mask_type, mask_options),
-        *(_centroids(centroids) if centroids is not None else []),
+        *(_centroids(centroids, meaning) if centroids is not None else []),
         *(acceptance_columns(extractor) if include_roi_acceptance else []),
     ]
     taken = {"id", *(column.name for column in columns)}
@@ -176,11 +191,11 @@ def _sparse_column(mask_type: Literal["pixel", "voxel"], data: Any, ends: NDArra
     return [VectorIndex(name=f"{mask_type}_mask_index", data=ends, target=column), column]
 
 
-def _centroids(centroids: NDArray[Any]) -> list[VectorData]:
+def _centroids(centroids: NDArray[Any], meaning: str) -> list[VectorData]:
     return [
         VectorData(
             name="ROICentroids",
-            description="Mean position of each ROI's pixels: x (image column), y (image row)[, z (plane)].",
+            description=f"{meaning} of each ROI: x (image column), y (image row)[, z (plane)].",
             data=centroids,
         )
     ]

@@ -11,7 +11,7 @@ from pynwb import NWBFile
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.models.legacy_metadata import in_words_of_list_form, is_list_form
 from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
-from airflow_provider_ophys.nwb.roi_table import MaskType, check_mask_type
+from airflow_provider_ophys.nwb.roi_table import CentroidType, MaskType, check_options
 from airflow_provider_ophys.nwb.segmentation_entry import described_keys, find_segmentation
 from airflow_provider_ophys.nwb.segmentation_plan import (
     Include,
@@ -34,6 +34,7 @@ def add_segmentation_to_nwbfile(
     background_plane_segmentation_name: str | None = None,
     include_background_segmentation: bool = False,
     include_roi_centroids: bool = True,
+    roi_centroids: CentroidType = "mean",
     include_roi_acceptance: bool = True,
     mask_type: MaskType = "image",
     iterator_options: Mapping[str, Any] | None = None,
@@ -64,6 +65,8 @@ def add_segmentation_to_nwbfile(
     :param include_background_segmentation: Write the background components too: their masks in a table of their
         own, and their traces.
     :param include_roi_centroids: Write the column ``ROICentroids``, in pixels.
+    :param roi_centroids: What they are: ``"mean"``, those that the segmentation software gives, else the mean
+        position of the pixels; or ``"peak"``, the pixel of the greatest weight. The column's description says it.
     :param include_roi_acceptance: Write the boolean columns ``Accepted`` and ``Rejected`` where the extractor
         knows them.
     :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
@@ -75,10 +78,10 @@ def add_segmentation_to_nwbfile(
     :raises SourceDataError: If what an extractor gives makes no sense.
     :raises ConfigurationError: If an option is wrong, or a name that would be written is taken.
     """
-    check_mask_type(mask_type)
+    check_options(mask_type, roi_centroids)
     include = Include(
         background=include_background_segmentation,
-        roi_centroids=include_roi_centroids,
+        roi_centroids=roi_centroids if include_roi_centroids else None,
         roi_acceptance=include_roi_acceptance,
         mask_type=mask_type,
         iterator_options=dict(iterator_options or {}),

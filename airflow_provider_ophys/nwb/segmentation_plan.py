@@ -27,7 +27,14 @@ from airflow_provider_ophys.nwb.roi_responses import (
     response_fields,
     rows_of_columns,
 )
-from airflow_provider_ophys.nwb.roi_table import MaskType, add_table, background_columns, find_series, roi_columns
+from airflow_provider_ophys.nwb.roi_table import (
+    CentroidType,
+    MaskType,
+    add_table,
+    background_columns,
+    find_series,
+    roi_columns,
+)
 from airflow_provider_ophys.nwb.segmentation_entry import SegmentationEntry
 from airflow_provider_ophys.nwb.summary_images import CONTAINER, Image, add_images, make_images
 
@@ -46,14 +53,14 @@ class Include:
     What is written of a segmentation, and how; see ``add_segmentation_to_nwbfile``.
 
     :param background: Background components.
-    :param roi_centroids: The column ``ROICentroids``.
+    :param roi_centroids: What the column ``ROICentroids`` holds; ``None`` for no such column.
     :param roi_acceptance: The columns ``Accepted`` and ``Rejected``.
     :param mask_type: Form of the masks.
     :param iterator_options: Of masks and traces.
     """
 
     background: bool
-    roi_centroids: bool
+    roi_centroids: CentroidType | None
     roi_acceptance: bool
     mask_type: MaskType
     iterator_options: Mapping[str, Any]
@@ -190,7 +197,7 @@ class PlannedSegmentation:
             self._columns = roi_columns(
                 self.extractor,
                 mask_type=include.mask_type,
-                include_roi_centroids=include.roi_centroids,
+                roi_centroids=include.roi_centroids,
                 include_roi_acceptance=include.roi_acceptance,
                 mask_options=include.mask_options,
             )

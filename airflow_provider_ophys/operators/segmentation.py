@@ -32,6 +32,8 @@ class WriteSegmentationOperator(ConversionOperator):
         ``"BackgroundPlaneSegmentation"``.
     :param include_background_segmentation: Write background components too: their masks and traces.
     :param include_roi_centroids: Write the centroid of each ROI, (x, y[, z]) in pixels.
+    :param roi_centroids: ``"mean"``, those of the segmentation software, else the mean position of the pixels; or
+        ``"peak"``, the pixel of the greatest weight.
     :param include_roi_acceptance: Write which ROIs were accepted and rejected, where the segmentation knows it.
     :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
         volume.
@@ -46,6 +48,7 @@ class WriteSegmentationOperator(ConversionOperator):
         "background_plane_segmentation_name",
         "include_background_segmentation",
         "include_roi_centroids",
+        "roi_centroids",
         "include_roi_acceptance",
         "mask_type",
         "iterator_options",
@@ -60,6 +63,7 @@ class WriteSegmentationOperator(ConversionOperator):
         background_plane_segmentation_name: str | None = None,
         include_background_segmentation: bool | str = False,
         include_roi_centroids: bool | str = True,
+        roi_centroids: str = "mean",
         include_roi_acceptance: bool | str = True,
         mask_type: str = "image",
         iterator_options: Mapping[str, Any] | None = None,
@@ -71,6 +75,7 @@ class WriteSegmentationOperator(ConversionOperator):
         self.background_plane_segmentation_name = background_plane_segmentation_name
         self.include_background_segmentation = include_background_segmentation
         self.include_roi_centroids = include_roi_centroids
+        self.roi_centroids = roi_centroids
         self.include_roi_acceptance = include_roi_acceptance
         self.mask_type = mask_type
         self.iterator_options = iterator_options

@@ -252,21 +252,25 @@ class MaskStatistics:
 
     :param counts: How many members each ROI has.
     :param centroids: Mean place of the members of each ROI, (ROIs, 2 or 3): x, y[, z]; NaN without members.
+    :param peaks: The same of its heaviest member; of several that are as heavy, the median place, rounded down.
     """
 
     counts: Array
     centroids: Array
+    peaks: Array
 
 
-def measure_masks(masks: RoiMasks) -> MaskStatistics:
+def measure_masks(masks: RoiMasks, *, with_peaks: bool = False) -> MaskStatistics:
     """
     Count the members of each ROI and find their middle.
 
+    :param with_peaks: Find the heaviest too, which takes longer; they are NaN otherwise.
     :raises SourceDataError: If the masks cannot be read.
     """
     num_axes = PLANE
     counts = np.zeros(len(masks), dtype=np.int64)
     sums = np.zeros((len(masks), VOLUME))
+    peaks = np.full((len(masks), VOLUME), np.nan)
     for found in masks.parts(0, len(masks)):
         num_axes = max(num_axes, len(found.axes))
         first = int(found.roi[0]) if found.roi.size else 0
@@ -275,5 +279,17 @@ def measure_masks(masks: RoiMasks) -> MaskStatistics:
         counts[first : first + len(here)] += here
         for place, axis in enumerate(nwb_order(found.axes)):
             sums[first : first + len(here), place] += np.bincount(own, weights=axis, minlength=len(here))
+        for roi, members in _members_by_roi(found) if with_peaks else ():
+            heaviest = members.weights == members.weights.max()
+            for place, axis in enumerate(nwb_order(members.axes)):
+                peaks[roi, place] = np.floor(np.median(axis[heaviest]))
     with np.errstate(invalid="ignore"):
-        return MaskStatistics(counts, sums[:, :num_axes] / counts[:, None])
+        return MaskStatistics(counts, sums[:, :num_axes] / counts[:, None], peaks[:, :num_axes])
+
+
+def _members_by_roi(found: Coordinates) -> Iterator[tuple[int, Coordinates]]:
+    """Yield the members of each ROI that has any."""
+    rois, starts = np.unique(found.roi, return_index=True)
+    for roi, start, stop in zip(rois, starts, [*starts[1:], len(found.roi)], strict=True):
+        part = slice(start, stop)
+        yield int(roi), Coordinates(found.roi[part], tuple(axis[part] for axis in found.axes), found.weights[part])

@@ -9,6 +9,7 @@ import pynwb
 import pytest
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO, NWBFile
+from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors.testing import generate_dummy_segmentation_extractor
 from segmentations import BAR, DOT, InMemorySegmentation, dense, traces
 
@@ -418,3 +419,27 @@ def test_irregular_times_are_written_with_the_traces(tmp_path):
     io, ophys = ophys_of(segmentation, tmp_path / "a.nwb")
     with io:
         np.testing.assert_array_equal(ophys["Fluorescence"]["RoiResponseSeries"].timestamps[:], times)
+
+
+@pytest.mark.parametrize("mask_type", ["image", "pixel"])
+def test_centroids_are_what_their_description_says(mask_type):
+    heavy = np.array([(3, 20, 1.0), (3, 21, 5.0), (4, 20, 2.0)])
+    two = np.array([(2, 6, 1.0), (5, 9, 1.0)])
+
+    def centroids(segmentation, **options):
+        nwbfile = mock_NWBFile()
+        add_segmentation_to_nwbfile(segmentation, nwbfile, mask_type=mask_type, **options)
+        column = nwbfile.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]["ROICentroids"]
+        return column.description.partition(" of each ROI")[0], column.data.tolist()
+
+    segmentation = InMemorySegmentation([heavy, two, np.zeros((0, 3))])
+    assert centroids(segmentation)[0] == "Mean position of the pixels"
+    what, peaks = centroids(segmentation, roi_centroids="peak")
+    assert what == "Pixel of the greatest weight, or the median of several,"
+    assert peaks[:2] == [[21.0, 3.0], [7.0, 3.0]]
+    assert np.isnan(peaks[2]).all()
+    given = InMemorySegmentation([heavy, two]).with_property("roi_centroids", [(1.5, 2.5), (3.5, 4.5)])
+    assert centroids(given) == ("Place, as the segmentation software gives it,", [[2.5, 1.5], [4.5, 3.5]])
+    assert centroids(given, roi_centroids="peak")[1] == [[21.0, 3.0], [7.0, 3.0]]
+    with pytest.raises(ConfigurationError, match="roi_centroids is 'median'"):
+        centroids(given, roi_centroids="median")
