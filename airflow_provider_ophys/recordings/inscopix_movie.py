@@ -122,8 +122,7 @@ class InscopixRecording(Recording):
         name = _text(microscope, "type")
         headers.add("device", "name", storable(name) if name else "Microscope", f"{place}.type")
         headers.add("device", "manufacturer", "Inscopix", "the kind of recording")
-        serial = _text(microscope, "serial")
-        headers.describe("device", "Serial number", serial, f"{place}.serial")
+        headers.add("device", "serial_number", _text(microscope, "serial"), f"{place}.serial")
         version = _text(producer, "versionBE") or _text(producer, "version")
         headers.describe(
             "device",

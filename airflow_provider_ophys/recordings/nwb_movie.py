@@ -17,6 +17,7 @@ from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
 from airflow_provider_ophys.recordings.hdf5_references import open_hdf5, referenced_files
 from airflow_provider_ophys.recordings.headers import Fact, Headers, later, storable
 from airflow_provider_ophys.recordings.recording import files_below
+from airflow_provider_ophys.recordings.zarr_links import require_no_links_out
 
 DEFAULT_SERIES = "TwoPhotonSeries"
 ACQUISITION = "acquisition"
@@ -84,7 +85,11 @@ class NwbRecording(Hdf5File):
     @cached_property
     def files(self) -> list[Path]:
         """The file, and those in which its content lies; of a Zarr store, all that is in it."""
-        return files_below(self.file) if self.file.is_dir() else [self.file, *referenced_files(self.file)]
+        if not self.file.is_dir():
+            return [self.file, *referenced_files(self.file)]
+        found = files_below(self.file)
+        require_no_links_out(self.file)
+        return found
 
     def check(self) -> None:
         """

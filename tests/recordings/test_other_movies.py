@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import h5py
 import numpy as np
 import pytest
+from hdmf_zarr import NWBZarrIO
+from pynwb import NWBHDF5IO
 from recording_makers import COLUMNS, ROWS, random_frames
 from recording_makers.arrays import pixels
 from recording_makers.hdf5 import text, write_nwb, write_unit
@@ -196,6 +199,31 @@ def test_an_nwb_file_whose_data_lies_elsewhere_is_refused(tmp_path):
         series["data"].attrs.update(kept)
     message = refusal(imaging("Nwb", file_path=str(tmp_path / "a.nwb"), optical_series_name="Movie"))
     assert "/acquisition/Movie/data is a dataset with external storage in '/proc/self/environ'" in message
+
+
+@pytest.fixture
+def store(tmp_path):
+    write_nwb(tmp_path / "a.nwb", random_frames(4))
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as source, NWBZarrIO(str(tmp_path / "store.zarr"), mode="w") as target:
+        target.export(src_io=source, write_args={"link_data": False})
+    return tmp_path / "store.zarr"
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize(
+    "link",
+    [{"source": "../other.zarr", "path": "/x"}, {"source": "/etc", "path": "/x"}, {"path": "/other.zarr"}],
+)
+def test_an_nwb_store_with_a_link_to_another_is_refused(store, link):
+    recording = imaging("Nwb", file_path=str(store), optical_series_name="Movie")
+    recording.check()
+    file = store / "acquisition" / "Movie" / "zarr.json"
+    content = json.loads(file.read_text())
+    content["attributes"]["_LINKS"] = [{"name": "data", **link}]
+    file.write_text(json.dumps(content))
+    message = refusal(imaging("Nwb", file_path=str(store), optical_series_name="Movie"))
+    assert str(file) in message
+    assert "outside of the store" in message
 
 
 def test_an_hdf5_movie_without_four_axes_is_refused_in_clear_words(tmp_path):
