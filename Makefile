@@ -33,7 +33,7 @@ airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched fol
 TEST_PROCESSES ?= 2
 
 test: setup  ## All tests but make chaos, the end-to-end ones on Airflow's own processes included
-	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadgroup --durations 25 --ignore tests/chaos $(TEST_OPTIONS)
+	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 --ignore tests/chaos $(TEST_OPTIONS)
 
 # Environments of their own, beside .venv: the lowest versions that pyproject.toml allows, and the newest that work
 # together. What tests need is the newest in both.
@@ -48,7 +48,7 @@ test-lowest test-newest: test-%: setup
 	  --output-file .venv-$*/versions.txt
 	@$(UV) pip install --quiet --upgrade --python .venv-$*/bin/python --constraint .venv-$*/versions.txt \
 	  --editable '.[all,dev]'
-	@.venv-$*/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --durations 25 -m 'not stack' \
+	@.venv-$*/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 -m 'not stack' \
 	  --ignore tests/chaos --ignore tests/demo $(TEST_OPTIONS)
 
 # How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="ophys-tests-"))
 os.environ |= {
@@ -23,6 +25,8 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
+# The modules whose tests start Airflow's own processes.
+STACKS = ("tests/e2e/", "tests/plugin/test_web_")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -30,13 +34,26 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)
+class StacksInTurn(LoadScopeScheduling):
+    """
+    Gives a worker whole modules, for the sake of their fixtures, and those that start an Airflow all to one.
+
+    Two stacks at once would slow each other on two cores. xdist 3.8's own groups do nothing with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "stacks" if module.startswith(STACKS) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StacksInTurn:
+    return StacksInTurn(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let those that start Airflow's own processes, the longest, begin first, and one worker take them in turn."""
     for item in items:
-        if item.get_closest_marker("stack"):
-            item.add_marker(pytest.mark.xdist_group("stack"))
-    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+        if (item.get_closest_marker("stack") is not None) != item.nodeid.startswith(STACKS):
+            raise pytest.UsageError(f"{item.nodeid}: the mark 'stack' is for what is in {', '.join(STACKS)}")
 
 
 @pytest.fixture(scope="session")
