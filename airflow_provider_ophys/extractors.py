@@ -32,6 +32,7 @@ from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import is_meant
+from airflow_provider_ophys.recordings.minian import MinianRecording
 from airflow_provider_ophys.recordings.planar_stack import PlanarStackRecording, named_planes
 from airflow_provider_ophys.recordings.suite2p import OPTIONS, STATISTICS, Suite2pRecording
 
@@ -168,6 +169,8 @@ def _mended(extractor_class: type, recording: Recording) -> type:
     """Return a class that reads right what roiextractors' own does not."""
     if isinstance(recording, Suite2pRecording):
         return _given_arrays(extractor_class, recording)
+    if isinstance(recording, MinianRecording):
+        return _opening_stores(extractor_class)
     if extractor_class.__name__ == SCANIMAGE:
         return _scanimage_of_any_length(extractor_class)
     return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class
@@ -257,12 +260,7 @@ def _given_arrays(extractor_class: type, recording: Suite2pRecording) -> type:
 
     :raises ExtractorVersionError: If this version of roiextractors reads its arrays in another way.
     """
-    read_array = getattr(extractor_class, "_load_npy", None)
-    if read_array is None:
-        raise ExtractorVersionError(
-            f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no _load_npy, so it "
-            "cannot be kept from running what is in pickles. Install roiextractors 0.10."
-        )
+    read_array = _require_method(extractor_class, "_load_npy")
 
     def load(self: object, file_name: str, mmap_mode: str | None = None, **options: Any) -> Any:
         if mmap_mode is not None:
@@ -272,6 +270,36 @@ def _given_arrays(extractor_class: type, recording: Suite2pRecording) -> type:
     planes = classmethod(lambda *_, **__: [recording.plane_name])
     members = {"_load_npy": load, "get_available_planes": planes, "__module__": extractor_class.__module__}
     return type(extractor_class.__name__, (extractor_class,), members)
+
+
+def _opening_stores(extractor_class: type) -> type:
+    """
+    Make Minian's extractor open each store by itself.
+
+    It looks for them in a group of Zarr that the folder would have to be, and is not if xarray wrote them.
+
+    :raises ExtractorVersionError: If this version of roiextractors opens them in another way.
+    """
+    _require_method(extractor_class, "_read_zarr_group")
+
+    def read_group(self: Any, zarr_group: str) -> Any:
+        import zarr
+
+        place = Path(self.folder_path, zarr_group.strip("/"))
+        return zarr.open(str(place), mode="r") if place.exists() else None
+
+    members = {"_read_zarr_group": read_group, "__module__": extractor_class.__module__}
+    return type(extractor_class.__name__, (extractor_class,), members)
+
+
+def _require_method(extractor_class: type, name: str) -> Any:
+    method = getattr(extractor_class, name, None)
+    if method is None:
+        raise ExtractorVersionError(
+            f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no {name}, so it cannot "
+            "be made to read right and safely. Install roiextractors 0.10."
+        )
+    return method
 
 
 def opened_paths(extractor: object) -> Iterator[Path]:

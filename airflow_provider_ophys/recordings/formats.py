@@ -40,6 +40,7 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "CaimanSegmentationExtractor": "caiman:CaimanRecording",
         "CnmfeSegmentationExtractor": "schnitzer:CnmfeRecording",
         "ExtractSegmentationExtractor": "schnitzer:ExtractRecording",
+        "MinianSegmentationExtractor": "minian:MinianRecording",
         "SimaSegmentationExtractor": "sima:SimaRecording",
     },
 }
