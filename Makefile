@@ -51,9 +51,11 @@ test-lowest test-newest: test-%: setup
 	@.venv-$*/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 -m 'not stack' \
 	  --ignore tests/chaos --ignore tests/demo $(TEST_OPTIONS)
 
-# How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3
-chaos: setup  ## Kill, stop, time out, clear and fill the disk of several hundred conversions at random moments
-	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) $(PYTHON) -m pytest -q -s tests/chaos
+# How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3 CHAOS_FOLDERS=10000
+# A few conversions are a quick look, which leaves out the folders unless they are asked for.
+chaos: setup  ## Disturb several hundred conversions at random moments, and the arrival of 2,000 folders
+	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
+	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) $(PYTHON) -m pytest -q -s tests/chaos
 
 check: setup  ## Lint, format and types
 	.venv/bin/ruff check .
