@@ -6,7 +6,12 @@ import shutil
 
 import pytest
 
-from airflow_provider_ophys.exceptions import ExtractorNotFoundError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    ExtractorNotFoundError,
+    SourceDataError,
+    SourceNotFoundError,
+)
 from airflow_provider_ophys.extractors import find_extractor, open_imaging
 from airflow_provider_ophys.recordings import recording_of
 from airflow_provider_ophys.recordings.state import fingerprint
@@ -107,3 +112,28 @@ def test_of_very_many_files_a_few_are_read(recording, monkeypatch):
 def test_a_missing_recording_is_named(tmp_path):
     with pytest.raises(SourceNotFoundError, match="file_path does not exist"):
         fingerprint_recording({"file_path": str(tmp_path / "nothing")})
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("Bruker", "BrukerTiffImagingExtractor"),
+        ("Thor", "ThorTiffImagingExtractor"),
+        ("TiffImaging", "TiffImagingExtractor"),
+        ("Sbx", "SbxImagingExtractor"),
+        ("MicroManager", "MicroManagerTiffImagingExtractor"),
+        ("multi_tiff", "MultiTIFFMultiPageExtractor"),
+    ],
+)
+def test_a_makers_name_is_enough(short, full):
+    assert find_extractor("imaging", short).__name__ == full
+
+
+def test_a_class_that_is_gone_has_a_hint_to_its_successor():
+    with pytest.raises(ExtractorNotFoundError, match="any more. Use ScanImageImagingExtractor with plane_index"):
+        find_extractor("imaging", "ScanImageTiffSinglePlaneImagingExtractor")
+
+
+def test_planes_of_a_stack_have_a_name_and_arguments():
+    with pytest.raises(ConfigurationError, match="give extractor, extractor_kwargs"):
+        open_imaging("PlanarStack", {"imaging_extractors": [{"file_path": "a.tif"}]})

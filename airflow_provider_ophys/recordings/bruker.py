@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,43 @@ class BrukerRecording(Recording):
                 f"{self.index_file} does not name equally many frames of each channel ({counts}). Copy it again."
             )
 
+    def reading(self) -> tuple[str, Mapping[str, Any]]:
+        """
+        Read what the older extractors read page by page, at its own rate.
+
+        They take frames that cannot be read for black ones, and rates of planes for those of volumes.
+        """
+        if not self._is_older:
+            return self.extractor, self.arguments
+        movies = self._movies()
+        if len(movies) != 1:
+            return self.extractor, self.arguments  # which reads all planes in turn, or tells what there is
+        movie = movies[0]
+        numbers = [number for number, name in self.index.channels.items() if name == movie.channel]
+        stream = movie.extractor_kwargs.get("stream_name", "")
+        names = [name for name in self.names if self.index.files[name][1] in numbers]
+        if movie.plane is not None:
+            names = [name for name in names if stream in name]
+        planes = self.index.num_planes if self._is_multi_plane else 1
+        return "MultiTIFFMultiPageExtractor", {
+            "file_paths": [str(self.folder / name) for name in names],
+            "sampling_frequency": movie.rate,
+            "dimension_order": "CZT",
+            "num_planes": planes,
+        }
+
+    def num_samples(self) -> int | None:
+        """Count the samples, if the arguments of an older extractor choose one movie."""
+        return None if self._is_older and len(self._movies()) != 1 else super().num_samples()
+
+    @property
+    def _is_older(self) -> bool:
+        return "plane" in self.extractor.lower()
+
+    @property
+    def _is_multi_plane(self) -> bool:
+        return "multi" in self.extractor.lower()
+
     def contents(self) -> Contents:
         """Tell of the movies of each channel."""
         return Contents(movies=self._movies(), photon_series_type="TwoPhotonSeries")
@@ -164,7 +202,7 @@ class BrukerRecording(Recording):
             "start": start[0] if start else None,
             "duration": float(index.times[-1] - index.times[0] + 1 / rate) if rate else None,
         }
-        if "plane" in self.extractor.lower().replace("_", ""):
+        if self._is_older:
             return stream_movies(self.extractor, self.arguments, index, facts)
         names = [index.channels[number] for number in sorted(index.channels)]
         chosen = [name for name in names if self.arguments.get("channel_name") in (name, None)] or names

@@ -151,17 +151,19 @@ class _Scanner:
         self.index.lengths.append(0)
 
     def frame(self, attributes: Attributes) -> None:
-        absolute = attributes.get("absoluteTime")
-        self.index.relative.append(float(attributes["relativeTime"]))
-        self.index.absolute.append(None if absolute is None else float(absolute))
-        self.index.lengths[-1] += 1
+        index, absolute = self.index, attributes.get("absoluteTime")
+        index.relative.append(float(attributes["relativeTime"]))
+        index.absolute.append(None if absolute is None else float(absolute))
+        index.lengths[-1] += 1
 
     def file_of_frame(self, attributes: Attributes) -> None:
-        name, channel, page = attributes["filename"], int(attributes["channel"]), int(attributes.get("page", "1"))
-        known = self.index.files.get(name)
-        frame = len(self.index.relative) - 1 if known is None else known[0]
-        self.index.files[name] = (frame, channel, max(page, known[2] if known else 1))
-        self.index.channels[channel] = attributes["channelName"]
+        index, name, channel = self.index, attributes["filename"], int(attributes["channel"])
+        page, known = int(attributes.get("page", "1")), index.files.get(name)
+        if known is None:
+            index.files[name] = (len(index.relative) - 1, channel, page)
+            index.channels[channel] = attributes["channelName"]
+        elif page > known[2]:
+            index.files[name] = (known[0], channel, page)
 
     def value(self, attributes: Attributes) -> None:
         self.key, self.axis = attributes["key"], ""

@@ -14,6 +14,7 @@ from airflow_provider_ophys.recordings.recording import require_regular
 # An index of a million frames has some 500 MB.
 MOST_BYTES = 1024**3
 DEEPEST = 100
+PIECE_BYTES = 1024**2
 
 Attributes = dict[str, str]
 
@@ -59,7 +60,9 @@ def scan_xml(file: Path, on_start: Callable[[str, Attributes], None]) -> None:
     parser = _parser(str(file))
     parser.StartElementHandler = on_start
     with _parsing(str(file)), file.open("rb") as stream:
-        parser.ParseFile(stream)
+        while piece := stream.read(PIECE_BYTES):
+            parser.Parse(piece)
+        parser.Parse(b"", True)
 
 
 def _parser(where: str) -> expat.XMLParserType:

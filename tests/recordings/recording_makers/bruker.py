@@ -154,11 +154,7 @@ def volumes(folder: Path) -> Made:
 @makes("Bruker, volumes by the older extractor")
 def older_volumes(folder: Path) -> Made:
     made = volumes(folder)
-    made.extractor, made.reader_rate, made.is_found = (
-        "BrukerTiffMultiPlaneImagingExtractor",
-        3 * RATE_OF_VOLUMES,
-        None,
-    )
+    made.extractor, made.is_found = "BrukerTiffMultiPlaneImagingExtractor", None
     return made
 
 
