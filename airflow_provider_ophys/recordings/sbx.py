@@ -17,12 +17,12 @@ import numpy as np
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.headers import Headers
+from airflow_provider_ophys.recordings.mat_file import read_mat_file
 from airflow_provider_ophys.recordings.recording import Recording, require_regular, require_within
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 EXTRACTOR = "SbxImagingExtractor"
 PIXELS, HEADER = ".sbx", ".mat"
-MOST_HEADER_BYTES = 256 * 1024 * 1024
 PIXEL_BYTES = 2
 MICROMETRE = 1e-6
 # Channels by the number in the header: both, or the first or second alone.
@@ -149,19 +149,8 @@ class SbxRecording(Recording):
 
         :raises SourceDataError: If it cannot be read, or lacks what a reader needs.
         """
-        from scipy.io import loadmat  # type: ignore[import-untyped]
-
         file = self.files[1]
-        if file.stat().st_size > MOST_HEADER_BYTES:
-            raise SourceDataError(
-                f"{file} has {file.stat().st_size:,} bytes, too many for a header. Check the path."
-            )
-        try:
-            content = loadmat(file, struct_as_record=False, squeeze_me=True, variable_names=["info"])
-        except Exception as error:
-            said = f"{type(error).__name__}: {str(error)[:200]}"
-            raise not_whole(file, f"it cannot be read as a MATLAB file of version 5 ({said})") from error
-        info = _fields(content.get("info"))
+        info = _fields(read_mat_file(file).get("info"))
         lacking = [name for name in NEEDED if _number(info.get(name)) is None]
         if _number(_fields(info.get("config")).get("lines")) is None:
             lacking.append("config.lines")
@@ -226,11 +215,7 @@ class SbxRecording(Recording):
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
-    """Return the fields of a MATLAB struct."""
-    if isinstance(value, Mapping):
-        return value
-    names = getattr(value, "_fieldnames", None) or []
-    return {name: getattr(value, name) for name in names}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: Any) -> float | None:
