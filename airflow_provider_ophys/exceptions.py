@@ -38,14 +38,29 @@ of the same task, with the same arguments, may succeed; Airflow fails the others
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+# What a log, a web page and a mail can show; a library may quote all of a file in its message.
+MOST_CHARACTERS = 6000
+
 
 class OphysError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package; a message that is too long for a log loses its middle."""
 
     retryable: bool = False
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(_shortened(one) if isinstance(one, str) else one for one in arguments))
+
+
+def _shortened(message: str) -> str:
+    if len(message) <= MOST_CHARACTERS:
+        return message
+    head, tail = MOST_CHARACTERS * 3 // 4, MOST_CHARACTERS // 6
+    left_out = len(message) - head - tail
+    return f"{message[:head]} ... ({left_out:,} characters are left out) ... {message[-tail:]}"
 
 
 class ConfigurationError(OphysError, ValueError):
@@ -186,7 +201,19 @@ class StagingDamageError(StagingError):
 PASSING_ERRNOS = frozenset(
     {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED}
     | {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO, errno.EAGAIN}
+    | {errno.ECONNREFUSED, errno.ENETRESET, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.EINTR, errno.EBUSY}
 )
+
+# What it says as often as it is asked: somebody has to change a right, a name or a mount.
+LASTING_ERRNOS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EXDEV, errno.EFBIG, errno.EILSEQ}
+)
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+# As h5py and Python write the number into a message.
+ERRNO_IN_TEXT = re.compile(r"\berrno = (\d+)|\[Errno (\d+)\]")
 
 
 def unreadable(message: str, cause: BaseException) -> SourceDataError | SourceAccessError:
@@ -201,7 +228,18 @@ def unreadable(message: str, cause: BaseException) -> SourceDataError | SourceAc
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error comes from a disk or a network share that fails as a whole."""
-    return any(isinstance(cause, OSError) and cause.errno in PASSING_ERRNOS for cause in causes(error))
+    return not PASSING_ERRNOS.isdisjoint(system_errors(error))
+
+
+def system_errors(error: BaseException) -> list[int]:
+    """Return the numbers that the system gave for an error: in it, in what it came from, or in a text of these."""
+    numbers = []
+    for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno is not None:
+            numbers.append(cause.errno)
+        else:
+            numbers += [int(one or other) for one, other in ERRNO_IN_TEXT.findall(str(cause)[:MOST_CHARACTERS])]
+    return numbers
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_ophys import __version__
 from airflow_provider_ophys.conversion.storages import open_storage
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import OutputWriteError, SourceDataError, is_passing
 from airflow_provider_ophys.nwb.existing import RECORD_ATTRIBUTE
 
 
@@ -70,8 +70,14 @@ def _records(path: Path) -> list[dict[str, Any]]:
                 for group in _groups(root)
                 if (text := group.attrs.get(RECORD_ATTRIBUTE))
             ]
-    except (SourceDataError, OSError):
-        return []
+    except (SourceDataError, OSError, KeyError, RuntimeError) as error:
+        if is_passing(error):
+            raise OutputWriteError(
+                f"{path} cannot be read at this moment: {error}. Check the disk or network share of its folder."
+            ) from error
+        if isinstance(error, (SourceDataError, OSError)):
+            return []
+        raise
 
 
 def _groups(root: Any) -> Iterator[Any]:

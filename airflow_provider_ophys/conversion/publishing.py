@@ -12,7 +12,6 @@ claim to the output, and everybody else is refused.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 from collections.abc import Iterator
@@ -22,15 +21,20 @@ from pathlib import Path
 
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable
 from airflow_provider_ophys.exceptions import (
+    FULL_ERRNOS,
+    LASTING_ERRNOS,
+    PASSING_ERRNOS,
     DiskSpaceError,
     OphysError,
     OutputBusyError,
     OutputFolderError,
     OutputWriteError,
     causes,
+    system_errors,
 )
 from airflow_provider_ophys.writing import replacement
 from airflow_provider_ophys.writing.output_lock import output_lock, owner_of
+from airflow_provider_ophys.writing.ownership import keep_ownership
 from airflow_provider_ophys.writing.replacement import (
     appeared,
     followed,
@@ -132,21 +136,30 @@ def naming_write_errors(path: Path) -> Iterator[None]:
     """
     Turn what the output's disk says into an error that names the output.
 
+    What a library says of a file that it could not write is often no ``OSError``; the number in its text tells.
+
     :raises DiskSpaceError: If the disk, or the quota, is full.
-    :raises OutputWriteError: For every other ``OSError``.
+    :raises OutputFolderError: If a right, a name or a mount has to be changed.
+    :raises OutputWriteError: For every other error of the system.
     """
     try:
         yield
     except OphysError:
         raise
     except Exception as error:
-        if any(map(_says_full, causes(error))):
+        numbers = set(system_errors(error))
+        if numbers & FULL_ERRNOS or any(map(_says_full, causes(error))):
             raise DiskSpaceError(
                 f"The disk of {path.parent} became full while {path.name} was written. What was there before "
                 "is still there. Free some space, or write elsewhere."
             ) from error
-        if not isinstance(error, OSError):
+        if not numbers and not isinstance(error, OSError):
             raise
+        if numbers & LASTING_ERRNOS and not numbers & PASSING_ERRNOS:
+            raise OutputFolderError(
+                f"{path} could not be written: {error}. What was at the path before is still there. Change the "
+                f"rights, the owner or the mount of {path.parent}, or write elsewhere."
+            ) from error
         raise OutputWriteError(
             f"{path} could not be written: {error}. What was at the path before is still there. Check the disk or "
             "network share of its folder."
@@ -155,9 +168,7 @@ def naming_write_errors(path: Path) -> Iterator[None]:
 
 def _says_full(error: BaseException) -> bool:
     # HDF5 hands on what the system said as a part of its message.
-    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(
-        text in str(error) for text in ("No space left on device", "Disk quota exceeded")
-    )
+    return any(text in str(error) for text in ("No space left on device", "Disk quota exceeded"))
 
 
 @contextmanager
@@ -197,6 +208,7 @@ def move(part: Path, path: Path, expected: str | None, kept: Kept | None = None)
     check_replaceable(path, kept or Kept())
     if state_of(path) != expected:
         raise appeared(path)
+    keep_ownership(path, part)
     replacement.replace(part, path, expected)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.models.documents import check_nesting, read_document
 from airflow_provider_ophys.models.legacy_metadata import in_words_of_list_form, is_list_form, translate
 from airflow_provider_ophys.models.metadata_sections import UNKNOWN, Metadata, NWBFileMetadata, Section, listed
 
 DEFAULT_METADATA_KEY = "default_metadata_key"
+
+# As many as fit on a screen.
+MOST_PROBLEMS = 20
 
 
 def load_metadata(metadata: object) -> dict[str, Any]:
@@ -30,8 +33,12 @@ def load_metadata(metadata: object) -> dict[str, Any]:
     if metadata is None:
         return {}
     if isinstance(metadata, (str, Path)):
-        return _read_metadata_file(Path(metadata))
+        return read_document(Path(metadata))
     if isinstance(metadata, Mapping):
+        try:
+            check_nesting(metadata)
+        except ValueError as error:
+            raise MetadataError(f"The metadata cannot be used: {error}. Flatten it.") from error
         return merge_metadata({}, metadata)
     if isinstance(metadata, Sequence):
         merged: dict[str, Any] = {}
@@ -61,20 +68,6 @@ def with_own_metadata(extractor: object, metadata: Mapping[str, Any]) -> dict[st
     return merge_metadata(getattr(extractor, "nwb_metadata", None) or {}, metadata)
 
 
-def _read_metadata_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetadataError(f"The metadata file {path} cannot be read: {error}. Check the path.") from error
-    try:
-        content = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise MetadataError(f"The metadata file {path} is not valid YAML or JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise MetadataError(f"The metadata file {path} holds no mapping. Give it keys like NWBFile.")
-    return content
-
-
 def validate_metadata(metadata: Mapping[str, Any]) -> Metadata:
     """
     Check metadata, in its dict form or translated from its list form.
@@ -85,7 +78,10 @@ def validate_metadata(metadata: Mapping[str, Any]) -> Metadata:
     try:
         return Metadata.model_validate(translate(metadata))
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(dict(problem))}" for problem in error.errors())
+        told = [f"  {_explain(dict(problem))}" for problem in error.errors()[:MOST_PROBLEMS]]
+        if error.error_count() > MOST_PROBLEMS:
+            told.append(f"  ... and {error.error_count() - MOST_PROBLEMS:,} more.")
+        problems = "\n".join(told)
         if is_list_form(metadata):
             problems = in_words_of_list_form(problems)
         raise MetadataError(f"The metadata has {error.error_count()} problem(s):\n{problems}") from error
@@ -125,7 +121,7 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{where} is not known (known there: {listed(_known_fields(location[:-1]))})."
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"]) + "."
-    return f"{where}: {problem['msg']} (given: {problem['input']!r})."
+    return f"{where}: {problem['msg']} (given: {reprlib.repr(problem['input'])})."
 
 
 def _known_fields(location: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def sharing(wish: Wish, stop: threading.Event, *, folder: Path | None = None) ->
     :param stop: Goes into the resources.
     :param folder: Where the reservations are; all that share must name the same.
     """
-    resources, reservation = _try_to_reserve(wish, stop, share_folder() if folder is None else folder)
+    resources, reservation = _try_to_reserve(wish, stop, folder)
     try:
         yield resources
     finally:
@@ -105,8 +105,11 @@ def sharing(wish: Wish, stop: threading.Event, *, folder: Path | None = None) ->
             reservation.release()
 
 
-def _try_to_reserve(wish: Wish, stop: threading.Event, folder: Path) -> tuple[Resources, _Reservation | None]:
+def _try_to_reserve(
+    wish: Wish, stop: threading.Event, folder: Path | None
+) -> tuple[Resources, _Reservation | None]:
     try:
+        folder = share_folder() if folder is None else folder
         _make(folder)
         with _locked(folder):
             return _reserve(wish, stop, folder)
@@ -147,30 +150,44 @@ def _reserve(wish: Wish, stop: threading.Event, folder: Path) -> tuple[Resources
     resources = _resources(wish, stop, _running(folder))
     file = folder / f"{uuid4().hex}{SUFFIX}"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    reservation = _Reservation(file, descriptor)
     content = {
         "pid": os.getpid(),
         "bytes": resources.budget_bytes,
         "held_before": anonymous_bytes(),
         "limits": list(memory_left()),
     }
-    os.write(descriptor, json.dumps(content).encode())
-    return resources, _Reservation(file, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with os.fdopen(descriptor, "wb", closefd=False) as stream:
+            stream.write(json.dumps(content).encode())
+    except BaseException:
+        reservation.release()
+        raise
+    return resources, reservation
 
 
 def _running(folder: Path) -> list[dict[str, Any]]:
     """Return the reservations of conversions that are running; remove those that a killed one left."""
     running = []
     for file in folder.glob(f"*{SUFFIX}"):
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            file.unlink(missing_ok=True)
-        except BlockingIOError:
-            running.append(json.loads(file.read_text()))
-        finally:
-            os.close(descriptor)
+        # Who ends removes its file at any moment; what is open stays readable.
+        with suppress(FileNotFoundError), file.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                file.unlink(missing_ok=True)
+            except BlockingIOError:
+                running += _reserved(stream.read())
     return running
+
+
+def _reserved(content: bytes) -> list[dict[str, Any]]:
+    """Read a reservation; one that is not whole, as of an older version in a full folder, reserves nothing."""
+    try:
+        reservation = json.loads(content)
+        return [reservation] if reservation.keys() >= {"pid", "bytes", "held_before", "limits"} else []
+    except (ValueError, AttributeError):
+        return []
 
 
 def _resources(wish: Wish, stop: threading.Event, others: list[dict[str, Any]]) -> Resources:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -150,3 +152,56 @@ def test_a_conversion_under_another_limit_takes_nothing_of_ours(tmp_path, anothe
     monkeypatch.setattr(sharing_module, "memory_left", lambda: {"machine": 3 * GIB})
     with sharing(Wish(memory_limit=2**60), STOP, folder=tmp_path) as resources:
         assert resources.budget_bytes == pytest.approx(3 * GIB - others, abs=GIB / 4)
+
+
+def test_a_full_folder_leaves_nothing_and_ends_the_sharing_only(tmp_path, caplog):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with sharing(Wish(memory_limit=5), STOP, folder=tmp_path) as resources:
+            assert resources.budget_bytes == 5
+            assert not list(tmp_path.glob(f"*{sharing_module.SUFFIX}"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cannot share its memory" in caplog.text
+
+
+def test_what_is_no_reservation_reserves_nothing(tmp_path, another):
+    another(5)
+    for content in ("", "{", "[]", "{}"):
+        file = tmp_path / f"{len(content)}{content.encode().hex()}{sharing_module.SUFFIX}"
+        file.write_text(content)
+        descriptor = os.open(file, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with sharing(Wish(memory_limit=7), STOP, folder=tmp_path) as resources:
+        assert resources.budget_bytes == 7
+
+
+def test_without_any_temporary_folder_a_conversion_is_alone(monkeypatch, caplog):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(sharing_module.tempfile, "gettempdir", nowhere)
+    with sharing(Wish(memory_limit=5), STOP) as resources:
+        assert resources.budget_bytes == 5
+    assert "cannot share its memory" in caplog.text
+
+
+def test_nobody_misses_a_share_because_another_ends(tmp_path, caplog):
+    stop = threading.Event()
+
+    def come_and_go():
+        while not stop.is_set():
+            with sharing(Wish(memory_limit=5), STOP, folder=tmp_path):
+                pass
+
+    others = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for other in others:
+        other.start()
+    for _ in range(200):
+        with sharing(Wish(memory_limit=5), STOP, folder=tmp_path):
+            pass
+    stop.set()
+    for other in others:
+        other.join()
+    assert caplog.text == ""

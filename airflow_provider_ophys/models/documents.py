@@ -1,0 +1,121 @@
+"""YAML and JSON files that people write, read within bounds: a few hundred bytes can stand for gigabytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from airflow_provider_ophys.exceptions import MetadataError
+
+MOST_BYTES = 4 * 2**20
+MOST_DEPTH = 40
+# Values, and each 64 characters of a text beyond the first, with all that aliases repeat.
+MOST_VALUES = 200_000
+CHARACTERS_PER_VALUE = 64
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """
+    Read a YAML or JSON file that holds a mapping.
+
+    :param path: JSON if it ends in ``.json``.
+    :raises MetadataError: If it is missing, no regular file, neither YAML nor JSON, too large, or no mapping.
+    """
+    try:
+        text = _read(path).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise MetadataError(f"The metadata file {path} cannot be read: {error}. Check the path.") from error
+    try:
+        if path.suffix.lower() == ".json":
+            content = json.loads(text)
+        else:
+            _check_yaml(text)
+            content = yaml.safe_load(text)
+        check_nesting(content)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise MetadataError(f"The metadata file {path} is not valid YAML or JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise MetadataError(f"The metadata file {path} holds no mapping. Give it keys like NWBFile.")
+    return content
+
+
+def _read(path: Path) -> bytes:
+    # A pipe without a writer would wait for ever, a device may have no end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES / 2**20:.0f} MiB")
+    return content
+
+
+def _check_yaml(text: str) -> None:
+    """
+    Count what a document will be before it is made: an alias of aliases of aliases grows with each of them.
+
+    :raises ValueError: If it is too deep or too large, or an alias is of what it is in.
+    """
+    sizes: dict[str, int] = {}
+    open_ones: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_ones.append((event.anchor, 1))
+            if len(open_ones) > MOST_DEPTH:
+                raise ValueError(_too_deep())
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_ones.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            anchor, size = _measure(event, sizes)
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if open_ones:
+            outer, of_outer = open_ones[-1]
+            open_ones[-1] = (outer, of_outer + size)
+            size = of_outer + size
+        if size > MOST_VALUES:
+            raise ValueError(f"with its aliases it holds more than {MOST_VALUES:,} values")
+
+
+def _measure(event: yaml.NodeEvent, sizes: dict[str, int]) -> tuple[str | None, int]:
+    """Return what a text is called, if it is, and how much it or what an alias stands for counts."""
+    if isinstance(event, yaml.ScalarEvent):
+        return event.anchor, 1 + len(event.value) // CHARACTERS_PER_VALUE
+    if event.anchor not in sizes:
+        raise ValueError(f"the alias *{event.anchor} is of nothing that is complete before it")
+    return None, sizes[event.anchor]
+
+
+def check_nesting(value: object) -> None:
+    """
+    Check that mappings and lists are not nested too deeply for those who go through them.
+
+    :raises ValueError: If they are.
+    """
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+        if len(level) > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values")
+    raise ValueError(_too_deep())
+
+
+def _inside(value: object) -> list[Any]:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return [one for one in inner if isinstance(one, (Mapping, list, tuple))]
+
+
+def _too_deep() -> str:
+    return f"it is nested more than {MOST_DEPTH} levels deep"

@@ -1,0 +1,87 @@
+"""Metadata files are read within bounds, and only regular ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from itertools import pairwise
+
+import pytest
+
+from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.conversion import ImagingConversion
+from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata
+
+START = "session_start_time: 2025-01-01T10:00:00+00:00"
+
+
+def aliases(levels: int) -> str:
+    names = [f"a{level}" for level in range(levels + 1)]
+    steps = (f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in pairwise(names))
+    return "\n".join(["a0: &a0 [x]", *steps])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("m.yaml", aliases(8), "with its aliases it holds more than"),
+        ("m.yaml", "a: &a [*a]", "of nothing that is complete before it"),
+        ("m.yaml", "a: " + "[" * 5000 + "]" * 5000, "nested more than 40 levels"),
+        ("m.yaml", "a: " + "{b: " * 100 + "1" + "}" * 100, "nested more than 40 levels"),
+        ("m.json", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "is not valid YAML or JSON"),
+        ("m.json", '{"a": ' + "[" * 100 + "]" * 100 + "}", "nested more than 40 levels"),
+        ("m.yaml", "a: " + "x" * 5_000_000, "larger than 4 MiB"),
+        ("m.yaml", "text: &t " + "x" * 100_000 + "\nall: [" + "*t, " * 1000 + "]", "holds more than"),
+        ("m.yaml", "a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("m.yaml", "a: \xff", "cannot be read"),
+    ],
+)
+def test_what_grows_beyond_bounds_is_refused_at_once(tmp_path, name, text, reason):
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    started = time.process_time()
+    with pytest.raises(MetadataError, match=reason) as caught:
+        load_metadata(tmp_path / name)
+    assert len(str(caught.value)) < 6500
+    assert time.process_time() - started < 5
+
+
+def test_aliases_that_save_typing_are_read(tmp_path):
+    (tmp_path / "m.yaml").write_text(f"common: &common {{{START}}}\nNWBFile: {{<<: *common, lab: ours}}\n")
+    found = load_metadata(tmp_path / "m.yaml")
+    assert found["NWBFile"]["session_start_time"].year == 2025
+    assert found["NWBFile"]["lab"] == "ours"
+
+
+def test_pipes_devices_and_sockets_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.yaml"))
+        for name in ("pipe.yaml", "zero.yaml", "socket.yaml"):
+            with pytest.raises(MetadataError, match="cannot be read"):
+                load_metadata(tmp_path / name)
+
+
+def test_a_mapping_that_is_nested_too_deeply_is_refused():
+    deep: dict = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    circle: dict = {}
+    circle["a"] = circle
+    for metadata in (deep, circle, [deep]):
+        with pytest.raises(MetadataError, match="nested more than 40 levels"):
+            load_metadata(metadata)
+
+
+def test_many_problems_are_told_on_a_screen():
+    with pytest.raises(MetadataError) as caught:
+        validate_metadata({"NWBFile": {f"key{number}": 1 for number in range(10_000)}})
+    assert "1000" in str(caught.value).partition("problem(s)")[0]
+    assert " more." in str(caught.value)[-20:]
+    assert len(str(caught.value)) < 6500
+    with pytest.raises(ConfigurationError) as refused:
+        ImagingConversion.from_options({"extractor": "Tiff", "nwbfile_path": "/a.nwb", "threads": "x" * 10**7})
+    assert len(str(refused.value)) < 6500
+    assert json.dumps(str(refused.value))
