@@ -41,6 +41,8 @@ FORMATS: dict[Kind, dict[str, str]] = {
         "CnmfeSegmentationExtractor": "schnitzer:CnmfeRecording",
         "ExtractSegmentationExtractor": "schnitzer:ExtractRecording",
         "MinianSegmentationExtractor": "minian:MinianRecording",
+        "InscopixSegmentationExtractor": "inscopix_cells:InscopixCellsRecording",
+        "NwbSegmentationExtractor": "nwb_cells:NwbCellsRecording",
         "SimaSegmentationExtractor": "sima:SimaRecording",
     },
 }

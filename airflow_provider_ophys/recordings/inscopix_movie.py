@@ -210,14 +210,21 @@ class InscopixRecording(Recording):
     @cached_property
     def shape(self) -> tuple[int, tuple[int, int], int]:
         """Frames, (rows, columns), and the number of the pixels' type."""
-        samples = scalar(_section(self.header, "timingInfo"), "numTimes")
-        pixels = _section(_section(self.header, "spacingInfo"), "numPixels")
-        rows, columns, kind = scalar(pixels, "y"), scalar(pixels, "x"), scalar(self.header, "dataType")
-        if not all(isinstance(number, int) and number >= 0 for number in (samples, rows, columns)):
-            raise not_whole(self.file, "its header does not say how many frames of how many pixels it has")
+        samples, image_shape = self.extent
+        kind = scalar(self.header, "dataType")
         if kind not in PIXELS or self.header.get("type") not in (MOVIE, IMAGE):
             raise SourceDataError(f"{self.file} is no movie, or has pixels of an unknown type. Check the path.")
-        return int(samples or 0), (int(rows or 0), int(columns or 0)), int(kind)
+        return samples, image_shape, int(kind)
+
+    @cached_property
+    def extent(self) -> tuple[int, tuple[int, int]]:
+        """Samples, and (rows, columns)."""
+        samples = scalar(_section(self.header, "timingInfo"), "numTimes")
+        pixels = _section(_section(self.header, "spacingInfo"), "numPixels")
+        rows, columns = scalar(pixels, "y"), scalar(pixels, "x")
+        if not all(isinstance(number, int) and number >= 0 for number in (samples, rows, columns)):
+            raise not_whole(self.file, "its header does not say how many frames of how many pixels it has")
+        return int(samples or 0), (int(rows or 0), int(columns or 0))
 
     @cached_property
     def num_missing(self) -> int:

@@ -150,18 +150,22 @@ class NwbRecording(Hdf5File):
         headers = Headers()
         if self.file.is_dir():
             return headers.result()
-        _, file = self.files, self.file.name
+        _ = self.files
         with open_hdf5(self.file) as opened:
-            for section, group, names in (
-                ("NWBFile", "/", SESSION_TEXTS),
-                ("NWBFile", "/general", GENERAL_TEXTS),
-                ("Subject", "/general/subject", SUBJECT_TEXTS),
-            ):
-                for name in names:
-                    headers.add(section, name, _fact(opened, f"{group}/{name}", name), f"{file}: {group}/{name}")
+            self._add_session(headers, opened)
             if self.chosen in self.series:
                 self._add_series(headers, opened, f"/{ACQUISITION}/{self.chosen}")
         return headers.result()
+
+    def _add_session(self, headers: Headers, opened: Any) -> None:
+        file = self.file.name
+        for section, group, names in (
+            ("NWBFile", "/", SESSION_TEXTS),
+            ("NWBFile", "/general", GENERAL_TEXTS),
+            ("Subject", "/general/subject", SUBJECT_TEXTS),
+        ):
+            for name in names:
+                headers.add(section, name, _fact(opened, f"{group}/{name}", name), f"{file}: {group}/{name}")
 
     def _add_series(self, headers: Headers, opened: Any, place: str) -> None:
         file = self.file.name
@@ -171,7 +175,10 @@ class NwbRecording(Hdf5File):
             headers.add(
                 "series", name, _fact(opened, f"{place}/data/{name}", name), f"{file}: {place}/data.{name}"
             )
-        plane = f"{place}/imaging_plane"
+        self._add_plane(headers, opened, f"{place}/imaging_plane")
+
+    def _add_plane(self, headers: Headers, opened: Any, plane: str) -> None:
+        file = self.file.name
         headers.add("plane", "name", _name_of(opened, plane), f"{file}: {plane}")
         for name in PLANE_FACTS:
             headers.add("plane", name, _fact(opened, f"{plane}/{name}", name), f"{file}: {plane}/{name}")

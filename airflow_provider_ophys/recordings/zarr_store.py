@@ -25,7 +25,7 @@ from airflow_provider_ophys.recordings.wholeness import not_whole
 SAFE_CODECS = frozenset(
     {"blosc", "zlib", "gzip", "gz", "bz2", "lzma", "lz4", "zstd", "shuffle", "delta", "fixedscaleoffset"}
     | {"quantize", "packbits", "astype", "bitround", "crc32", "crc32c", "adler32", "fletcher32", "jenkins_lookup3"}
-    | {"vlen-utf8", "vlen-bytes", "json2", "bytes", "endian", "transpose", "sharding_indexed"}
+    | {"pcodec", "zfpy", "vlen-utf8", "vlen-bytes", "json2", "bytes", "endian", "transpose", "sharding_indexed"}
 )
 METADATA = (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 # Where codecs are named: in Zarr 2 by id, in Zarr 3 by name.

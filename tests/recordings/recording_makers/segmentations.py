@@ -1,7 +1,9 @@
-"""What suite2p, CaImAn, CNMF-E and EXTRACT leave."""
+"""What suite2p, CaImAn, CNMF-E, EXTRACT, Inscopix' software and this package leave."""
 
 from __future__ import annotations
 
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -9,6 +11,8 @@ import numpy as np
 from cell_recordings import COLUMNS, RATE, ROWS, masks, suite2p, traces
 from scipy.sparse import csc_matrix
 
+from airflow_provider_ophys.extractors import open_segmentation
+from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile
 from recording_makers import Made, makes
 
 ROIS, SAMPLES = 5, 8
@@ -107,3 +111,37 @@ def extract_legacy(folder: Path) -> Made:
     arguments = {"file_path": str(folder / "cells.mat"), "sampling_frequency": RATE}
     facts = {"plane.imaging_rate": RATE, "plane.description": "EXTRACT: 0.5.0."}
     return _made(folder / "cells.mat", "ExtractSegmentationExtractor", truth, arguments=arguments, facts=facts)
+
+
+def inscopix_cells(folder: Path) -> Made:
+    """Inscopix' library takes nothing but its own files, so it writes this one."""
+    import isx
+
+    folder.mkdir()
+    file, truth = folder / "cells.isxd", traces(ROIS, SAMPLES)
+    timing = isx.Timing(num_samples=SAMPLES, period=isx.Duration.from_msecs(round(1000 / RATE)))
+    cells = isx.CellSet.write(str(file), timing, isx.Spacing(num_pixels=(ROWS, COLUMNS)))
+    for number, mask in enumerate(masks(ROIS)):
+        cells.set_cell_data(number, mask.astype("float32"), truth[number], f"C{number}")
+    cells.flush()
+    facts = {"plane.imaging_rate": RATE, "device.manufacturer": "Inscopix"}
+    more = {"facts": facts, "reader_shape": (COLUMNS, ROWS)}
+    return _made(file, "InscopixSegmentationExtractor", truth.T, **more)
+
+
+if find_spec("isx"):
+    makes("Inscopix cells")(inscopix_cells)
+
+
+@makes("NWB cells")
+def nwb_cells(folder: Path) -> Made:
+    """As this package writes them: they may be results, so nobody looks for them."""
+    folder.mkdir()
+    suite2p(folder / "suite2p")
+    file = folder / "cells.nwb"
+    subject = {"Subject": {"subject_id": "m1"}, "NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+    cells = open_segmentation("Suite2p", {"folder_path": str(folder / "suite2p")})
+    write_segmentation_to_nwbfile(cells, file, metadata=subject, backend="hdf5")
+    shutil.rmtree(folder / "suite2p")
+    facts = {"Subject.subject_id": "m1", "NWBFile.session_start_time": "2026-11-22T09:30:00+01:00"}
+    return _made(file, "NwbSegmentationExtractor", traces(ROIS, SAMPLES).T, facts=facts, is_found=False)
