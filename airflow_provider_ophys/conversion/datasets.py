@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from pynwb.epoch import TimeIntervals
 from pynwb.image import ImageSeries
 
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator, MovieArrayDataChunkIterator
+from airflow_provider_ophys.writing.mask_iterators import ListedMaskDataChunkIterator, SparseType, record_dtype
 from airflow_provider_ophys.writing.number_types import KNOWN
 
 # An image, a column or a series' timestamps is read whole as a rule, and by readers with a cache of a megabyte.
@@ -37,7 +38,7 @@ SECTIONS = {
 # Of the data of a series of images: with or without planes.
 MOVIE_AXES = (3, 4)
 
-SPARSE_MASKS = ("pixel_mask", "voxel_mask")
+SPARSE_MASKS: Mapping[str, SparseType] = {"pixel_mask": "pixel", "voxel_mask": "voxel"}
 
 
 @dataclass(eq=False)
@@ -201,7 +202,7 @@ def _written_dataset(container: Any, name: str) -> WrittenDataset | None:
     if not isinstance(content, (np.ndarray, list, tuple, AbstractDataChunkIterator)):
         return None  # nothing, what is in a file already, or what its owner put into a DataIO
     if isinstance(content, (list, tuple)) and container.name in SPARSE_MASKS:
-        return None  # records as tuples, which hdmf stores in its own way
+        return _listed_masks(container, content)
     shape = content.maxshape if isinstance(content, AbstractDataChunkIterator) else get_data_shape(content)
     dtype = _dtype_of(content)
     if dtype is None or not shape or not all(shape):
@@ -215,6 +216,16 @@ def _written_dataset(container: Any, name: str) -> WrittenDataset | None:
         in_file = path if isinstance(container, VectorData) else location
         return BulkDataset(container, location, in_file, content)
     return WrittenDataset(container, location, name, tuple(shape), dtype)
+
+
+def _listed_masks(container: Any, members: Sequence[Any]) -> BulkDataset | None:
+    """Return the dataset of masks that a user added ROI by ROI; ``None`` if they are not what NWB's masks are."""
+    sparse_type = SPARSE_MASKS[container.name]
+    num_fields = len(record_dtype(sparse_type).names or ())
+    if not members or any(not hasattr(member, "__len__") or len(member) != num_fields for member in members):
+        return None
+    path = path_of(container)
+    return BulkDataset(container, f"{path}/data", path, ListedMaskDataChunkIterator(members, sparse_type))
 
 
 def _dtype_of(content: Any) -> np.dtype[Any] | None:

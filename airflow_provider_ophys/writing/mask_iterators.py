@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -70,41 +70,22 @@ class ImageMaskDataChunkIterator(BulkDataChunkIterator):
         return (max(1, min(fitting, num_rois)), *mask_shape)
 
 
-class SparseMaskDataChunkIterator(BulkDataChunkIterator):
+class RecordDataChunkIterator(BulkDataChunkIterator):
     """
-    Masks as one list of the members of all ROIs, in records of x, y[, z] and weight.
+    The members of all ROIs in one list, in records of x, y[, z] and weight.
 
     pynwb goes through a column of records row by row; so this is a sequence of rows too, and shows pynwb a single
     one when it is filled later.
 
-    :param masks: Of at least one ROI that has members.
     :param sparse_type: ``"pixel"`` or ``"voxel"``.
-    :param ends: Where the members of each ROI end.
     :param options: As for :class:`BulkDataChunkIterator`; ``chunk_mb`` is 1 by default.
     """
 
     default_chunk_mb = MASK_CHUNK_MB
 
-    def __init__(self, masks: RoiMasks, sparse_type: SparseType, ends: Array, **options: Any) -> None:
-        self._masks = masks
-        self._ends = ends
+    def __init__(self, sparse_type: SparseType, **options: Any) -> None:
         self._record = record_dtype(sparse_type)
         super().__init__(**options)
-
-    def read(self, start: int, stop: int) -> Array:
-        """
-        Read the members [start, stop).
-
-        :raises SourceDataError: If the extractor cannot.
-        """
-        first, last = np.searchsorted(self._ends, (start, stop - 1), side="right")
-        found = self._masks.read(int(first), int(last) + 1)
-        records = np.empty(len(found.weights), dtype=self._record)
-        for name, values in zip(EXTRACTOR_AXES, found.axes, strict=False):
-            records[name] = values
-        records["weight"] = found.weights
-        before = int(self._ends[first - 1]) if first else 0
-        return records[start - before : stop - before]
 
     def __iter__(self) -> Iterator[Any]:
         if self.filled_later:
@@ -122,11 +103,63 @@ class SparseMaskDataChunkIterator(BulkDataChunkIterator):
             return self.read(start, stop)[::step] if stop > start else np.empty(0, dtype=self._record)
         return self[selection : selection + 1 or None][0]
 
+    def _get_dtype(self) -> np.dtype[Any]:
+        return self._record
+
+
+class SparseMaskDataChunkIterator(RecordDataChunkIterator):
+    """
+    The members that the masks of a segmentation have.
+
+    :param masks: Of at least one ROI that has members.
+    :param sparse_type: ``"pixel"`` or ``"voxel"``.
+    :param ends: Where the members of each ROI end.
+    :param options: As for :class:`RecordDataChunkIterator`.
+    """
+
+    def __init__(self, masks: RoiMasks, sparse_type: SparseType, ends: Array, **options: Any) -> None:
+        self._masks = masks
+        self._ends = ends
+        super().__init__(sparse_type, **options)
+
+    def read(self, start: int, stop: int) -> Array:
+        """
+        Read the members [start, stop).
+
+        :raises SourceDataError: If the extractor cannot.
+        """
+        first, last = np.searchsorted(self._ends, (start, stop - 1), side="right")
+        found = self._masks.read(int(first), int(last) + 1)
+        records = np.empty(len(found.weights), dtype=self._record)
+        for name, values in zip(EXTRACTOR_AXES, found.axes, strict=False):
+            records[name] = values
+        records["weight"] = found.weights
+        before = int(self._ends[first - 1]) if first else 0
+        return records[start - before : stop - before]
+
     def _get_maxshape(self) -> tuple[int, ...]:
         return (int(self._ends[-1]),)
 
-    def _get_dtype(self) -> np.dtype[Any]:
-        return self._record
+
+class ListedMaskDataChunkIterator(RecordDataChunkIterator):
+    """
+    The members that a user has listed, as ``PlaneSegmentation.add_roi`` keeps them.
+
+    :param members: Of x, y[, z] and weight; at least one.
+    :param sparse_type: ``"pixel"`` or ``"voxel"``.
+    :param options: As for :class:`RecordDataChunkIterator`.
+    """
+
+    def __init__(self, members: Sequence[Any], sparse_type: SparseType, **options: Any) -> None:
+        self._members = members
+        super().__init__(sparse_type, **options)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Read the members [start, stop)."""
+        return np.array([tuple(member) for member in self._members[start:stop]], dtype=self._record)
+
+    def _get_maxshape(self) -> tuple[int, ...]:
+        return (len(self._members),)
 
 
 def record_dtype(sparse_type: SparseType) -> np.dtype[Any]:

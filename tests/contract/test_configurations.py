@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from pynwb.ophys import PlaneSegmentation
 from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors import NumpyImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
@@ -19,6 +20,7 @@ from airflow_provider_ophys.nwb import (
     write_imaging_to_nwbfile,
     write_segmentation_to_nwbfile,
 )
+from airflow_provider_ophys.nwb.contents import open_contents
 
 SESSION = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 MOVIE = "acquisition/TwoPhotonSeries/data"
@@ -114,3 +116,25 @@ def test_one_call_sets_the_compression_of_all(tmp_path):
         assert {table[name].compression_opts for name in ("image_mask", "ROICentroids", "id")} == {9}
     with pytest.raises(BackendConfigurationError, match="none such"):
         configuration.apply_global_compression("none such")
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+def test_masks_that_a_user_added_are_compressed_too(tmp_path, backend):
+    nwbfile = mock_NWBFile()
+    add_segmentation_to_nwbfile(InMemorySegmentation([BAR, DOT]), nwbfile)
+    segmentations = nwbfile.processing["ophys"]["ImageSegmentation"]
+    plane = segmentations["PlaneSegmentation"].imaging_plane
+    own = PlaneSegmentation(name="Own", description="by hand", imaging_plane=plane)
+    members = [[(x, roi, 0.5) for x in range(100)] for roi in range(3)]
+    for mask in members:
+        own.add_roi(pixel_mask=mask)
+    segmentations.add_plane_segmentation(own)
+    movie = generate_dummy_imaging_extractor()
+    write_imaging_to_nwbfile(movie, tmp_path / "a.nwb", nwbfile=nwbfile, backend=backend)
+    location = "processing/ophys/ImageSegmentation/Own/pixel_mask/data"
+    stored = get_existing_backend_configuration(tmp_path / "a.nwb").dataset_configurations[location]
+    assert stored.compression_method != "none"
+    with open_contents(tmp_path / "a.nwb") as contents:
+        table = contents.nwbfile.processing["ophys"]["ImageSegmentation"]["Own"]
+        assert [tuple(member) for member in table["pixel_mask"][2]] == members[2]
+    assert own["pixel_mask"][1] == members[1], "the user's own table is as it was"
