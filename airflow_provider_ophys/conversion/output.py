@@ -358,11 +358,8 @@ def check_written(
 def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None, *, append: bool) -> Backend:
     backend = options.backend or stated_backend(options.backend_configuration)
     if not append:
-        if nwbfile is not None and nwbfile.container_source is not None:
-            raise ConfigurationError(
-                "The nwbfile was read from a file, or written to one before, and pynwb writes it nowhere else. "
-                "Add to the file on disk with append_on_disk_nwbfile=True and without nwbfile, or give a new one."
-            )
+        if nwbfile is not None:
+            _check_nwbfile(nwbfile, path)
         chosen = choose_backend(path, backend)
         if chosen == "zarr" and path.suffix == ".nwb":
             log.warning("%s becomes a Zarr store; readers expect .nwb.zarr of one, and HDF5 by this name.", path)
@@ -378,6 +375,18 @@ def _resolve_backend(path: Path, options: WriteOptions, nwbfile: NWBFile | None,
             f"{path} is {on_disk!r}, so it cannot be appended to as {backend!r}. Leave the backend out."
         )
     return on_disk
+
+
+def _check_nwbfile(nwbfile: NWBFile, path: Path) -> None:
+    """Check that an NWBFile can be written to a path: a new one, or one that was read from another file."""
+    source = nwbfile.container_source
+    if source is None or (nwbfile.read_io is not None and Path(source).resolve() != path.resolve()):
+        return
+    raise ConfigurationError(
+        f"The nwbfile was read from {source}, or written there before, and pynwb cannot write it "
+        f"{'over itself' if nwbfile.read_io is not None else 'elsewhere'}. Add to the file on disk with "
+        "append_on_disk_nwbfile=True and without nwbfile, or give another nwbfile."
+    )
 
 
 def _copy(path: Path, part: Path) -> None:

@@ -71,8 +71,11 @@ class HDF5Storage:
         return NWBHDF5IO(path, mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
-        """Write the structure and everything that is small."""
-        io.write(nwbfile)
+        """Write the structure and all that is small; of an NWBFile that was read from a file, all of it."""
+        if io.mode == "w" and nwbfile.read_io is not None:
+            io.export(src_io=nwbfile.read_io, nwbfile=nwbfile, write_args={"link_data": False})
+        else:
+            io.write(nwbfile)
 
     def declare(self, dataset: WrittenDataset) -> None:
         """
@@ -201,9 +204,19 @@ class ZarrStorage:
         return NWBZarrIO(path, mode, **options)
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
-        """Write the structure and everything that is small, to what :meth:`structure` gave."""
+        """
+        Write the structure and everything that is small, to what :meth:`structure` gave.
+
+        Of an NWBFile that was read from a file, all of that is copied.
+        """
         from hdmf_zarr.backend import DEFAULT_SPEC_LOC_DIR, SPEC_LOC_ATTR
 
+        if io.mode == "w" and nwbfile.read_io is not None:
+            with warnings.catch_warnings():
+                # It gathers the metadata itself, which is not yet in the standard; structure() does it again.
+                warnings.filterwarnings("ignore", "Consolidated metadata")
+                io.export(src_io=nwbfile.read_io, nwbfile=nwbfile, write_args={"link_data": False})
+            return
         catalog = io.manager.namespace_catalog
         schemas = frozenset((name, catalog.get_namespace(name).version) for name in catalog.namespaces)
         known = _SPECIFICATIONS.get(schemas) if io.mode == "w" else None
