@@ -351,7 +351,7 @@ def test_traces_in_another_order_than_the_rois_refer_to_the_right_ones(tmp_path)
 def test_a_property_that_cannot_be_a_column_is_refused(tmp_path):
     for name in ("image_mask", "roi_name", "a/b"):
         segmentation = two_cells().with_property(name, np.array([1, 2]))
-        with pytest.raises(SourceDataError, match=f"a property '{name}', which cannot be a column"):
+        with pytest.raises(SourceDataError, match=f"an ROI property '{name}', which cannot be a column"):
             write_segmentation_to_nwbfile(segmentation, tmp_path / "a.nwb", metadata=SESSION)
 
 
