@@ -155,8 +155,9 @@ class StagingResult:
     the list of all objects and their checksums of a tree. ``latest_uri`` is what names the newest version in the
     versioned layout. ``objects`` and ``size_bytes`` count all that it became;
     ``uploaded`` of these objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier
-    content were removed, and ``deleted_local`` tells whether the source was. After a ``dry_run`` these say what
-    would have been done.
+    content were removed, and ``deleted_local`` tells whether the source was. ``sent_bytes`` went to the store;
+    ``copied_bytes`` it copied itself, of files that it replaced, and what an interrupted upload had left is in
+    neither. After a ``dry_run`` these say what would have been done, if nothing could be copied.
     """
 
     source: str
@@ -169,6 +170,8 @@ class StagingResult:
     uploaded: int
     skipped: int
     deleted: int
+    sent_bytes: int
+    copied_bytes: int
     deleted_local: bool
     dry_run: bool
     elapsed_seconds: float

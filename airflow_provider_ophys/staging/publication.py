@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import NamedTuple
 
 from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.files import PART_SIZE
@@ -58,7 +59,7 @@ def publish(
         transfer.plan = version_of(plan, _digest_by_reading(transfer))
     lease = Lease(store, transfer.plan.key, owner=owner)
     publication = (TreePublication if plan.is_tree else FilePublication)(transfer, options, lease)
-    uploaded, deleted = publication.preview() if options.dry_run else publication.run()
+    done = publication.preview() if options.dry_run else publication.run()
     if pointer and not options.dry_run:
         pointer.switch(transfer.plan, publication.digest)
     if delete_local := options.delete_local == "after_verify" and not options.dry_run:
@@ -72,13 +73,24 @@ def publish(
         digest=publication.digest,
         objects=len(plan.files),
         size_bytes=plan.size_bytes,
-        uploaded=uploaded,
-        skipped=len(plan.files) - uploaded,
-        deleted=deleted,
+        uploaded=done.uploaded,
+        skipped=len(plan.files) - done.uploaded,
+        deleted=done.deleted,
+        sent_bytes=done.sent_bytes,
+        copied_bytes=done.copied_bytes,
         deleted_local=delete_local,
         dry_run=options.dry_run,
         elapsed_seconds=round(time.monotonic() - started, 3),
     )
+
+
+class Done(NamedTuple):
+    """How many objects were sent and deleted, and how many bytes were sent, and copied by the store itself."""
+
+    uploaded: int = 0
+    deleted: int = 0
+    sent_bytes: int = 0
+    copied_bytes: int = 0
 
 
 class _Publication(ABC):
@@ -104,15 +116,19 @@ class _Publication(ABC):
         """What stands for the content."""
 
     @abstractmethod
-    def preview(self) -> tuple[int, int]:
-        """Tell how many objects :meth:`run` would send and delete; raises what it would raise at once."""
+    def preview(self) -> Done:
+        """Tell what :meth:`run` would do, if the store copied nothing; raises what it would raise at once."""
 
     @abstractmethod
-    def run(self) -> tuple[int, int]:
-        """Publish; return how many objects were sent and deleted."""
+    def run(self) -> Done:
+        """Publish."""
 
-    def _counts(self, found: Comparison) -> tuple[int, int]:
-        return len(self.transfer.wanted(found)), len(found.extra)
+    def _foreseen(self, found: Comparison) -> Done:
+        wanted = self.transfer.wanted(found)
+        return Done(len(wanted), len(found.extra), sum(file.size for file in wanted))
+
+    def _done(self, uploaded: int, deleted: int) -> Done:
+        return Done(uploaded, deleted, self.transfer.sent_bytes, self.transfer.copied_bytes)
 
     @contextmanager
     def _writing(self) -> Iterator[Callable[[], None]]:
@@ -148,22 +164,22 @@ class FilePublication(_Publication):
         """What stands for the content, once it was compared or sent."""
         return _file_digest(self.transfer)
 
-    def preview(self) -> tuple[int, int]:
-        """Tell how many objects would be sent and deleted."""
+    def preview(self) -> Done:
+        """Tell what would be done."""
         self.transfer.digests(self.plan.files)
-        return self._counts(self._look())
+        return self._foreseen(self._look())
 
-    def run(self) -> tuple[int, int]:
-        """Publish; return how many objects were sent and deleted."""
+    def run(self) -> Done:
+        """Publish."""
         if self._look().is_complete:
             self.lease.clean_up()
-            return 0, 0
+            return Done()
         before = self.transfer.remote
         with self._writing() as check:
             found = self._look()
             if found.different and self.transfer.remote != before:
                 raise _overtaken(self.plan)
-            return self.transfer.replace(found, check), 0
+            return self._done(self.transfer.replace(found, check), 0)
 
     def _look(self) -> Comparison:
         found = self.transfer.look()
@@ -191,16 +207,16 @@ class TreePublication(_Publication):
         """What stands for the content."""
         return self.manifest.digest
 
-    def preview(self) -> tuple[int, int]:
-        """Tell how many objects would be sent and deleted."""
-        return self._counts(self._look(self._marker()))
+    def preview(self) -> Done:
+        """Tell what would be done."""
+        return self._foreseen(self._look(self._marker()))
 
-    def run(self) -> tuple[int, int]:
-        """Publish; return how many objects were sent and deleted."""
+    def run(self) -> Done:
+        """Publish."""
         before = self._marker()
         if self._look(before).is_complete and self._says_published(before):
             self.lease.clean_up()
-            return 0, 0
+            return Done()
         with self._writing() as check:
             # Whoever had the lease before us may have published since we looked.
             marker = self._marker()
@@ -213,7 +229,7 @@ class TreePublication(_Publication):
             check()
             if not self._says_published(marker):
                 self._write(self.manifest, marker)
-        return uploaded, len(found.extra)
+        return self._done(uploaded, len(found.extra))
 
     def _look(self, marker: Document | None) -> Comparison:
         found = self.transfer.look()

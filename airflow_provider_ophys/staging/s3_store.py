@@ -11,6 +11,7 @@ from typing import Any, Self
 from botocore.exceptions import ClientError
 
 from airflow_provider_ophys.exceptions import StagingError
+from airflow_provider_ophys.staging.files import Part
 from airflow_provider_ophys.staging.s3_errors import error_code, error_status, explained
 from airflow_provider_ophys.staging.s3_shortcuts import RepeatedPuts, short_listings
 from airflow_provider_ophys.staging.store import (
@@ -28,6 +29,9 @@ DELETE_BATCH = 1000
 _CANNOT_LIST_UPLOADS = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 # What may go with every request, so that nothing is read from a stranger's bucket either.
 _OWNER = "ExpectedBucketOwner"
+_SOURCE_OWNER = "ExpectedSourceBucketOwner"
+# It does not know such requests, or we may not read the object; the part can be sent all the same.
+_CANNOT_COPY = {"AccessDenied", "MethodNotAllowed", "InvalidArgument", "InvalidRequest"}
 
 
 class S3Store:
@@ -194,6 +198,25 @@ class S3Store:
                 **self._upload(upload), PartNumber=number, Body=content, ChecksumCRC64NVME=crc64nvme
             )
         return _stored(answer)
+
+    def copy_part(self, upload: OpenUpload, part: Part, source: RemoteObject) -> Stored | None:
+        """Store the same stretch of another object of the bucket as a part; None where the server cannot."""
+        owner = {_SOURCE_OWNER: self._always[_OWNER]} if _OWNER in self._always else {}
+        with self._explained():
+            try:
+                answer = self.client.upload_part_copy(
+                    **self._upload(upload),
+                    **owner,
+                    PartNumber=part.number,
+                    CopySource={"Bucket": self.bucket, "Key": source.key},
+                    CopySourceRange=f"bytes={part.offset}-{part.offset + part.size - 1}",
+                    CopySourceIfMatch=f'"{source.etag}"',
+                )
+            except ClientError as error:
+                if error_code(error) in _CANNOT_COPY or error_status(error) == HTTPStatus.NOT_IMPLEMENTED:
+                    return None
+                raise
+        return _stored(answer["CopyPartResult"])
 
     def complete(
         self, upload: OpenUpload, etags: Sequence[str], size: int, crc64nvme: str, condition: str | None

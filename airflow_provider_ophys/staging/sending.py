@@ -1,7 +1,8 @@
 """
 One file as one object: read, sent with its checksum, and visible only when it is whole.
 
-A big file is sent in parts, and taken up again after a kill.
+A big file is sent in parts, and taken up again after a kill. Where it replaces an object, the server is asked to
+copy its parts first, and tells the checksum of what it copied; only parts of which that is another one are sent.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
 
+# Of another file altogether no part is the same, and copying them first would cost time.
+MOST_VAIN_COPIES = 16
+
 
 class Sent(NamedTuple):
     """
@@ -34,20 +38,69 @@ class Sent(NamedTuple):
     :param content: What the store says of such an object where it uses no encryption keys of its own; None if that
         was not asked for.
     :param was_sent: False if somebody else had just put the same content there.
+    :param sent_bytes: What went to the store; parts that an earlier try left there did not.
+    :param copied_bytes: What the store copied from the object that this replaces.
     """
 
     stored: Digest
     content: Digest | None
     was_sent: bool = True
+    sent_bytes: int = 0
+    copied_bytes: int = 0
 
 
 class SentPart(NamedTuple):
-    """A part that the store holds; its MD5 is empty if that was not needed."""
+    """A part that the store holds, if it was sent, copied or there; its MD5 is empty if that was not needed."""
 
     crc: int
     size: int
     md5: bytes
     etag: str
+    sent_bytes: int = 0
+    copied_bytes: int = 0
+
+
+class Copies:
+    """
+    Parts of an object that is about to be replaced, copied on the server where they are the same.
+
+    :param source: That object.
+    """
+
+    def __init__(self, store: Store, source: RemoteObject) -> None:
+        self._store = store
+        self._source = source
+        self._same = 0
+        self._in_vain = 0
+
+    def copy(self, upload: OpenUpload, part: Part, crc: str) -> Stored | None:
+        """Copy one part; None if it is another one, or the store cannot tell."""
+        is_there = part.offset + part.size <= self._source.size
+        if not is_there or (not self._same and self._in_vain >= MOST_VAIN_COPIES):
+            return None
+        copied = self._store.copy_part(upload, part, self._source)
+        if copied is None or not copied.crc64nvme:
+            self._in_vain += MOST_VAIN_COPIES
+            return None
+        if copied.crc64nvme != crc:
+            self._in_vain += 1
+            return None
+        self._same += 1
+        return copied
+
+
+class _Upload(NamedTuple):
+    """
+    An upload under way.
+
+    :param there: The ETags of parts that an earlier try left in it.
+    :param copies: What is copied from the object that is replaced, if there is one.
+    """
+
+    opened: OpenUpload
+    there: dict[Part, str]
+    copies: Copies | None
+    with_md5: bool
 
 
 class Sender:
@@ -101,7 +154,7 @@ class Sender:
         try:
             if file.size <= PART_SIZE:
                 return self._send_whole(file, condition)
-            return self._send_in_parts(file, condition, with_md5=with_md5)
+            return self._send_in_parts(file, condition, replaced, with_md5=with_md5)
         except ConditionNotMetError as error:
             return self._accept_if_same(file, error)
 
@@ -111,48 +164,47 @@ class Sender:
         stored = self.store.put(file.key, content, own.crc64nvme, condition)
         _check_stored(file, stored, own.crc64nvme, lambda: own.etag)
         self.workers.progress.advance(file.size)
-        return Sent(Digest(own.crc64nvme, stored.etag), own)
+        return Sent(Digest(own.crc64nvme, stored.etag), own, sent_bytes=file.size)
 
-    def _send_in_parts(self, file: SourceFile, condition: str, *, with_md5: bool) -> Sent:
+    def _send_in_parts(
+        self, file: SourceFile, condition: str, replaced: RemoteObject | None, *, with_md5: bool
+    ) -> Sent:
         """Upload a file in parts; no unfinished upload stays behind unless this process is killed."""
-        upload, there = self._left_upload(file) or (self.store.begin_upload(file.key), {})
+        opened, there = self._left_upload(file) or (self.store.begin_upload(file.key), {})
+        upload = _Upload(opened, there, Copies(self.store, replaced) if replaced else None, with_md5)
 
         def send(descriptor: int, part: Part) -> SentPart:
-            content = file.read(descriptor, part)
-            sent = self._send_part(file, upload, part, content, there.get(part), with_md5=with_md5)
+            sent_part = self._send_part(file, upload, part, file.read(descriptor, part))
             self.workers.progress.advance(part.size)
-            return sent
+            return sent_part
 
         try:
             sent = self.workers.each_part(file, send)
             self.workers.check_stopped()
             crc = combined_crc64nvme([(part.crc, part.size) for part in sent])
-            stored = self.store.complete(upload, [part.etag for part in sent], file.size, crc, condition)
+            stored = self.store.complete(opened, [part.etag for part in sent], file.size, crc, condition)
         except BaseException:  # also what Airflow raises when a task's time is over
-            self._abort(upload)
+            self._abort(opened)
             raise
         _check_stored(file, stored, crc, lambda: _etag_of_parts(sent))
-        own = digest([(part.crc, part.size, part.md5) for part in sent]) if with_md5 else None
-        return Sent(Digest(crc, stored.etag), own)
+        return Sent(
+            Digest(crc, stored.etag),
+            digest([(part.crc, part.size, part.md5) for part in sent]) if with_md5 else None,
+            sent_bytes=sum(part.sent_bytes for part in sent),
+            copied_bytes=sum(part.copied_bytes for part in sent),
+        )
 
-    def _send_part(
-        self,
-        file: SourceFile,
-        upload: OpenUpload,
-        part: Part,
-        content: bytes,
-        there: str | None,
-        *,
-        with_md5: bool,
-    ) -> SentPart:
-        checksum = crc64nvme(content)
-        content_md5 = md5(content) if with_md5 or there else b""
+    def _send_part(self, file: SourceFile, upload: _Upload, part: Part, content: bytes) -> SentPart:
+        checksum, there = crc64nvme(content), upload.there.get(part)
+        content_md5 = md5(content) if upload.with_md5 or there else b""
         if there and there == content_md5.hex():
             return SentPart(checksum, part.size, content_md5, there)
         crc = combined_crc64nvme([(checksum, part.size)])
-        stored = self.store.put_part(upload, part.number, content, crc)
+        if upload.copies and (copied := upload.copies.copy(upload.opened, part, crc)):
+            return SentPart(checksum, part.size, content_md5, copied.etag, copied_bytes=part.size)
+        stored = self.store.put_part(upload.opened, part.number, content, crc)
         _check_stored(file, stored, crc, lambda: md5(content).hex())
-        return SentPart(checksum, part.size, content_md5, stored.etag)
+        return SentPart(checksum, part.size, content_md5, stored.etag, sent_bytes=part.size)
 
     def _left_upload(self, file: SourceFile) -> tuple[OpenUpload, dict[Part, str]] | None:
         """Find the newest upload of this key that a killed run left open, and the ETags of its parts."""

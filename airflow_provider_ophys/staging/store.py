@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging.checksums import written_crc64nvme
+from airflow_provider_ophys.staging.files import Part
 
 # The condition of a write that there is no such object; any other is the ETag of what is replaced.
 ABSENT = "*"
@@ -137,6 +138,14 @@ class Store(Protocol):
 
     def put_part(self, upload: OpenUpload, number: int, content: bytes, crc64nvme: str) -> Stored:
         """Store a part, if the checksum fits what arrives."""
+
+    def copy_part(self, upload: OpenUpload, part: Part, source: RemoteObject) -> Stored | None:
+        """
+        Store the same stretch of another object as a part, without sending it.
+
+        :raises ConditionNotMetError: If that object is not what it was any more.
+        :return: None where the store cannot.
+        """
 
     def complete(
         self, upload: OpenUpload, etags: Sequence[str], size: int, crc64nvme: str, condition: str | None

@@ -13,7 +13,7 @@ from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging.checksums import Digest
 from airflow_provider_ophys.staging.files import SourceFile
 from airflow_provider_ophys.staging.plan import StagingPlan, is_current
-from airflow_provider_ophys.staging.sending import Sender
+from airflow_provider_ophys.staging.sending import Sender, Sent
 from airflow_provider_ophys.staging.store import RemoteObject, Store
 from airflow_provider_ophys.staging.workers import Progress, Workers
 
@@ -103,6 +103,8 @@ class Transfer:
         self._confirmed: dict[str, Digest] = {}
         # By key, what was there when it was last looked at.
         self.remote: dict[str, RemoteObject] = {}
+        # What went to the store so far, and what that copied from objects which were replaced.
+        self.sent_bytes = self.copied_bytes = 0
 
     def digests(self, files: Sequence[SourceFile]) -> Mapping[str, Digest]:
         """Read those of the files that were not read yet; return the digests of all of them by key."""
@@ -199,15 +201,18 @@ class Transfer:
             del self.remote[key]
 
     def _send(self, files: Sequence[SourceFile]) -> int:
-        def send(file: SourceFile) -> bool:
+        def send(file: SourceFile) -> Sent:
             # The manifest of a tree lists the MD5s, and no file should be read twice for it.
             sent = self._sender.send(file, replaced=self.remote.get(file.key), with_md5=self.plan.is_tree)
             self._confirmed[file.key] = sent.stored
             if sent.content:
                 self._digests[file.path] = sent.content
-            return sent.was_sent
+            return sent
 
-        return sum(self.workers.each_file(send, files))
+        results = self.workers.each_file(send, files)
+        self.sent_bytes += sum(sent.sent_bytes for sent in results)
+        self.copied_bytes += sum(sent.copied_bytes for sent in results)
+        return sum(sent.was_sent for sent in results)
 
     def _is_verified(self, file: SourceFile, there: RemoteObject | None) -> bool:
         if there is None or there.size != file.size:

@@ -41,6 +41,8 @@ def test_file_is_published_whole_with_its_checksum(
         "uploaded": 1,
         "skipped": 0,
         "deleted": 0,
+        "sent_bytes": size,
+        "copied_bytes": 0,
         "deleted_local": False,
         "dry_run": False,
         "elapsed_seconds": result.elapsed_seconds,

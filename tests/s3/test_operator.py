@@ -56,6 +56,8 @@ def test_result_of_a_write_operator_is_staged_and_reported_as_plain_json(place: 
         "uploaded": 1,
         "skipped": 0,
         "deleted": 0,
+        "sent_bytes": 7,
+        "copied_bytes": 0,
         "deleted_local": False,
         "dry_run": False,
         "elapsed_seconds": result["elapsed_seconds"],
