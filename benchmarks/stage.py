@@ -31,8 +31,9 @@ def stage_with_ours(source: Path, destination: str) -> Run:
         hook = OphysS3Hook()
         assert hook.conn  # noqa: S101 -- makes the client
         begun = time.monotonic()
-        result = hook.publish(source, destination)
-        return {"publish_seconds": time.monotonic() - begun, "uploaded": result.uploaded}
+        result = hook.publish(source, destination, overwrite=True)
+        sent = {"uploaded": result.uploaded, "sent_bytes": result.sent_bytes}
+        return {"publish_seconds": time.monotonic() - begun, **sent}
 
     return run
 

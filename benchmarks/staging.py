@@ -75,6 +75,13 @@ class Stager:
         self._pythons = dict.fromkeys(("ours", "each", "amazon"), Path(sys.executable)) | {"aws": awscli_python()}
         self._places = 0
 
+    def append_to(self, name: str, size: int) -> None:
+        """Add to a source, and change its beginning, as libraries do that append to HDF5."""
+        with (self._sources / name).open("r+b") as file:
+            file.write(os.urandom(100))
+            file.seek(0, os.SEEK_END)
+            file.write(os.urandom(size))
+
     def stage(self, who: str, name: str, *, again: bool = False) -> Figures:
         """Upload a source; ``again`` to the same place as the last time."""
         self._places += not again
@@ -102,6 +109,21 @@ def measure_file(stager: Stager, rounds: int, size: str) -> list[Row]:
     # Whoever came after the CLI took some 5 % longer.
     found = in_turn(2 * rounds, sides, both_ways=True)
     return rows_of(f"staging {size}", found, NAMES, {"wall_seconds": 1}, reference="aws s3 cp")
+
+
+def measure_changed(stager: Stager, rounds: int, size: str) -> list[Row]:
+    """One big file that was appended to beside the same as new: what is sent, and how long that takes."""
+
+    def append_and_stage_again() -> Figures:
+        stager.append_to(FILE, 5_000_000)
+        return stager.stage("ours", FILE, again=True)
+
+    found = in_turn(rounds, {"theirs": lambda: stager.stage("ours", FILE), "ours": append_and_stage_again})
+    names = {"publish_seconds": "wall without making the client, s", "sent_bytes": "bytes sent"}
+    # A server on this machine copies no faster than it takes; far from it, what is sent is what takes the time.
+    return rows_of(
+        f"staging {size} with 5 MB appended", found, names, {"sent_bytes": 20}, reference="the same as new"
+    )
 
 
 def measure_tree(stager: Stager, rounds: int, num_objects: int, num_few: int) -> list[Row]:
@@ -166,6 +188,7 @@ def run(*, quick: bool) -> list[Row]:
             stager = Stager(folder, server)
             return [
                 *measure_file(stager, rounds, f"{file_mb} MB"),
+                *measure_changed(stager, rounds, f"{file_mb} MB"),
                 *measure_tree(stager, rounds, num_objects, num_few),
             ]
     finally:
