@@ -17,7 +17,7 @@ from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.ome_tiff import OmeTiffRecording
 from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
-from airflow_provider_ophys.recordings.tiff_pages import MICROMANAGER, text_of_first_page
+from airflow_provider_ophys.recordings.tiff_pages import MICROMANAGER, peek_first_page, text_of_first_page
 from airflow_provider_ophys.recordings.xml_headers import number
 
 ENDING = ".ome.tif"
@@ -38,8 +38,8 @@ class MicroManagerRecording(OmeTiffRecording):
     @classmethod
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find the stack of which this is the folder."""
-        stacks = [series for series in tiffs_by_series(folder) if series[0].name.endswith(ENDING)]
-        if not any(text_of_first_page(series[0], MICROMANAGER) for series in stacks):
+        firsts = [peek_first_page(series[0]) for series in tiffs_by_series(folder) if _is_stack(series[0])]
+        if not any(page is not None and page.private for page in firsts):
             return []
         kwargs = {"folder_path": str(folder)}
         name = "MicroManagerTiffImagingExtractor"
@@ -53,7 +53,8 @@ class MicroManagerRecording(OmeTiffRecording):
             raise SourceDataError(f"No folder is named ({self.describe()}). Give folder_path, of the stack.")
         for series in tiffs_by_series(folder):
             for file in series:
-                if file.name.endswith(ENDING) and text_of_first_page(file, MICROMANAGER):
+                page = peek_first_page(file) if _is_stack(file) else None
+                if page is not None and page.private:
                     return file
         raise SourceDataError(f"{folder} has no {ENDING} file of Micro-Manager. Check the path.")
 
@@ -157,6 +158,10 @@ class MicroManagerRecording(OmeTiffRecording):
         headers.add("plane", "grid_spacing_unit", "meters", source)
         extent = [size * UM * self.ome.size(axis) for axis in "XY"]
         headers.add("series", "field_of_view", extent, source)
+
+
+def _is_stack(file: Path) -> bool:
+    return file.name.endswith(ENDING)
 
 
 def _object(text: str) -> dict[str, Any]:

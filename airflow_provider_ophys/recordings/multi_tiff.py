@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ from airflow_provider_ophys.recordings.scanimage_legacy import describe_legacy, 
 from airflow_provider_ophys.recordings.scanimage_settings import read_settings
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import (
-    MICROMANAGER,
     Page,
     check_tiff,
     iterate_pages,
+    peek_first_page,
     read_first_page,
-    text_of_first_page,
 )
 
 EXTRACTOR = "MultiTIFFMultiPageExtractor"
@@ -43,7 +43,8 @@ class MultiTiffRecording(Recording):
             if first.colours > 1:
                 continue
             if _is_stack(series[0]):
-                found += [_found([file], read_first_page(file)) for file in series]
+                pages = [(file, peek_first_page(file)) for file in series]
+                found += [_found([file], page) for file, page in pages if page is not None]
             elif len(series) > 1:
                 found.append(_found(series, first))
         return found
@@ -125,12 +126,9 @@ def plain_series(folder: Path) -> list[list[Path]]:
 
 
 def _is_plain(file: Path) -> bool:
-    try:
-        first = read_first_page(file)
-        is_of_a_maker = is_ome(first.description) or text_of_first_page(file, MICROMANAGER) or read_settings(file)
-    except SourceDataError:
-        return False  # No TIFF, or an empty one: somebody else's, or nobody's.
-    return not is_of_a_maker
+    """Tell that a file is of no maker; no TIFF, or an empty one, is somebody else's, or nobody's."""
+    first = peek_first_page(file)
+    return first is not None and not (is_ome(first.description) or first.private or read_settings(file))
 
 
 def known_arguments(page: Page) -> dict[str, Any]:
@@ -160,8 +158,10 @@ def known_arguments(page: Page) -> dict[str, Any]:
 
 
 def _is_stack(file: Path) -> bool:
-    pages = iterate_pages(file)
-    return sum(1 for _, _ in zip(range(MOST_PAGES_LOOKED_AT), pages, strict=False)) > 1
+    try:
+        return sum(1 for _ in islice(iterate_pages(file), MOST_PAGES_LOOKED_AT)) > 1
+    except SourceDataError:
+        return True  # The second page was cut off: opening it tells.
 
 
 def _found(files: list[Path], page: Page) -> FoundRecording:

@@ -19,11 +19,9 @@ from airflow_provider_ophys.recordings.ome import OmePixels, is_ome, read_ome
 from airflow_provider_ophys.recordings.recording import Recording, require_regular
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import (
-    MICROMANAGER,
     Pages,
-    read_first_page,
+    peek_first_page,
     read_pages,
-    text_of_first_page,
 )
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
@@ -43,9 +41,8 @@ class OmeTiffRecording(Recording):
             return []
         found, taken = [], set[Path]()
         for file in (file for series in tiffs_by_series(folder) for file in series):
-            if file in taken or not is_ome(read_first_page(file).description):
-                continue
-            if text_of_first_page(file, MICROMANAGER):
+            page = None if file in taken else peek_first_page(file)
+            if page is None or not is_ome(page.description) or page.private:
                 continue
             recording = cls("OMETiffImagingExtractor", {"file_path": str(file)})
             taken.update(recording.files)
@@ -135,7 +132,7 @@ class OmeTiffRecording(Recording):
         movies = [
             Movie(
                 extractor_kwargs=dict(self.arguments) | ({"channel_name": name} if len(names) > 1 else {}),
-                channel=name,
+                channel=name if len(names) > 1 or name != "0" else None,
                 num_samples=num_samples,
                 sample_shape=(first.rows, first.columns, *((planes,) if planes > 1 else ())),
                 dtype=first.dtype,

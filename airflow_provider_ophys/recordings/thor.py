@@ -8,13 +8,13 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from airflow_provider_ophys.exceptions import SourceDataError, unreadable
-from airflow_provider_ophys.models.recording import FoundRecording, HeaderMetadata, PhotonSeriesType
+from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, PhotonSeriesType
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.ome import is_ome
 from airflow_provider_ophys.recordings.ome_tiff import OmeTiffRecording
 from airflow_provider_ophys.recordings.recording import require_regular, require_within
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
-from airflow_provider_ophys.recordings.tiff_pages import read_first_page
+from airflow_provider_ophys.recordings.tiff_pages import peek_first_page
 from airflow_provider_ophys.recordings.xml_headers import number, parse_xml
 
 EXPERIMENT = "Experiment.xml"
@@ -34,7 +34,8 @@ class ThorRecording(OmeTiffRecording):
             return []
         found = []
         for first, *_ in tiffs_by_series(folder):
-            if is_ome(read_first_page(first).description):
+            page = peek_first_page(first)
+            if page is not None and is_ome(page.description):
                 kwargs = {"file_path": str(first)}
                 found.append(
                     FoundRecording(kind="imaging", extractor="ThorTiffImagingExtractor", extractor_kwargs=kwargs)
@@ -113,6 +114,15 @@ class ThorRecording(OmeTiffRecording):
             flyback = (number(self.value("Streaming", "flybackFrames")) or 0) if is_fast else 0
             frames, source = frames / (planes + max(flyback, 0)), f"{source}, by planes"
         return frames, source
+
+    def contents(self) -> Contents:
+        """Tell of the movies of each channel, at the rate of their samples, which roiextractors does not know."""
+        contents, (rate, source) = super().contents(), self.rate()
+        frames = number(self.value("LSM", "frameRate"))
+        if rate is None or rate == frames:
+            return contents
+        remark = f"The rate is {rate:g} Hz by {source}: {frames:g} Hz is that of single frames."
+        return contents.model_copy(update={"remarks": [*contents.remarks, remark]})
 
     def start(self) -> datetime | None:
         """When the recording started, in UTC."""

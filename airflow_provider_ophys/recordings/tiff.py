@@ -18,6 +18,7 @@ from airflow_provider_ophys.recordings.tiff_pages import (
     MICROMANAGER,
     Page,
     check_tiff,
+    peek_first_page,
     read_first_page,
     read_pages,
     text_of_first_page,
@@ -32,9 +33,9 @@ class TiffRecording(Recording):
         """Find stacks that have one page only, as ImageJ writes those above 4 GB; the rest is read by page."""
         found = []
         for file in (file for series in plain_series(folder) for file in series):
-            pages = read_pages(file) if read_first_page(file).description.startswith("ImageJ=") else None
-            if pages is not None and pages.count == 1 and check_tiff(file, by_page=False) > 1:
-                rate = {name: value for name, value in known_arguments(pages.first).items() if "sampling" in name}
+            page = peek_first_page(file)
+            if page is not None and page.description.startswith("ImageJ=") and _is_behind_one_page(file):
+                rate = {name: value for name, value in known_arguments(page).items() if "sampling" in name}
                 kwargs = {"file_path": str(file)} | rate
                 found.append(
                     FoundRecording(kind="imaging", extractor="TiffImagingExtractor", extractor_kwargs=kwargs)
@@ -118,3 +119,10 @@ class TiffRecording(Recording):
         if self.of_several is not None:
             return self.of_several.metadata()
         return describe_legacy(self.first_page, self.named.name)
+
+
+def _is_behind_one_page(file: Path) -> bool:
+    try:
+        return read_pages(file).count == 1 and check_tiff(file, by_page=False) > 1
+    except SourceDataError:
+        return False

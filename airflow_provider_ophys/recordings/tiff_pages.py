@@ -88,6 +88,14 @@ def read_first_page(file: Path) -> Page:
     return next(iterate_pages(file))
 
 
+def peek_first_page(file: Path) -> Page | None:
+    """Read the first page of a file that may be none of a recording; ``None`` if it has no whole one."""
+    try:
+        return read_first_page(file)
+    except SourceDataError:
+        return None
+
+
 def text_of_first_page(file: Path, tag: int) -> str:
     """
     Read a field of the first page as text; ``""`` if it is not there.

@@ -40,7 +40,8 @@ def parse_xml(text: str, where: str) -> ET.Element:
         depth -= 1
         builder.end(name.rpartition(":")[2])
 
-    parser = _parser(where)
+    # Whatever encoding the text names, it is decoded already.
+    parser = _parser(where, "utf-8")
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
     with _parsing(where):
         parser.Parse(text.encode("utf-8", "replace"), True)
@@ -65,11 +66,11 @@ def scan_xml(file: Path, on_start: Callable[[str, Attributes], None]) -> None:
         parser.Parse(b"", True)
 
 
-def _parser(where: str) -> expat.XMLParserType:
+def _parser(where: str, encoding: str | None = None) -> expat.XMLParserType:
     def refuse(*_: object) -> None:
         raise SourceDataError(f"{where} has a document type, which no microscope writes. Remove it.")
 
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate(encoding)
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = refuse
     return parser
@@ -87,7 +88,7 @@ def _parsing(where: str) -> Iterator[None]:
         raise unreadable(f"{where} cannot be read: {error}.", error) from error
     except KeyError as error:
         raise SourceDataError(f"{where} lacks {error} in an element. It is damaged; copy it again.") from error
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, LookupError) as error:
         if isinstance(error, SourceDataError):
             raise
         raise SourceDataError(f"{where} has a value that makes no sense: {error}.") from error

@@ -11,6 +11,7 @@ from recording_makers import MAKERS, random_frames
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.recordings.formats import FORMATS, format_of
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 LONG_AGO = 1_700_000_000
@@ -99,4 +100,22 @@ def test_a_cycle_that_lacks_a_plane_is_named(tmp_path):
     last = text.rindex("<Frame ")
     made.files[0].write_text(text[:last] + text[text.index("</Frame>", last) + len("</Frame>") :])
     with pytest.raises(SourceDataError, match="Cycle 4 of 4 .* has 2 planes, but the first has 3"):
+        open_imaging(made.extractor, made.arguments)
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"MM\0*" + b"\xff" * 20, b"no TIFF at all"])
+def test_what_is_called_a_tiff_and_is_none_keeps_nothing_else_from_being_found(tmp_path, content):
+    made = MAKERS["ScanImage, one file"](tmp_path / "m")
+    for name in ("a.tif", "z.ome.tif", "Experiment.tif"):
+        (made.folder / name).write_bytes(content)
+    formats = {format_of("imaging", name) for name in FORMATS["imaging"]}
+    found = [each for known in formats for each in known.find(made.folder)]
+    assert [each.extractor_kwargs for each in found] == [made.arguments]
+
+
+def test_an_encoding_that_does_not_exist_is_told(tmp_path):
+    made = MAKERS["Bruker, a file per frame"](tmp_path / "m")
+    text = made.files[0].read_text().replace('encoding="utf-8"', 'encoding="utf-0"')
+    made.files[0].write_text(text)
+    with pytest.raises(SourceDataError, match=r"m.xml"):
         open_imaging(made.extractor, made.arguments)
