@@ -7,6 +7,7 @@ The stores are a part of the recording, though elsewhere a folder ``.zarr`` may 
 from __future__ import annotations
 
 import csv
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,10 @@ class MinianRecording(Recording):
         if array is None or array.shape not in ((), (1,)):
             return None
         values = np.asarray(self._read(f"{MASKS}.zarr/{name}")).reshape(-1)
-        return str(values[0]) if values.size and values.dtype.kind in "UTO" else None
+        if values.dtype.kind == "U":
+            codes = np.frombuffer(values.tobytes(), np.dtype("u4").newbyteorder(values.dtype.byteorder))
+            return str(values[0]) if values.size and codes.max(initial=0) <= sys.maxunicode else None
+        return values[0] if values.size and isinstance(values[0], str) else None
 
     def _read(self, place: str) -> Any:
         import zarr
