@@ -103,6 +103,17 @@ def get_provider_info() -> dict[str, object]:
                         "example": "/data/acquisitions,/data/nwb",
                         "default": "",
                     },
+                    "lock": {
+                        "description": (
+                            "How two tasks are kept from writing one output: by a lock of the file system "
+                            "(flock), or none, for shares without locks; it is then up to you that no two tasks "
+                            "write to one path.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "none",
+                        "default": "flock",
+                    },
                     "allow_pickle": {
                         "description": (
                             "Read pickles in recordings (of suite2p and SIMA) that hold more than data, and run "

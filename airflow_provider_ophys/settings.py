@@ -35,6 +35,7 @@ def platform_defaults() -> Defaults:
             threads=conf.getint(SECTION, "threads", fallback=0) or None,
             compression=_known_compression(conf.get(SECTION, "compression", fallback="fast")),
             allowed_roots=_allowed_roots(),
+            lock=_known_lock(conf.get(SECTION, "lock", fallback="flock")),
             allow_pickle=conf.getboolean(SECTION, "allow_pickle", fallback=False),
         )
 
@@ -85,3 +86,9 @@ def _known_compression(value: str) -> Compression:
     if value not in get_args(Compression):
         raise ValueError(f"compression is {value!r}; write one of {', '.join(get_args(Compression))}")
     return cast("Compression", value)
+
+
+def _known_lock(value: str) -> bool:
+    if value not in ("flock", "none"):
+        raise ValueError(f"lock is {value!r}; write 'flock' or 'none'")
+    return value == "flock"

@@ -62,6 +62,6 @@ def test_airflow_lists_the_provider_and_its_configuration(airflow_db):
         [AIRFLOW, "config", "list", "--section", "ophys", "--defaults"], capture_output=True, text=True, check=True
     )
     for option in (
-        *("memory_limit", "memory_fraction", "threads", "compression", "allowed_roots", "allow_pickle"),
+        *("memory_limit", "memory_fraction", "threads", "compression", "allowed_roots", "allow_pickle", "lock"),
     ):
         assert f"\n# {option} = " in config.stdout or f"\n{option} = " in config.stdout

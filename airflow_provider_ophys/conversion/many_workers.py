@@ -26,6 +26,7 @@ from airflow_provider_ophys.conversion.output import Durations, WriteOptions, al
 from airflow_provider_ophys.conversion.provenance import find_conversion
 from airflow_provider_ophys.conversion.publishing import (
     building,
+    check_still,
     move,
     naming_write_errors,
     part_of,
@@ -95,9 +96,10 @@ def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumsta
         return ImagingPlan(**_identity(run, conversion), started=started, reused=True)
     if run.problems:
         run.prepare()  # finds what else is in the way, and raises
-    base = state_of(run.path) if conversion.if_exists in ("append", "overwrite") else None
+    base = run.found if conversion.if_exists in ("append", "overwrite") else None
     part = part_of(run.path, _plan_name(run, conversion, base))
-    with sole_writer(run.path, part):
+    with sole_writer(run.path, part, lock=circumstances.defaults.lock):
+        check_still(run.path, run.found)
         begun = find_conversion(part, run.record["digest"])
         if begun is None:
             _allocate(run, part, durations)
@@ -218,7 +220,7 @@ def publish_imaging(
     record, findings, durations = None, None, Durations()
     if not plan.reused:
         _check_part(plan, circumstances)
-        with sole_writer(path, part), naming_write_errors(path):
+        with sole_writer(path, part, lock=circumstances.defaults.lock), naming_write_errors(path):
             record = find_conversion(part, plan.digest)
             if record is None or (plan.base is not None and state_of(part) == plan.base):
                 # A publisher that was killed after the move may have left what it replaced.

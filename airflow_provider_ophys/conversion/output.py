@@ -24,7 +24,12 @@ from airflow_provider_ophys.conversion.configuration import check_configuration
 from airflow_provider_ophys.conversion.datasets import BulkDataset, written_datasets
 from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
 from airflow_provider_ophys.conversion.preflight import check_disk, check_memory
-from airflow_provider_ophys.conversion.publishing import check_output_folder, naming_write_errors, publishing
+from airflow_provider_ophys.conversion.publishing import (
+    ANYTHING,
+    check_output_folder,
+    naming_write_errors,
+    publishing,
+)
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable
 from airflow_provider_ophys.conversion.storages import Storage, storage_for
 from airflow_provider_ophys.exceptions import (
@@ -44,6 +49,7 @@ from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+from airflow_provider_ophys.writing.replacement import state_of
 from airflow_provider_ophys.writing.sharing import Wish, sharing
 
 log = logging.getLogger(__name__)
@@ -61,6 +67,7 @@ class WriteOptions:
     :param validate: Check the file against the NWB schema before it is published.
     :param inspect: Have nwbinspector look at it: ``"report"`` or ``"fail"``, see :mod:`..nwb.inspection`.
     :param stop: Set it, from anywhere, to end the writing.
+    :param lock: Whether to keep other writers away by a lock; see :func:`output_lock`.
     """
 
     backend: Backend | None = None
@@ -70,6 +77,7 @@ class WriteOptions:
     validate: bool = True
     inspect: Inspect | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    lock: bool = True
 
 
 class Durations:
@@ -115,6 +123,7 @@ class Output:
     :param replace: Whether what is at ``path`` may be replaced.
     :param nwbfile: A file in memory to be written, instead of a new one.
     :param kept: What must not be replaced, whatever is at ``path``.
+    :param found: State of what was at ``path`` when all of this was decided, see :func:`check_still`.
     :param added: Whether ``nwbfile`` already has what is to be written, from :func:`rehearse`.
     """
 
@@ -125,6 +134,7 @@ class Output:
     replace: bool
     nwbfile: NWBFile | None
     kept: Kept = field(default_factory=Kept)
+    found: str | None = ANYTHING
     added: bool = False
 
 
@@ -222,14 +232,16 @@ def write_output(
     :param note: As for :func:`allocate`.
     :param approve: Called before the output is published; what it raises prevents that.
     :raises OutputExistsError: If something appeared at the path meanwhile.
-    :raises OutputBusyError: If another task is writing it.
+    :raises OutputBusyError: If another task is writing it, or has done so since it was prepared.
     :raises OutputWriteError: If the output's disk is full or fails.
     :raises InvalidOutputError: If the check found something; nothing was published.
     """
     durations = Durations()
     with (
         naming_write_errors(output.path),
-        publishing(output.path, replace=output.replace, kept=output.kept) as part,
+        publishing(
+            output.path, replace=output.replace, found=output.found, kept=output.kept, lock=options.lock
+        ) as part,
     ):
         written, datasets = allocate(output, part, add, note)
         durations.end("allocate")
@@ -275,6 +287,7 @@ def prepare_output(
     kept = kept or Kept()
     with found.gather():
         check_output_folder(path)
+    state = state_of(path)
     with found.gather():
         if path.exists():
             check_replaceable(path, kept)
@@ -289,7 +302,7 @@ def prepare_output(
     if not append and nwbfile is None:
         require_session_start_time(metadata)
     storage = storage_for(backend, options.backend_configuration, options.compression)
-    return Output(path, storage, metadata, append, overwrite or append, nwbfile, kept)
+    return Output(path, storage, metadata, append, overwrite or append, nwbfile, kept, state)
 
 
 def allocate(

@@ -48,6 +48,9 @@ from airflow_provider_ophys.writing.replacement import (
 
 SYNC_THREADS = 16
 
+# In place of the state of an output: it does not matter.
+ANYTHING = "anything"
+
 
 def check_output_folder(path: Path) -> None:
     """
@@ -131,6 +134,20 @@ def building(part: Path) -> Iterator[None]:
         remove(part)
 
 
+def check_still(path: Path, found: str | None) -> None:
+    """
+    Check that what was decided about an output still holds: that no other task has published there meanwhile.
+
+    :param found: State of what was there when it was decided.
+    :raises OutputBusyError: If not. Another try decides anew: it finds the work done, or says what is in the way.
+    """
+    if found not in (ANYTHING, state_of(path)):
+        raise OutputBusyError(
+            f"Another task has written {path} while this one was preparing to. Try again: if it was the same "
+            "conversion, there is nothing left to do."
+        )
+
+
 @contextmanager
 def naming_write_errors(path: Path) -> Iterator[None]:
     """
@@ -172,7 +189,9 @@ def _says_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def publishing(path: Path, *, replace: bool, kept: Kept | None = None, lock: bool = True) -> Iterator[Path]:
+def publishing(
+    path: Path, *, replace: bool, found: str | None = ANYTHING, kept: Kept | None = None, lock: bool = True
+) -> Iterator[Path]:
     """
     Hand out the path of a part to write, and move the part to ``path`` when the block ends well.
 
@@ -180,13 +199,15 @@ def publishing(path: Path, *, replace: bool, kept: Kept | None = None, lock: boo
 
     :param path: Where the output goes: a file or a folder. Of a link, what it leads to is replaced.
     :param replace: Whether what is at ``path`` now may be replaced.
+    :param found: State of what was at ``path`` when that was decided; default: whatever is there.
     :param kept: What must not be replaced.
     :param lock: See :func:`output_lock`.
-    :raises OutputBusyError: If another process or plan is writing the same output.
+    :raises OutputBusyError: If another process or plan is writing the same output, or has done so meanwhile.
     :raises OutputExistsError: If ``path`` exists and must not be replaced, or has changed meanwhile.
     """
     part = part_of(path)
     with sole_writer(path, lock=lock), building(part):
+        check_still(path, found)
         expected = state_of(path) if replace else None
         yield part
         sync(part)

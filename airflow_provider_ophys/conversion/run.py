@@ -26,7 +26,7 @@ from airflow_provider_ophys.conversion.inspection import inspect_file, require_i
 from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepare_output, rehearse, write_output
 from airflow_provider_ophys.conversion.preflight import size_on_disk
 from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, record_conversion
-from airflow_provider_ophys.conversion.publishing import check_output_folder
+from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
@@ -59,6 +59,7 @@ from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGE
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.state import RecordingState, check_unchanged, fingerprint, recording_state
 from airflow_provider_ophys.writing.memory import DEFAULT_FRACTION, DEFAULT_LIMIT_BYTES, PeakMemory
+from airflow_provider_ophys.writing.replacement import state_of
 from airflow_provider_ophys.writing.sharing import Wish
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Defaults:
     :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``.
     :param allowed_roots: Folders that every path has to lead into; none means that all are allowed.
+    :param lock: Whether to keep two writers of one output apart by a lock.
     :param allow_pickle: Whether pickles in a recording may hold more than data, and run what they want.
     """
 
@@ -83,6 +85,7 @@ class Defaults:
     compression: Compression = "fast"
     allowed_roots: tuple[Path, ...] = ()
     allow_pickle: bool = False
+    lock: bool = True
 
     def wish(self, conversion: Conversion) -> Wish:
         """Return what a conversion would use if it were alone."""
@@ -229,6 +232,7 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     state: RecordingState = field(default_factory=dict)
     location: str = ""
+    found: str | None = ANYTHING
 
     def __post_init__(self) -> None:
         self.problems = Problems(self.circumstances.problems)
@@ -285,6 +289,7 @@ class Run:
                 require_inspector()
         with self.problems.gather():
             check_output_folder(check_output_path(self.conversion.nwbfile_path))
+        self.found = state_of(self.path)
         with self.problems.gather():
             self.given = load_metadata(self.conversion.metadata)
             check_allowed_metadata(self.given, self.circumstances.defaults.allowed_roots)
@@ -301,6 +306,9 @@ class Run:
         prepared = []
         with gathering_remarks() as remarks, self.problems.gather():
             prepared.append(self._prepare())
+        if self.problems:
+            # What is in the way may only be what another task has just published.
+            check_still(self.path, self.found)
         self.problems.tell()
         self.record["remarks"] = remarks
         return prepared[0]
@@ -339,7 +347,7 @@ class Run:
             kept=self.kept,
             problems=self.problems,
         )
-        output = replace(output, replace=self.append or self.conversion.if_exists == "overwrite")
+        output = replace(output, replace=self.append or self.conversion.if_exists == "overwrite", found=self.found)
         return Prepared(rehearse(output, add, options, self.problems), add, options)
 
     def _add(self, extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
@@ -481,6 +489,7 @@ def write_options(conversion: Conversion, circumstances: Circumstances) -> Write
         validate=conversion.validate_output,
         inspect=conversion.inspect,
         stop=circumstances.stop,
+        lock=circumstances.defaults.lock,
     )
 
 

@@ -22,8 +22,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError
-from airflow_provider_ophys.writing.output_lock import output_lock
+from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError, system_errors
+from airflow_provider_ophys.writing.output_lock import NO_LOCKS, output_lock
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ ROOT_DOCUMENTS = frozenset({"zarr.json", ".zgroup", ".zattrs", ".zmetadata"})
 
 # How long a replacement takes that nobody interrupts: two renames, and the removal of what was replaced.
 PATIENCE_SECONDS, LOOK_SECONDS = 10.0, 0.05
+# Where no lock tells whether it is interrupted.
+UNLOCKED_SECONDS = 3.0
 
 
 def followed(path: Path) -> Path:
@@ -195,11 +197,11 @@ def settle(path: Path) -> None:
     :raises OutputBusyError: If a replacement that is under way does not end.
     :raises OutputFolderError: If there is nothing at the path until somebody finishes who may write to its folder.
     """
-    path = followed(path)
+    path, lock = followed(path), True
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_settled(path):
         try:
-            with output_lock(path):
+            with output_lock(path, lock=lock):
                 settle_locked(path)
         except OutputBusyError:
             if os.path.lexists(path):
@@ -208,6 +210,11 @@ def settle(path: Path) -> None:
                 raise
             time.sleep(LOOK_SECONDS)
         except OSError as error:
+            if lock and not NO_LOCKS.isdisjoint(system_errors(error)):
+                # Whoever replaces it may be at work, and is done by then.
+                time.sleep(UNLOCKED_SECONDS)
+                lock = False
+                continue
             if os.path.lexists(path):
                 return
             raise OutputFolderError(
