@@ -53,8 +53,8 @@ from airflow_provider_ophys.models.remarks import gathering_remarks
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.roi_responses import find_traces
-from airflow_provider_ophys.nwb.segmentation import add_segmentation_to_nwbfile
+from airflow_provider_ophys.nwb.segmentation import add_segmentations
+from airflow_provider_ophys.nwb.segmentation_plan import Include, PlannedSegmentation
 from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.state import RecordingState, check_unchanged, fingerprint, recording_state
@@ -160,23 +160,22 @@ def convert_segmentation(
     """
 
     def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
-        add_segmentation_to_nwbfile(
+        added = add_segmentations(
             extractors if conversion.is_of_several else extractors[0],
             nwbfile,
             metadata,
             metadata_key=conversion.metadata_key,
             plane_segmentation_name=conversion.plane_segmentation_name,
             background_plane_segmentation_name=conversion.background_plane_segmentation_name,
-            include_background_segmentation=conversion.include_background_segmentation,
-            include_roi_centroids=conversion.include_roi_centroids,
-            roi_centroids=conversion.roi_centroids,
-            include_roi_acceptance=conversion.include_roi_acceptance,
-            mask_type=conversion.mask_type,
-            iterator_options=conversion.iterator_options,
+            include=Include(
+                background=conversion.include_background_segmentation,
+                roi_centroids=conversion.roi_centroids if conversion.include_roi_centroids else None,
+                roi_acceptance=conversion.include_roi_acceptance,
+                mask_type=conversion.mask_type,
+                iterator_options=conversion.iterator_options or {},
+            ),
         )
-        return _segmentation_facts(
-            extractors, nwbfile, include_background=conversion.include_background_segmentation
-        )
+        return _segmentation_facts(added, nwbfile)
 
     circumstances = circumstances or Circumstances()
     open_cells = partial(open_segmentation, allow_pickle=circumstances.defaults.allow_pickle)
@@ -192,15 +191,10 @@ def _added(nwbfile: NWBFile) -> list[Any]:
     ]
 
 
-def _segmentation_facts(
-    extractors: Sequence[Any], nwbfile: NWBFile, *, include_background: bool
-) -> dict[str, Any]:
-    found = [find_traces(extractor) for extractor in extractors]
-    traces = [
-        role for each in found for role in (*each.of_rois, *(each.of_background if include_background else ()))
-    ]
+def _segmentation_facts(added: Sequence[PlannedSegmentation], nwbfile: NWBFile) -> dict[str, Any]:
+    traces = [role for each in added for role in (*each.traces.of_rois, *each.traces.of_background)]
     return {
-        "num_rois": sum(int(extractor.get_num_rois()) for extractor in extractors),
+        "num_rois": sum(each.num_rois for each in added),
         "traces": list(dict.fromkeys(traces)),
         "plane_segmentations": [table.name for table in _added(nwbfile)],
     }

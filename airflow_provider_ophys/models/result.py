@@ -112,8 +112,8 @@ class SegmentationResult(ConversionResult):
     """
     What was written of one segmentation, or of several.
 
-    ``num_rois`` counts all of them, ``traces`` are the roles found, such as ``["raw", "neuropil"]``, and
-    ``plane_segmentations`` the names of the tables, those of background components too.
+    ``num_rois`` counts all of them, ``traces`` are the roles that were written, such as ``["raw", "neuropil"]``,
+    and ``plane_segmentations`` the names of the tables, those of background components too.
     """
 
     num_rois: int

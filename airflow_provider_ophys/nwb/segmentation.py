@@ -86,6 +86,33 @@ def add_segmentation_to_nwbfile(
         mask_type=mask_type,
         iterator_options=dict(iterator_options or {}),
     )
+    add_segmentations(
+        segmentation_extractor,
+        nwbfile,
+        metadata,
+        metadata_key=metadata_key,
+        plane_segmentation_name=plane_segmentation_name,
+        background_plane_segmentation_name=background_plane_segmentation_name,
+        include=include,
+    )
+    return nwbfile
+
+
+def add_segmentations(
+    segmentation_extractor: Any,
+    nwbfile: NWBFile,
+    metadata: Any,
+    *,
+    metadata_key: Any,
+    plane_segmentation_name: str | None,
+    background_plane_segmentation_name: str | None,
+    include: Include,
+) -> list[PlannedSegmentation]:
+    """
+    Do what :func:`add_segmentation_to_nwbfile` does, which has the parameters.
+
+    :returns: What was added.
+    """
     planned = [
         _plan(source, plane_segmentation_name, background_plane_segmentation_name, include)
         for source in pair_sources(segmentation_extractor, metadata, metadata_key)
@@ -100,7 +127,7 @@ def add_segmentation_to_nwbfile(
         segmentation.read()
     for segmentation in planned:
         segmentation.add(nwbfile)
-    return nwbfile
+    return planned
 
 
 @dataclass(frozen=True)
