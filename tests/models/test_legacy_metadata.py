@@ -103,12 +103,16 @@ def test_what_is_left_out_is_filled(tmp_path, imaging):
         ({}, {"photon_series_index": 1}, "say metadata_key instead"),
         ({"TwoPhotonSeries": {}, "ImagingPlanes": {}}, {}, "mixes its two forms"),
         ({"TwoPhotonSeries": {"name": "x"}}, {}, "must be a list of mappings"),
-        ({"TwoPhotonSeries": [{"imaging_plane": "X"}]}, {}, "refers to Ophys.ImagingPlanes.X, which is not there"),
-        ({"ImagingPlane": [{"device": "X"}]}, {}, "refers to Devices.X, which is not there"),
+        (
+            {"TwoPhotonSeries": [{"imaging_plane": "X"}]},
+            {},
+            "Ophys.TwoPhotonSeries.0 refers to Ophys.ImagingPlane.X, which is not there",
+        ),
+        ({"ImagingPlane": [{"device": "X"}]}, {}, "refers to Ophys.Device.X, which is not there"),
         ({"TwoPhotonSeries": [{"names": "x"}]}, {}, "names is not known"),
         ({"Fluorescence": {"name": "Mine"}}, {}, "containers have the names that NWB gives them"),
         ({"Fluorescence": {"Cells": {"raw": 3}}}, {}, "Ophys.Fluorescence.Cells.raw must be a mapping"),
-        ({"Device": [{}]}, {}, "Devices.Microscope.name is missing"),
+        ({"Device": [{}]}, {}, "Ophys.Device.Microscope.name is missing"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, imaging, ophys, options, message):
