@@ -72,27 +72,25 @@ SUCCESSORS = {
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 
-def open_imaging(
-    extractor: str, extractor_kwargs: Mapping[str, Any], *, known_whole: bool = False
-) -> ImagingExtractor:
+def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any], *, check: bool = True) -> ImagingExtractor:
     """
     Open a movie.
 
     :param extractor: Name of a roiextractors class (``"ScanImageImagingExtractor"``) or an unambiguous short
         form of it (``"ScanImage"``, ``"scan_image"``).
     :param extractor_kwargs: Its keyword arguments.
-    :param known_whole: It was opened before and has not changed: do not walk through all pages of its files again.
+    :param check: Whether to check that the recording is whole.
     :raises ExtractorNotFoundError: If there is no such imaging extractor; lists close names.
     :raises ExtractorNotInstalledError: If its optional package is missing; says what to install.
     :raises ConfigurationError: If the arguments do not fit its signature.
     :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
     :raises SourceDataError: If it cannot read the recording.
     """
-    return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, known_whole=known_whole))
+    return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, check=check))
 
 
 def open_segmentation(
-    extractor: str, extractor_kwargs: Mapping[str, Any], *, allow_pickle: bool = False
+    extractor: str, extractor_kwargs: Mapping[str, Any], *, check: bool = True, allow_pickle: bool = False
 ) -> SegmentationExtractor:
     """
     Open a segmentation.
@@ -100,10 +98,11 @@ def open_segmentation(
     :param extractor: Name of a roiextractors class (``"Suite2pSegmentationExtractor"``) or an unambiguous
         short form of it (``"Suite2p"``).
     :param extractor_kwargs: Its keyword arguments.
+    :param check: Whether to check that the recording is whole.
     :param allow_pickle: Read pickles that hold more than data, and run what they run.
     :raises OphysError: As :func:`open_imaging` does.
     """
-    opened = _open("segmentation", extractor, extractor_kwargs, allow_pickle=allow_pickle)
+    opened = _open("segmentation", extractor, extractor_kwargs, check=check, allow_pickle=allow_pickle)
     return cast("SegmentationExtractor", opened)
 
 
@@ -112,18 +111,18 @@ def _open(
     extractor: str,
     extractor_kwargs: Mapping[str, Any],
     *,
-    known_whole: bool = False,
+    check: bool = True,
     allow_pickle: bool = False,
 ) -> object:
     extractor_class = find_extractor(kind, extractor)
     name = extractor_class.__name__
     _check_arguments(extractor_class, extractor_kwargs)
     recording = recording_of(kind, name, extractor_kwargs, allow_pickle=allow_pickle)
-    if not known_whole:
+    if check:
         recording.check()
     reader, arguments = recording.reading()
     if isinstance(recording, PlanarStackRecording):
-        arguments = {"imaging_extractors": _open_planes(arguments, known_whole=known_whole)}
+        arguments = {"imaging_extractors": _open_planes(arguments, check=check)}
     reader_class = extractor_class if reader == name else find_extractor(kind, reader)
     try:
         opened = _mended(reader_class, recording)(**_with_paths(arguments))
@@ -137,15 +136,15 @@ def _open(
             f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
             error,
         ) from error
-    if not known_whole:
+    if check:
         _check_announced(recording, opened)
     return opened
 
 
-def _open_planes(arguments: Mapping[str, Any], *, known_whole: bool) -> list[Any]:
+def _open_planes(arguments: Mapping[str, Any], *, check: bool) -> list[Any]:
     """Open the planes of a stack that are named; the others are open."""
     return [
-        plane if name is None else open_imaging(name, plane, known_whole=known_whole)
+        plane if name is None else open_imaging(name, plane, check=check)
         for name, plane in named_planes(arguments)
     ]
 

@@ -15,7 +15,7 @@ from airflow_provider_ophys.models.backend import Compression
 from airflow_provider_ophys.models.conversion import parse_bytes
 
 if TYPE_CHECKING:
-    from airflow_provider_ophys.conversion.run import Defaults
+    from airflow_provider_ophys.conversion.environment import Defaults
 
 SECTION = "ophys"
 
@@ -26,7 +26,7 @@ def platform_defaults() -> Defaults:
 
     :raises ConfigurationError: If a value is wrong.
     """
-    from airflow_provider_ophys.conversion.run import Defaults
+    from airflow_provider_ophys.conversion.environment import Defaults
 
     with _naming_section():
         return Defaults(

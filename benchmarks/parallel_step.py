@@ -43,7 +43,7 @@ def open_recording(step: str, told: dict[str, Any]) -> float:
     after_plan = step in ("fill", "publish")
     options = told["conversion"] if after_plan else told
     begun = time.monotonic()
-    open_imaging(options["extractor"], options["extractor_kwargs"], known_whole=after_plan)
+    open_imaging(options["extractor"], options["extractor_kwargs"], check=not after_plan)
     return time.monotonic() - begun
 
 

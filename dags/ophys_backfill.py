@@ -118,19 +118,20 @@ def convert_session(root: Path, name: str) -> dict[str, Any]:
     :returns: What the report says of it.
     :raises OphysError: If that fails; what was at the path before is still there.
     """
-    from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging, convert_segmentation
+    from airflow_provider_ophys.conversion.environment import Environment
+    from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
     from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
     from airflow_provider_ophys.settings import platform_defaults
 
     started = time.monotonic()
     session = read_session(root / name)
     where = {"nwbfile_path": str(nwbfile_path_of(name)), "metadata": str(root / name / "metadata.yaml")}
-    circumstances = Circumstances(defaults=platform_defaults())
-    written: Any = convert_imaging(ImagingConversion.from_options({**session["imaging"], **where}), circumstances)
+    environment = Environment(defaults=platform_defaults())
+    written: Any = convert_imaging(ImagingConversion.from_options({**session["imaging"], **where}), environment)
     if "segmentation" in session:
         written = convert_segmentation(
             SegmentationConversion.from_options({**session["segmentation"], **where, "if_exists": "append"}),
-            circumstances,
+            environment,
         )
     return {
         "state": "converted",

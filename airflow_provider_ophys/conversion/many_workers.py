@@ -21,6 +21,7 @@ from typing import Any, cast
 from airflow_provider_ophys import __version__
 from airflow_provider_ophys.conversion.checks import compare_samples
 from airflow_provider_ophys.conversion.datasets import BulkDataset
+from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file
 from airflow_provider_ophys.conversion.output import Durations, WriteOptions, allocate, check_written
 from airflow_provider_ophys.conversion.provenance import find_conversion
@@ -34,12 +35,10 @@ from airflow_provider_ophys.conversion.publishing import (
     sync,
 )
 from airflow_provider_ophys.conversion.run import (
-    Circumstances,
     Run,
     check_paths,
-    imaging_run,
     kept_by,
-    naming_recording,
+    naming_recordings,
     recordings_of,
     result_of,
     write_options,
@@ -60,7 +59,7 @@ from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
-from airflow_provider_ophys.recordings.state import fingerprint, recording_state
+from airflow_provider_ophys.recordings.state import SourceState, fingerprint
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.replacement import remove, state_of
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
@@ -74,44 +73,51 @@ TASK_BYTES = 16 * 10**9
 MOST_TASKS = 100
 
 
-def plan_imaging(conversion: ParallelImagingConversion, circumstances: Circumstances | None = None) -> ImagingPlan:
+def plan_imaging(conversion: ParallelImagingConversion, environment: Environment | None = None) -> ImagingPlan:
     """
     Allocate the store of a movie and share out the work; joins what the same plan has begun already.
 
     :param conversion: What to convert and how.
-    :param circumstances: Where it runs.
+    :param environment: Where it runs.
     :raises ConfigurationError: If the output is to be HDF5.
     :raises OutputBusyError: If another plan or process is writing the output.
     :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_imaging` does.
     """
     started, durations = time.time(), Durations()
-    circumstances = circumstances or Circumstances()
+    environment = environment or Environment()
     # What one worker's configuration says must hold for all of them.
-    compression = conversion.compression or circumstances.defaults.compression
-    told = replace(circumstances, problems=[*circumstances.problems, *_hdf5_problem(conversion)])
-    run = imaging_run(conversion, told)
+    compression = conversion.compression or environment.defaults.compression
+    known = [*environment.problems, *_problems_of(conversion)]
+    run = Run(conversion, replace(environment, problems=known))
     existing = run.look()
     conversion = conversion.model_copy(update={"compression": compression, "metadata": None})
     if existing is not None:
         return ImagingPlan(**_identity(run, conversion), started=started, reused=True)
-    if run.problems:
+    if run.problems or not run.record:
         run.prepare()  # finds what else is in the way, and raises
     base = run.found if conversion.if_exists in ("append", "overwrite") else None
     part = part_of(run.path, _plan_name(run, conversion, base))
-    with sole_writer(run.path, part, lock=circumstances.defaults.lock):
+    with sole_writer(run.path, part, lock=environment.defaults.lock):
         check_still(run.path, run.found)
         begun = find_conversion(part, run.record["digest"])
         if begun is None:
             _allocate(run, part, durations)
         else:
             log.info("Going on with what was begun in %s.", part)
-        allocated = _share_out(conversion, part, run.location if begun is None else begun["path"])
+        allocated = _share_out(conversion, part, run.record["digest"])
     return ImagingPlan(
         **_identity(run, conversion), **allocated, started=started, base=base, durations=durations.seconds
     )
 
 
-def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
+def _problems_of(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
+    if conversion.is_of_several:
+        return [
+            ConfigurationError(
+                "extractor or extractor_kwargs is a list, but many tasks write one movie together. Write several "
+                "movies with one WriteImagingOperator, or each with a task group of its own."
+            )
+        ]
     path = Path(conversion.nwbfile_path)
     added_to = conversion.if_exists == "append" and path.exists()
     if (conversion.backend or (backend_of(path) if added_to else choose_backend(path, None))) == "zarr":
@@ -125,22 +131,25 @@ def _hdf5_problem(conversion: ParallelImagingConversion) -> list[ConfigurationEr
 
 
 def _allocate(run: Run, part: Path, durations: Durations) -> None:
-    with naming_recording(run.conversion):
-        prepared = run.prepare()
+    with naming_recordings(run.recordings):
+        output = run.prepare()
     durations.end("prepare")
     unfinished = part_of(run.path)
     with naming_write_errors(run.path), building(unfinished):
         remove(part)
-        allocate(prepared.output, unfinished, prepared.add, run.note)
+        allocate(output, unfinished, run.record)
         sync(unfinished)
         unfinished.rename(part)
     durations.end("allocate")
 
 
-def _share_out(conversion: ParallelImagingConversion, part: Path, location: str) -> dict[str, Any]:
+def _share_out(conversion: ParallelImagingConversion, part: Path, digest: str) -> dict[str, Any]:
     """Return what the plan says of the allocated array and of who fills it."""
-    dataset_path = f"{location}/data"
-    array = _storage(write_options(conversion, Circumstances())).open_array(part, dataset_path)
+    record = find_conversion(part, digest)
+    if record is None:
+        raise PlanLostError(_LOST.format(part=part))
+    dataset_path = f"{record['path']}/data"
+    array = _storage(write_options(conversion, Environment())).open_array(part, dataset_path)
     num_tasks = conversion.num_tasks or min(-(-array.nbytes // TASK_BYTES), MOST_TASKS)
     return {
         "part": str(part),
@@ -167,25 +176,25 @@ def _plan_name(run: Run, conversion: ParallelImagingConversion, base: str | None
     return hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:12]
 
 
-def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | None = None) -> FilledShare:
+def fill_share(plan: ImagingPlan, share: Share, environment: Environment | None = None) -> FilledShare:
     """
     Fill the shards of one share that are not there yet.
 
     :param plan: From :func:`plan_imaging`.
     :param share: Which.
-    :param circumstances: Where it runs.
+    :param environment: Where it runs.
     :raises PlanLostError: If what was allocated is not there any more.
     :raises SourceDataError: If the recording is not the one that was planned for, or cannot be read.
     :raises ConversionStoppedError: If asked to stop; the shards that are finished stay.
     """
     begun = time.monotonic()
     part = Path(plan.part)
-    circumstances = circumstances or Circumstances()
-    _check(plan, circumstances)
-    _check_part(plan, circumstances)
+    environment = environment or Environment()
+    _check(plan, environment)
+    _check_part(plan, environment)
     try:
         with PeakMemory() as memory:
-            filled = _fill_missing(plan, range(share.first, share.stop), circumstances)
+            filled = _fill_missing(plan, range(share.first, share.stop), environment)
     except (OphysError, OSError):
         if part.exists():
             raise
@@ -200,14 +209,14 @@ def fill_share(plan: ImagingPlan, share: Share, circumstances: Circumstances | N
 
 
 def publish_imaging(
-    plan: ImagingPlan, filled: Sequence[FilledShare], circumstances: Circumstances | None = None
+    plan: ImagingPlan, filled: Sequence[FilledShare], environment: Environment | None = None
 ) -> ImagingResult:
     """
     Check that every shard is there and whole, check the store, and move it to its path.
 
     :param plan: From :func:`plan_imaging`.
     :param filled: What the tasks did, for the result.
-    :param circumstances: Where it runs.
+    :param environment: Where it runs.
     :returns: As a single conversion does; the time is since the plan was made, the memory that of the task that
         held the most; ``fill`` is how long the slowest of them took.
     :raises InvalidOutputError: If a shard is missing or the store does not fit the NWB schema.
@@ -215,19 +224,19 @@ def publish_imaging(
     :raises PlanLostError: If neither what was allocated nor the finished output is there.
     """
     path, part = Path(plan.conversion.nwbfile_path), Path(plan.part)
-    circumstances = circumstances or Circumstances()
-    _check(plan, circumstances)
+    environment = environment or Environment()
+    _check(plan, environment)
     record, findings, durations = None, None, Durations()
     if not plan.reused:
-        _check_part(plan, circumstances)
-        with sole_writer(path, part, lock=circumstances.defaults.lock), naming_write_errors(path):
+        _check_part(plan, environment)
+        with sole_writer(path, part, lock=environment.defaults.lock), naming_write_errors(path):
             record = find_conversion(part, plan.digest)
             if record is None or (plan.base is not None and state_of(part) == plan.base):
                 # A publisher that was killed after the move may have left what it replaced.
                 record = _require_published(plan)
                 remove(part)
             else:
-                findings = _publish(plan, path, part, circumstances, durations)
+                findings = _publish(plan, path, part, environment, durations)
     if findings is None:
         findings = _inspect(plan, path)
     result = result_of(
@@ -239,21 +248,21 @@ def publish_imaging(
         reused=plan.reused,
     )
     if not plan.reused:
-        result["source_bytes"] = sum(size for size, _ in recording_state(recordings_of(plan.conversion)).values())
+        result["source_bytes"] = SourceState.of(recordings_of(plan.conversion)).num_bytes
         filling = {"fill": max((one.elapsed_seconds for one in filled), default=0.0)}
         result["durations"] = plan.durations | filling | durations.seconds
     return ImagingResult(**result | {"inspection": findings})
 
 
-def _check(plan: ImagingPlan, circumstances: Circumstances) -> None:
+def _check(plan: ImagingPlan, environment: Environment) -> None:
     """Check that this worker is set up well, and that the plan, which comes from XCom, leads where it may."""
-    Problems(circumstances.problems).tell()
-    check_paths(plan.conversion, circumstances)
+    Problems(environment.problems).tell()
+    check_paths(plan.conversion, environment)
 
 
-def _check_part(plan: ImagingPlan, circumstances: Circumstances) -> None:
+def _check_part(plan: ImagingPlan, environment: Environment) -> None:
     """Check where the part leads; a plan that found its output there has none."""
-    check_allowed("plan.part", str(Path(plan.part, plan.dataset_path)), circumstances.defaults.allowed_roots)
+    check_allowed("plan.part", str(Path(plan.part, plan.dataset_path)), environment.defaults.allowed_roots)
 
 
 def _inspect(plan: ImagingPlan, path: Path) -> list[Finding] | None:
@@ -267,16 +276,16 @@ _LOST = (
 )
 
 
-def _fill_missing(plan: ImagingPlan, bands: range, circumstances: Circumstances) -> int:
+def _fill_missing(plan: ImagingPlan, bands: range, environment: Environment) -> int:
     """Fill those of the bands that are missing; return how many."""
     part, conversion = Path(plan.part), plan.conversion
-    options = write_options(conversion, circumstances)
+    options = write_options(conversion, environment)
     storage = _storage(options)
     array = storage.open_array(part, plan.dataset_path)
     missing = ShardGrid(array, part / plan.dataset_path).missing_bands(bands)
     log.info("%d of %d bands of shards are there already.", len(bands) - len(missing), len(bands))
     if missing:
-        with naming_recording(conversion), sharing(options.wish, options.stop) as resources:
+        with naming_recordings(recordings_of(conversion)), sharing(options.wish, options.stop) as resources:
             dataset = _open_source(plan, array)
             with naming_write_errors(part):
                 storage.fill(part, [dataset], resources, missing)
@@ -292,7 +301,8 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     conversion = plan.conversion
     if fingerprint(recordings_of(conversion)) != plan.recording:
         raise SourceDataError(_CHANGED)
-    imaging = open_imaging(conversion.extractor, conversion.extractor_kwargs, known_whole=True)
+    (movie,) = conversion.parts
+    imaging = open_imaging(movie.extractor, movie.extractor_kwargs, check=False)
     source = make_iterator(imaging, conversion.iterator_options or {})
     if tuple(source.maxshape) != array.shape or source.dtype != array.dtype:
         raise SourceDataError(_CHANGED)
@@ -303,13 +313,13 @@ _CHANGED = "The recording has changed since the plan was made. Run the task that
 
 
 def _publish(
-    plan: ImagingPlan, path: Path, part: Path, circumstances: Circumstances, durations: Durations
+    plan: ImagingPlan, path: Path, part: Path, environment: Environment, durations: Durations
 ) -> list[Finding] | None:
-    storage = _storage(write_options(plan.conversion, circumstances))
+    storage = _storage(write_options(plan.conversion, environment))
     remove_unfinished(part / plan.dataset_path)
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
     array = storage.open_array(part, plan.dataset_path)
-    with naming_recording(plan.conversion):
+    with naming_recordings(recordings_of(plan.conversion)):
         dataset = _open_source(plan, array)
         if plan.conversion.validate_output:
             # Of each share: another worker filled it.
@@ -323,7 +333,7 @@ def _publish(
             "the task that plans again, and those after it."
         )
     sync(part)
-    move(part, path, plan.base, kept_by(plan.conversion, circumstances))
+    move(part, path, plan.base, kept_by(plan.conversion, environment))
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     remove_unfinished(path / plan.dataset_path)

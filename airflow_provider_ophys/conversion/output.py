@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from typing import Any
 
 from pynwb import NWBFile
 
+from airflow_provider_ophys.conversion.additions import Addition, facts_of, location_of_record
 from airflow_provider_ophys.conversion.checks import check_schema, compare_samples
 from airflow_provider_ophys.conversion.configuration import check_configuration
 from airflow_provider_ophys.conversion.datasets import BulkDataset, written_datasets
 from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
 from airflow_provider_ophys.conversion.preflight import check_disk, check_memory
+from airflow_provider_ophys.conversion.provenance import record_conversion
 from airflow_provider_ophys.conversion.publishing import (
     ANYTHING,
     check_output_folder,
@@ -49,6 +51,7 @@ from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
+from airflow_provider_ophys.recordings.state import SourceState
 from airflow_provider_ophys.writing.replacement import state_of
 from airflow_provider_ophys.writing.sharing import Wish, sharing
 
@@ -65,7 +68,8 @@ class WriteOptions:
     :param compression: For datasets that do not say otherwise.
     :param wish: Memory and threads that the writing would use if it were alone on this machine.
     :param validate: Check the file against the NWB schema before it is published.
-    :param inspect: Have nwbinspector look at it: ``"report"`` or ``"fail"``, see :mod:`..nwb.inspection`.
+    :param inspect: Have nwbinspector look at it: ``"report"`` or ``"fail"``, see
+        :mod:`airflow_provider_ophys.conversion.inspection`.
     :param stop: Set it, from anywhere, to end the writing.
     :param lock: Whether to keep other writers away by a lock; see :func:`output_lock`.
     """
@@ -121,10 +125,12 @@ class Output:
     :param metadata: Describes a new file.
     :param append: Whether to add to what is at ``path``.
     :param replace: Whether what is at ``path`` may be replaced.
-    :param nwbfile: A file in memory to be written, instead of a new one.
+    :param nwbfile: A file in memory to be written, instead of a new one. From :func:`rehearse` on it has what is
+        to be written; ``None`` where that is added to the file on disk.
+    :param additions: What is added to it.
+    :param facts: What :func:`rehearse` found out of the additions, for the result.
     :param kept: What must not be replaced, whatever is at ``path``.
     :param found: State of what was at ``path`` when all of this was decided, see :func:`check_still`.
-    :param added: Whether ``nwbfile`` already has what is to be written, from :func:`rehearse`.
     """
 
     path: Path
@@ -133,14 +139,15 @@ class Output:
     append: bool
     replace: bool
     nwbfile: NWBFile | None
+    additions: Sequence[Addition]
     kept: Kept = field(default_factory=Kept)
     found: str | None = ANYTHING
-    added: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def write_nwbfile(
     path: Path,
-    add: Callable[[NWBFile], object],
+    additions: Sequence[Addition],
     *,
     metadata: Metadata,
     nwbfile: NWBFile | None = None,
@@ -148,24 +155,23 @@ def write_nwbfile(
     append: bool = False,
     options: WriteOptions,
     kept: Kept | None = None,
-    note: Callable[[Any], None] | None = None,
 ) -> WrittenFile:
     """
     Write an NWB file, or append to one; afterwards ``path`` is the new one, whole, or, after an error, as before.
 
     :param path: Of the file (HDF5) or folder (Zarr).
-    :param add: Adds what is to be written to an NWBFile in memory.
+    :param additions: What is written.
     :param metadata: Describes a new file.
     :param nwbfile: A file in memory to be written, instead of a new one.
     :param overwrite: Replace what is at ``path``.
     :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
     :param options: How.
     :param kept: What must not be replaced: what is read.
-    :param note: As for :func:`allocate`.
     :raises OphysError: See :func:`prepare_output`, :func:`rehearse` and :func:`write_output`.
     """
     output = prepare_output(
         path,
+        additions,
         metadata=metadata,
         nwbfile=nwbfile,
         overwrite=overwrite,
@@ -174,27 +180,26 @@ def write_nwbfile(
         kept=kept,
     )
     problems = Problems()
-    output = rehearse(output, add, options, problems)
+    output = rehearse(output, options, problems)
     problems.tell()
-    return write_output(output, add, options, note=note)
+    return write_output(output, options)
 
 
-def rehearse(
-    output: Output, add: Callable[[NWBFile], object], options: WriteOptions, problems: Problems
-) -> Output:
+def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Output:
     """
     Find out whether an output can be written, without reading a pixel or writing a byte.
 
     :param output: From :func:`prepare_output`.
-    :param add: As for :func:`write_nwbfile`.
     :param options: As for :func:`write_nwbfile`.
-    :param problems: Takes every reason why it cannot be: what ``add`` raises, a configuration that does not fit,
-        too little memory, too small a disk.
-    :returns: The output; a new file is in memory then, with what was added.
+    :param problems: Takes every reason why it cannot be: what an addition refuses, a configuration that does not
+        fit, too little memory, too small a disk.
+    :returns: The output; a new file is in memory then, with the additions.
     """
     nwbfile = output.nwbfile if output.nwbfile is not None or output.append else make_nwbfile(output.metadata)
+    facts: dict[str, Any] = {}
     with problems.gather(), _in_memory(output, nwbfile) as target:
-        add(target)
+        added = [each for addition in output.additions for each in addition.add_to(target)]
+        facts |= facts_of(target, added)
         written = written_datasets(target)
         check_configuration(written, output.storage.configuration)
         datasets = [dataset for dataset in written if isinstance(dataset, BulkDataset)]
@@ -202,7 +207,7 @@ def rehearse(
             check_memory(output.storage, datasets, resources)
         with problems.gather():
             check_disk(output.path, output.storage, datasets, append=output.append)
-    return replace(output, nwbfile=nwbfile, added=nwbfile is not None)
+    return replace(output, nwbfile=nwbfile, facts=facts)
 
 
 @contextmanager
@@ -217,20 +222,19 @@ def _in_memory(output: Output, nwbfile: NWBFile | None) -> Iterator[NWBFile]:
 
 def write_output(
     output: Output,
-    add: Callable[[NWBFile], object],
     options: WriteOptions,
     *,
-    note: Callable[[Any], None] | None = None,
-    approve: Callable[[], None] | None = None,
+    record: Mapping[str, Any] | None = None,
+    source: SourceState | None = None,
 ) -> WrittenFile:
     """
     Write what was prepared, check it and publish it.
 
     :param output: From :func:`rehearse`.
-    :param add: As for :func:`write_nwbfile`.
     :param options: As for :func:`write_nwbfile`.
-    :param note: As for :func:`allocate`.
-    :param approve: Called before the output is published; what it raises prevents that.
+    :param record: As for :func:`allocate`.
+    :param source: What the recordings were when the conversion began: nothing is published if they have changed.
+    :raises SourceChangedError: If they have.
     :raises OutputExistsError: If something appeared at the path meanwhile.
     :raises OutputBusyError: If another task is writing it, or has done so since it was prepared.
     :raises OutputWriteError: If the output's disk is full or fails.
@@ -243,7 +247,7 @@ def write_output(
             output.path, replace=output.replace, found=output.found, kept=output.kept, lock=options.lock
         ) as part,
     ):
-        written, datasets = allocate(output, part, add, note)
+        written, datasets = allocate(output, part, record)
         durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
             output.storage.fill(part, datasets, resources)
@@ -254,8 +258,8 @@ def write_output(
         if options.validate:
             compare_samples(output.storage, part, datasets)
         findings = None if options.inspect is None else inspect_file(output.storage, part, options.inspect)
-        if approve is not None:
-            approve()
+        if source is not None:
+            source.check_unchanged()
         durations.end("check")
     durations.end("publish")
     bulk_bytes = sum(dataset.num_bytes for dataset in datasets)
@@ -264,6 +268,7 @@ def write_output(
 
 def prepare_output(
     path: Path,
+    additions: Sequence[Addition],
     *,
     metadata: Metadata,
     nwbfile: NWBFile | None = None,
@@ -302,36 +307,32 @@ def prepare_output(
     if not append and nwbfile is None:
         require_session_start_time(metadata)
     storage = storage_for(backend, options.backend_configuration, options.compression)
-    return Output(path, storage, metadata, append, overwrite or append, nwbfile, kept, state)
+    return Output(path, storage, metadata, append, overwrite or append, nwbfile, additions, kept, state)
 
 
 def allocate(
-    output: Output,
-    part: Path,
-    add: Callable[[NWBFile], object],
-    note: Callable[[Any], None] | None = None,
+    output: Output, part: Path, record: Mapping[str, Any] | None = None
 ) -> tuple[NWBFile, list[BulkDataset]]:
     """
     Write all of an output but the content of its big datasets, which are only declared.
 
-    :param output: What to write.
+    :param output: From :func:`rehearse`.
     :param part: Where; there is nothing yet.
-    :param add: Adds what is to be written to an NWBFile in memory.
-    :param note: Called with the open root group, to write below pynwb what it has no place for.
+    :param record: Of the conversion, kept beside what it added; see
+        :mod:`airflow_provider_ophys.conversion.provenance`.
     :returns: The file in memory, and the datasets that are to be filled.
     """
     nwbfile = output.nwbfile
-    if output.append:
+    if nwbfile is None:
         _copy(output.path, part)
-    elif nwbfile is None:
-        nwbfile = make_nwbfile(output.metadata)
     storage = output.storage
     with storage.structure(part) as place:
         with storage.io(place, "w" if nwbfile is not None else "r+") as io:
             if nwbfile is None:
                 nwbfile = io.read()
-            if not output.added:
-                add(nwbfile)
+                for addition in output.additions:
+                    addition.add_to(nwbfile)
+            location = location_of_record(nwbfile) if record is not None else ""
             datasets = written_datasets(nwbfile)
             check_configuration(datasets, storage.configuration)
             try:
@@ -343,12 +344,12 @@ def allocate(
                     dataset.unwrap()
         bulk = [dataset for dataset in datasets if isinstance(dataset, BulkDataset)]
         growing = [dataset for dataset in bulk if dataset.is_shown_as_one_row]
-        if note is not None or growing:
+        if record is not None or growing:
             with storage.open_groups(place, "r+") as root:
                 for dataset in growing:
                     root[dataset.path].resize(dataset.shape)
-                if note is not None:
-                    note(root)
+                if record is not None:
+                    record_conversion(root, location, record)
     return nwbfile, bulk
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def conversion_digest(content: dict[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-def record_conversion(root: Any, path: str, record: dict[str, Any]) -> None:
+def record_conversion(root: Any, path: str, record: Mapping[str, Any]) -> None:
     """
     Attach a record to an object.
 
@@ -38,7 +38,7 @@ def record_conversion(root: Any, path: str, record: dict[str, Any]) -> None:
     :param path: Of the object's group.
     :param record: JSON-able; its ``digest`` is what :func:`find_conversion` looks for.
     """
-    root[path].attrs[RECORD_ATTRIBUTE] = json.dumps(record, sort_keys=True)
+    root[path].attrs[RECORD_ATTRIBUTE] = json.dumps(dict(record), sort_keys=True)
 
 
 def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:

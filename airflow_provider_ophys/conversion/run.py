@@ -7,27 +7,23 @@ Usable without Airflow: a scientist's script gets the same file from the same op
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-from hdmf.utils import get_data_shape
-from pynwb import NWBFile
-from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ophys import __version__
-from airflow_provider_ophys.conversion.datasets import path_of
+from airflow_provider_ophys.conversion.additions import Addition, MovieAddition, SegmentationAddition
+from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file, require_inspector
 from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepare_output, rehearse, write_output
 from airflow_provider_ophys.conversion.preflight import size_on_disk
-from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, record_conversion
+from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion
 from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
+from airflow_provider_ophys.conversion.source_metadata import DescribedPart, described_parts, under_given
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
     MemoryBudgetError,
@@ -35,6 +31,7 @@ from airflow_provider_ophys.exceptions import (
     OutputExistsError,
     SourceAccessError,
     SourceDataError,
+    SourceNotFoundError,
     unreadable,
 )
 from airflow_provider_ophys.extractors import open_imaging, open_segmentation
@@ -43,196 +40,92 @@ from airflow_provider_ophys.models.allowed_roots import (
     check_allowed_metadata,
     check_allowed_recording,
 )
-from airflow_provider_ophys.models.backend import Compression
-from airflow_provider_ophys.models.conversion import Conversion, ImagingConversion, SegmentationConversion
+from airflow_provider_ophys.models.conversion import (
+    Conversion,
+    ImagingConversion,
+    MovieOptions,
+    SegmentationConversion,
+    SegmentationOptions,
+    SessionConversion,
+)
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.problems import Problems
-from airflow_provider_ophys.models.remarks import gathering_remarks
-from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
+from airflow_provider_ophys.models.remarks import gathering_remarks, remark
+from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult, SessionResult
 from airflow_provider_ophys.nwb.existing import backend_of
-from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
-from airflow_provider_ophys.nwb.segmentation import add_segmentations
-from airflow_provider_ophys.nwb.segmentation_plan import Include, PlannedSegmentation
-from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
 from airflow_provider_ophys.recordings import Recording, recording_of
-from airflow_provider_ophys.recordings.state import RecordingState, check_unchanged, fingerprint, recording_state
-from airflow_provider_ophys.writing.memory import DEFAULT_FRACTION, DEFAULT_LIMIT_BYTES, PeakMemory
+from airflow_provider_ophys.recordings.state import SourceState, fingerprint
+from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.replacement import state_of
-from airflow_provider_ophys.writing.sharing import Wish
+
+if TYPE_CHECKING:
+    from roiextractors import ImagingExtractor, SegmentationExtractor  # noqa: TID251 - the types only
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Defaults:
+def convert_imaging(conversion: ImagingConversion, environment: Environment | None = None) -> ImagingResult:
     """
-    What a platform sets for all conversions that do not say otherwise.
-
-    :param memory_limit: Most bytes in flight.
-    :param memory_fraction: Most of the memory that is available, between 0 and 1.
-    :param threads: Encoding threads; ``None`` for one per CPU that this process may use.
-    :param compression: ``"fast"``, ``"small"`` or ``"none"``.
-    :param allowed_roots: Folders that every path has to lead into; none means that all are allowed.
-    :param lock: Whether to keep two writers of one output apart by a lock.
-    :param allow_pickle: Whether pickles in a recording may hold more than data, and run what they want.
-    """
-
-    memory_limit: int = DEFAULT_LIMIT_BYTES
-    memory_fraction: float = DEFAULT_FRACTION
-    threads: int | None = None
-    compression: Compression = "fast"
-    allowed_roots: tuple[Path, ...] = ()
-    allow_pickle: bool = False
-    lock: bool = True
-
-    def wish(self, conversion: Conversion) -> Wish:
-        """Return what a conversion would use if it were alone."""
-        return Wish(
-            memory_limit=conversion.memory_limit,
-            default_limit=self.memory_limit,
-            fraction=self.memory_fraction,
-            threads=conversion.threads or self.threads,
-        )
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """
-    What a conversion finds where it runs.
-
-    :param defaults: For what the conversion leaves open.
-    :param problems: What is known to be in the way already; nothing is then converted, and all that is found
-        besides is told with it.
-    :param stop: Set it, from anywhere, to end the conversion; nothing is then published.
-    """
-
-    defaults: Defaults = Defaults()
-    problems: Sequence[OphysError] = ()
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-def convert_imaging(conversion: ImagingConversion, circumstances: Circumstances | None = None) -> ImagingResult:
-    """
-    Convert a movie.
+    Convert a movie, or several into one file.
 
     :param conversion: What to convert and how.
-    :param circumstances: Where it runs.
+    :param environment: Where it runs.
     :raises OphysError: Before any pixel is read for everything that can be known then; in every case the file
         that was there before is still there.
     """
-    return ImagingResult(**imaging_run(conversion, circumstances or Circumstances()).convert())
-
-
-def imaging_run(conversion: ImagingConversion, circumstances: Circumstances) -> Run:
-    """Return the conversion of a movie, of which nothing is done yet."""
-
-    def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
-        add_imaging_to_nwbfile(
-            extractors[0],
-            nwbfile,
-            metadata,
-            photon_series_type=conversion.photon_series_type,
-            photon_series_index=conversion.photon_series_index,
-            metadata_key=conversion.metadata_key,
-            parent_container=conversion.parent_container,
-            always_write_timestamps=conversion.always_write_timestamps,
-            iterator_type=conversion.iterator_type,
-            iterator_options=conversion.iterator_options,
-        )
-        data = _added(nwbfile)[0].data
-        num_samples, *sample_shape = get_data_shape(data)
-        return {"num_samples": num_samples, "sample_shape": sample_shape, "dtype": data.dtype.name}
-
-    return Run(conversion, open_imaging, add, circumstances)
+    return ImagingResult(**Run(conversion, environment or Environment()).convert())
 
 
 def convert_segmentation(
-    conversion: SegmentationConversion, circumstances: Circumstances | None = None
+    conversion: SegmentationConversion, environment: Environment | None = None
 ) -> SegmentationResult:
     """
-    Convert a segmentation.
+    Convert a segmentation, or several into one file.
 
     :param conversion: What to convert and how.
-    :param circumstances: Where it runs.
+    :param environment: Where it runs.
     :raises OphysError: As :func:`convert_imaging` does.
     """
-
-    def add(extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> dict[str, Any]:
-        added = add_segmentations(
-            extractors if conversion.is_of_several else extractors[0],
-            nwbfile,
-            metadata,
-            metadata_key=conversion.metadata_key,
-            plane_segmentation_name=conversion.plane_segmentation_name,
-            background_plane_segmentation_name=conversion.background_plane_segmentation_name,
-            include=Include(
-                background=conversion.include_background_segmentation,
-                roi_centroids=conversion.roi_centroids if conversion.include_roi_centroids else None,
-                roi_acceptance=conversion.include_roi_acceptance,
-                mask_type=conversion.mask_type,
-                iterator_options=conversion.iterator_options or {},
-            ),
-        )
-        return _segmentation_facts(added, nwbfile)
-
-    circumstances = circumstances or Circumstances()
-    open_cells = partial(open_segmentation, allow_pickle=circumstances.defaults.allow_pickle)
-    run = Run(conversion, open_cells, add, circumstances)
-    return SegmentationResult(**run.convert())
+    return SegmentationResult(**Run(conversion, environment or Environment()).convert())
 
 
-def _added(nwbfile: NWBFile) -> list[Any]:
-    """Return the series and tables that were just added: those that no file holds yet."""
-    kinds = (OnePhotonSeries, TwoPhotonSeries, PlaneSegmentation)
-    return [
-        child for child in nwbfile.all_children() if isinstance(child, kinds) and child.container_source is None
-    ]
+def convert_session(conversion: SessionConversion, environment: Environment | None = None) -> SessionResult:
+    """
+    Convert all movies and segmentations of a session into one file, at once.
 
-
-def _segmentation_facts(added: Sequence[PlannedSegmentation], nwbfile: NWBFile) -> dict[str, Any]:
-    traces = [role for each in added for role in (*each.traces.of_rois, *each.traces.of_background)]
-    return {
-        "num_rois": sum(each.num_rois for each in added),
-        "traces": list(dict.fromkeys(traces)),
-        "plane_segmentations": [table.name for table in _added(nwbfile)],
-    }
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An output that nothing is in the way of: what to write, what adds it to an NWBFile, and how."""
-
-    output: Output
-    add: Callable[[NWBFile], None]
-    options: WriteOptions
+    :param conversion: What to convert and how.
+    :param environment: Where it runs.
+    :raises OphysError: As :func:`convert_imaging` does.
+    """
+    return SessionResult(**Run(conversion, environment or Environment()).convert())
 
 
 @dataclass
 class Run:
     """
-    One conversion under way.
+    One conversion under way: :meth:`look`, :meth:`prepare`, then it is written.
 
-    :param open_extractor: Opens the recording by the extractor's name and arguments.
-    :param add: Adds it to an NWBFile, with its metadata; returns the facts for the result.
+    :param conversion: What to convert and how.
+    :param environment: Where it runs.
     """
 
     conversion: Conversion
-    open_extractor: Callable[[str, dict[str, Any]], Any]
-    add: Callable[[list[Any], NWBFile, dict[str, Any]], dict[str, Any]]
-    circumstances: Circumstances
-    given: dict[str, Any] = field(default_factory=dict)
+    environment: Environment
+    metadata: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
-    state: RecordingState = field(default_factory=dict)
-    location: str = ""
+    remarks: list[str] = field(default_factory=list)
+    parts: list[DescribedPart] = field(default_factory=list)
+    source: SourceState | None = None
+    unreadable: OphysError | None = None
     found: str | None = ANYTHING
 
     def __post_init__(self) -> None:
-        self.problems = Problems(self.circumstances.problems)
-        allow_pickle = self.circumstances.defaults.allow_pickle
-        self.recordings = recordings_of(self.conversion, allow_pickle=allow_pickle)
-        self.kept = kept_by(self.conversion, self.circumstances)
+        self.problems = Problems(self.environment.problems)
+        self.recordings = recordings_of(self.conversion, allow_pickle=self.environment.defaults.allow_pickle)
+        self.kept = kept_by(self.conversion, self.environment)
+        self.options = write_options(self.conversion, self.environment)
 
     def convert(self) -> dict[str, Any]:
         """Reuse what this conversion wrote before, or write it; return the content of the result."""
@@ -243,16 +136,10 @@ class Run:
             findings = None if inspect is None else inspect_file(open_storage(self.path), self.path, inspect)
             found = result_of(self.path, existing, time.monotonic() - started, reused=True)
             return found | {"inspection": findings}
-        with PeakMemory() as memory, naming_recording(self.conversion):
-            prepared = self.prepare()
+        with PeakMemory() as memory, naming_recordings(self.recordings):
+            output = self.prepare()
             prepare_seconds = round(time.monotonic() - started, 3)
-            written = write_output(
-                prepared.output,
-                prepared.add,
-                prepared.options,
-                note=self.note,
-                approve=lambda: check_unchanged(self.recordings, self.state),
-            )
+            written = write_output(output, self.options, record=self.record, source=self.source)
         result = result_of(
             self.path,
             self.record,
@@ -263,7 +150,7 @@ class Run:
         return result | {
             "inspection": written.inspection,
             "durations": {"prepare": prepare_seconds} | written.durations,
-            "source_bytes": sum(size for size, _ in self.state.values()),
+            "source_bytes": 0 if self.source is None else self.source.num_bytes,
         }
 
     def look(self) -> dict[str, Any] | None:
@@ -274,10 +161,13 @@ class Run:
 
         :raises PathNotAllowedError: If a path leads where it must not.
         """
-        check_paths(self.conversion, self.circumstances)
+        check_paths(self.conversion, self.environment)
         with self.problems.gather():
-            check_files(self.recordings, self.circumstances)
-            self.state = recording_state(self.recordings)
+            try:
+                check_files(self.recordings, self.environment)
+                self.source = SourceState.of(self.recordings)
+            except (SourceNotFoundError, SourceDataError) as error:
+                self.unreadable = error
         if self.conversion.inspect is not None:
             with self.problems.gather():
                 require_inspector()
@@ -285,9 +175,10 @@ class Run:
             check_output_folder(check_output_path(self.conversion.nwbfile_path))
         self.found = state_of(self.path)
         with self.problems.gather():
-            self.given = load_metadata(self.conversion.metadata)
-            check_allowed_metadata(self.given, self.circumstances.defaults.allowed_roots)
-            self.record = _new_record(self.conversion, self.recordings, validate_metadata(self.given))
+            self.metadata = self._load_metadata()
+            metadata = validate_metadata(self.metadata)
+            if self.unreadable is None:
+                self.record = _new_record(self.conversion, self.parts, metadata)
         if self.record and self.path.exists():
             with self.problems.gather():
                 existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)
@@ -295,21 +186,20 @@ class Run:
                     return existing
         return None
 
-    def prepare(self) -> Prepared:
-        """Open the recording and see whether all fits; raise everything that is in the way, in one error."""
+    def prepare(self) -> Output:
+        """Open the recordings and see whether all fits; raise everything that is in the way, in one error."""
         prepared = []
-        with gathering_remarks() as remarks, self.problems.gather():
+        with gathering_remarks() as remarks, self.problems.gather(), naming_recordings(self.recordings):
             prepared.append(self._prepare())
+            # Opening it has more to say, if it fails as well.
+            if self.unreadable is not None:
+                raise self.unreadable
         if self.problems:
             # What is in the way may only be what another task has just published.
             check_still(self.path, self.found)
         self.problems.tell()
         self.record["remarks"] = remarks
         return prepared[0]
-
-    def note(self, root: Any) -> None:
-        """Write the record into the open file, beside what was added."""
-        record_conversion(root, self.location, self.record)
 
     @property
     def path(self) -> Path:
@@ -321,54 +211,98 @@ class Run:
         """Whether to add to what is at the path."""
         return self.conversion.if_exists == "append" and self.path.exists()
 
-    def _prepare(self) -> Prepared:
-        options = write_options(self.conversion, self.circumstances)
-        extractors = [self.open_extractor(name, kwargs) for name, kwargs in self.conversion.recordings]
+    def _load_metadata(self) -> dict[str, Any]:
+        """Return the given metadata, over what the headers of the recordings say."""
+        metadata = load_metadata(self.conversion.metadata)
+        check_allowed_metadata(metadata, self.environment.defaults.allowed_roots)
+        self.parts = described_parts(self.conversion, self.recordings, metadata)
+        for part in self.parts:
+            metadata, remarks = under_given(
+                part, metadata, read_headers=self.conversion.source_metadata, append=self.append
+            )
+            self.remarks += [remark for remark in remarks if remark not in self.remarks]
+        return metadata
+
+    def _open(self, part: MovieOptions | SegmentationOptions) -> ImagingExtractor | SegmentationExtractor:
+        check = self.conversion.check_recording
+        if part.kind == "imaging":
+            return open_imaging(part.extractor, part.extractor_kwargs, check=check)
+        allow_pickle = self.environment.defaults.allow_pickle
+        return open_segmentation(part.extractor, part.extractor_kwargs, check=check, allow_pickle=allow_pickle)
+
+    def _prepare(self) -> Output:
+        for text in self.remarks:
+            remark(text)
+        if not self.conversion.check_recording:
+            remark("Whether the recording is whole was not checked (check_recording=False).")
+        extractors = [self._open(part) for part in self.conversion.parts]
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
-        metadata = with_own_metadata(extractors[0], self.given)
+        metadata = with_own_metadata(extractors[0], self.metadata)
         validated = validate_metadata(metadata)
-
-        def add(nwbfile: NWBFile) -> None:
-            self._add(extractors, nwbfile, metadata)
-
         output = prepare_output(
             self.path,
+            additions_of(self.conversion, self.parts, extractors, metadata),
             metadata=validated,
             # Whether what is there now may be touched was decided before.
             overwrite=self.conversion.if_exists != "append",
             append=self.append,
-            options=options,
+            options=self.options,
             kept=self.kept,
             problems=self.problems,
         )
         output = replace(output, replace=self.append or self.conversion.if_exists == "overwrite", found=self.found)
-        return Prepared(rehearse(output, add, options, self.problems), add, options)
-
-    def _add(self, extractors: list[Any], nwbfile: NWBFile, metadata: dict[str, Any]) -> None:
-        with naming_recording(self.conversion):
-            self.record["facts"] = self.add(extractors, nwbfile, metadata)
-        added = _added(nwbfile)
-        self.location = path_of(added[0] if added else nwbfile.processing["ophys"][SUMMARY_IMAGES])
+        output = rehearse(output, self.options, self.problems)
+        self.record["facts"] = output.facts
+        return output
 
 
-def check_paths(conversion: Conversion, circumstances: Circumstances) -> None:
+def additions_of(
+    conversion: Conversion, parts: Sequence[DescribedPart], extractors: Sequence[Any], metadata: Mapping[str, Any]
+) -> list[Addition]:
+    """
+    Return what a conversion adds to an NWB file.
+
+    :param parts: Which entry of the metadata describes each of its parts.
+    :param extractors: One for each of its parts.
+    :param metadata: Of all of them.
+    """
+    if isinstance(conversion, SegmentationConversion) and conversion.is_of_several:
+        # Their names and keys depend on each other.
+        options = {name: getattr(conversion, name) for name in SegmentationOptions.model_fields}
+        del options["extractor"], options["extractor_kwargs"]
+        keys = [part.metadata_key for part in parts]
+        options["metadata_key"] = keys if any(keys) else None
+        return [SegmentationAddition(extractors, metadata, options)]
+    additions: list[Addition] = []
+    for part, described, extractor in zip(conversion.parts, parts, extractors, strict=True):
+        options = part.model_dump(exclude={"extractor", "extractor_kwargs"})
+        options["metadata_key"] = described.metadata_key
+        if part.kind == "imaging":
+            options["photon_series_type"] = described.photon_series_type
+            additions.append(MovieAddition(extractor, metadata, options))
+        else:
+            additions.append(SegmentationAddition(extractor, metadata, options))
+    return additions
+
+
+def check_paths(conversion: Conversion, environment: Environment) -> None:
     """
     Check where all paths lead; what is not allowed is not looked at, so that nothing is told about it.
 
     :raises PathNotAllowedError: If one leads outside of the allowed folders.
     :raises PreflightError: If several do, or if more is known to be wrong.
     """
-    roots = circumstances.defaults.allowed_roots
+    roots = environment.defaults.allowed_roots
     denied = Problems()
     with denied.gather():
         check_allowed("nwbfile_path", conversion.nwbfile_path, roots)
-    for _, extractor_kwargs in conversion.recordings:
+    for part in conversion.parts:
         with denied.gather():
-            check_allowed_recording(extractor_kwargs, roots)
+            check_allowed_recording(part.extractor_kwargs, roots)
     with denied.gather():
         check_allowed_metadata(conversion.metadata, roots)
     if denied:
-        problems = Problems(circumstances.problems)
+        problems = Problems(environment.problems)
         problems.take(denied)
         problems.tell()
 
@@ -376,37 +310,36 @@ def check_paths(conversion: Conversion, circumstances: Circumstances) -> None:
 def recordings_of(conversion: Conversion, *, allow_pickle: bool = False) -> list[Recording]:
     """Return what a conversion reads."""
     return [
-        recording_of(conversion.kind, name, kwargs, allow_pickle=allow_pickle)
-        for name, kwargs in conversion.recordings
+        recording_of(part.kind, part.extractor, part.extractor_kwargs, allow_pickle=allow_pickle)
+        for part in conversion.parts
     ]
 
 
-def check_files(recordings: Sequence[Recording], circumstances: Circumstances) -> None:
+def check_files(recordings: Sequence[Recording], environment: Environment) -> None:
     """
     Check where the files lead that extractors find by themselves.
 
     :raises PathNotAllowedError: If one leads outside of the allowed folders.
     """
-    roots = circumstances.defaults.allowed_roots
+    roots = environment.defaults.allowed_roots
     for recording in recordings if roots else ():
         for file in recording.files:
             check_allowed(f"{recording.extractor} reads", file, roots)
 
 
-def kept_by(conversion: Conversion, circumstances: Circumstances) -> Kept:
+def kept_by(conversion: Conversion, environment: Environment) -> Kept:
     """Return what a conversion must not replace."""
-    recordings = [kwargs for _, kwargs in conversion.recordings]
-    return kept_for(recordings, conversion.metadata, circumstances.defaults.allowed_roots)
+    recordings = [part.extractor_kwargs for part in conversion.parts]
+    return kept_for(recordings, conversion.metadata, environment.defaults.allowed_roots)
 
 
 @contextmanager
-def naming_recording(conversion: Conversion) -> Iterator[None]:
+def naming_recordings(recordings: Sequence[Recording]) -> Iterator[None]:
     """
-    Name the recording in errors about it, and turn what a library says into one.
+    Name the recordings in errors about them, and turn what a library says into one.
 
     :raises SourceDataError: Of the same kind as within, or for an error that is none of ours.
     """
-    recordings = recordings_of(conversion)
     recording = "; ".join(each.describe() for each in recordings)
     try:
         yield
@@ -424,17 +357,23 @@ def naming_recording(conversion: Conversion) -> Iterator[None]:
         raise
     except Exception as error:
         raise unreadable(
-            f"{conversion.extractor_names} cannot be converted ({recording}): {type(error).__name__}: {error}. "
+            f"{', '.join(each.extractor for each in recordings)} cannot be converted ({recording}): "
+            f"{type(error).__name__}: {error}. "
             "Check that the files are complete and of this extractor's format.",
             error,
         ) from error
 
 
-def _new_record(conversion: Conversion, recordings: Sequence[Recording], metadata: Metadata) -> dict[str, Any]:
+def _new_record(conversion: Conversion, parts: Sequence[DescribedPart], metadata: Metadata) -> dict[str, Any]:
     """Identify a conversion by what it writes, for :mod:`airflow_provider_ophys.conversion.provenance`."""
-    recording = fingerprint(recordings)
+    recording = fingerprint([part.recording for part in parts])
     described = metadata.model_dump(mode="json", exclude_none=True)
-    content = {"kind": conversion.kind, "metadata": described, "recording": recording}
+    content = {
+        "kind": conversion.kind,
+        "metadata": described,
+        "recording": recording,
+        "series": [part.photon_series_type for part in parts if part.kind == "imaging"],
+    }
     return {
         "digest": conversion_digest(conversion.content_options() | content),
         "kind": conversion.kind,
@@ -472,9 +411,9 @@ def _existing_record(conversion: Conversion, path: Path, digest: str, kept: Kept
 _WAYS_OUT = "Replace it with if_exists='overwrite', add to it with if_exists='append', or write elsewhere."
 
 
-def write_options(conversion: Conversion, circumstances: Circumstances) -> WriteOptions:
+def write_options(conversion: Conversion, environment: Environment) -> WriteOptions:
     """Return how a conversion is written where it runs."""
-    defaults = circumstances.defaults
+    defaults = environment.defaults
     return WriteOptions(
         backend=conversion.backend,
         backend_configuration=conversion.backend_configuration,
@@ -482,8 +421,8 @@ def write_options(conversion: Conversion, circumstances: Circumstances) -> Write
         wish=defaults.wish(conversion),
         validate=conversion.validate_output,
         inspect=conversion.inspect,
-        stop=circumstances.stop,
-        lock=circumstances.defaults.lock,
+        stop=environment.stop,
+        lock=environment.defaults.lock,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynwb import NWBFile
 
+from airflow_provider_ophys.conversion.additions import MovieAddition, SegmentationAddition
 from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
@@ -20,10 +21,9 @@ from airflow_provider_ophys.nwb.imaging import (
     IteratorType,
     ParentContainer,
     PhotonSeriesType,
-    add_imaging_to_nwbfile,
 )
 from airflow_provider_ophys.nwb.roi_table import CentroidType, MaskType
-from airflow_provider_ophys.nwb.segmentation import SegmentationSource, add_segmentation_to_nwbfile, pair_sources
+from airflow_provider_ophys.nwb.segmentation import SegmentationSource, pair_sources
 from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
@@ -81,24 +81,18 @@ def write_imaging_to_nwbfile(
         :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
     """
     given = load_metadata(metadata)
-
-    def add(target: NWBFile) -> None:
-        add_imaging_to_nwbfile(
-            imaging,
-            target,
-            given,
-            photon_series_type=photon_series_type,
-            photon_series_index=photon_series_index,
-            metadata_key=metadata_key,
-            parent_container=parent_container,
-            always_write_timestamps=always_write_timestamps,
-            iterator_type=iterator_type,
-            iterator_options=iterator_options,
-        )
-
+    options = {
+        "photon_series_type": photon_series_type,
+        "photon_series_index": photon_series_index,
+        "metadata_key": metadata_key,
+        "parent_container": parent_container,
+        "always_write_timestamps": always_write_timestamps,
+        "iterator_type": iterator_type,
+        "iterator_options": iterator_options,
+    }
     return write_nwbfile(
         check_output_path(nwbfile_path, relative=True),
-        add,
+        [MovieAddition(imaging, given, options)],
         metadata=validate_metadata(with_own_metadata(imaging, given)),
         kept=_kept([imaging], metadata),
         nwbfile=nwbfile,
@@ -168,26 +162,20 @@ def write_segmentation_to_nwbfile(
         :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
     """
     given = _load(segmentation_extractor, metadata)
-
-    def add(target: NWBFile) -> None:
-        add_segmentation_to_nwbfile(
-            segmentation_extractor,
-            target,
-            given,
-            metadata_key=metadata_key,
-            plane_segmentation_name=plane_segmentation_name,
-            background_plane_segmentation_name=background_plane_segmentation_name,
-            include_background_segmentation=include_background_segmentation,
-            include_roi_centroids=include_roi_centroids,
-            roi_centroids=roi_centroids,
-            include_roi_acceptance=include_roi_acceptance,
-            mask_type=mask_type,
-            iterator_options=iterator_options,
-        )
-
+    options = {
+        "metadata_key": metadata_key,
+        "plane_segmentation_name": plane_segmentation_name,
+        "background_plane_segmentation_name": background_plane_segmentation_name,
+        "include_background_segmentation": include_background_segmentation,
+        "include_roi_centroids": include_roi_centroids,
+        "roi_centroids": roi_centroids,
+        "include_roi_acceptance": include_roi_acceptance,
+        "mask_type": mask_type,
+        "iterator_options": iterator_options,
+    }
     return write_nwbfile(
         check_output_path(nwbfile_path, relative=True),
-        add,
+        [SegmentationAddition(segmentation_extractor, given, options)],
         metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
         kept=_kept(_listed(segmentation_extractor), metadata),
         nwbfile=nwbfile,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
@@ -21,7 +21,7 @@ from pydantic import (
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
 from airflow_provider_ophys.models.output_path import spell_paths
-from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.models.recording import Kind, PhotonSeriesType
 from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
@@ -65,7 +65,7 @@ OptionalBytes = Annotated[int | None, BeforeValidator(lambda v: None if v is Non
 
 class Conversion(BaseModel, ABC):
     """
-    The options that both write operators share.
+    The options that all conversions share.
 
     :raises ConfigurationError: From :meth:`from_options`, with every wrong option in one message.
     """
@@ -84,8 +84,10 @@ class Conversion(BaseModel, ABC):
     validate_output: bool = Field(True, alias="validate")
     inspect: Literal["report", "fail"] | None = None
     report: bool = False
+    source_metadata: bool = True
+    check_recording: bool = True
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[Literal["imaging", "segmentation", "session"]]
 
     # What changes where, how fast or when something is written, but not what is written.
     _not_content: ClassVar[frozenset[str]] = frozenset(
@@ -100,6 +102,8 @@ class Conversion(BaseModel, ABC):
             "inspect",
             "report",
             "iterator_type",
+            "source_metadata",
+            "check_recording",
         }
     )
 
@@ -139,27 +143,29 @@ class Conversion(BaseModel, ABC):
 
     @property
     @abstractmethod
-    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
-        """What is converted: extractor and its keyword arguments."""
+    def parts(self) -> list[MovieOptions | SegmentationOptions]:
+        """What is converted, one by one."""
 
     @property
     def extractor_names(self) -> str:
         """What reads the recordings, for people."""
-        return ", ".join(dict.fromkeys(name for name, _ in self.recordings))
+        return ", ".join(dict.fromkeys(part.extractor for part in self.parts))
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""
         return self.model_dump(mode="json", exclude=set(self._not_content))
 
 
-class ImagingConversion(Conversion):
-    """The options of a movie; those of its own are those of ``add_imaging_to_nwbfile``."""
+class MovieOptions(BaseModel):
+    """One movie and how it is written; its options are those of ``add_imaging_to_nwbfile``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: ClassVar[Kind] = "imaging"
 
     extractor: str
     extractor_kwargs: dict[str, Any] = {}
-    photon_series_type: Literal["auto", "TwoPhotonSeries", "OnePhotonSeries"] = "auto"
+    photon_series_type: PhotonSeriesType | Literal["auto"] = "auto"
     photon_series_index: NonNegativeInt = 0
     metadata_key: str | None = None
     parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"
@@ -167,24 +173,102 @@ class ImagingConversion(Conversion):
     iterator_type: Literal["v2"] | None = "v2"
     iterator_options: dict[str, Any] | None = None
 
-    @property
-    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
-        """The movie."""
-        return [(self.extractor, self.extractor_kwargs)]
+
+class SegmentationOptions(BaseModel):
+    """One segmentation and how it is written; its options are those of ``add_segmentation_to_nwbfile``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: ClassVar[Kind] = "segmentation"
+
+    extractor: str
+    extractor_kwargs: dict[str, Any] = {}
+    metadata_key: str | None = None
+    plane_segmentation_name: str | None = None
+    background_plane_segmentation_name: str | None = None
+    include_background_segmentation: bool = False
+    include_roi_centroids: bool = True
+    roi_centroids: Literal["mean", "peak"] = "mean"
+    include_roi_acceptance: bool = True
+    mask_type: Literal["image", "pixel", "voxel"] = "image"
+    iterator_options: dict[str, Any] | None = None
 
 
-class SegmentationConversion(Conversion):
+class _OfSeveral(Conversion):
     """
-    The options of a segmentation, or of several; those of its own are those of ``add_segmentation_to_nwbfile``.
+    A conversion of one recording, or of several with the same options but for those that are lists.
 
     Several are a list of ``extractor_kwargs``, of ``extractor``, or of both; what is no list is the same for all.
     """
 
-    kind: ClassVar[Kind] = "segmentation"
-
     extractor: str | Annotated[list[str], Field(min_length=1)]
     extractor_kwargs: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)] = {}
     metadata_key: str | list[str | None] | None = None
+
+    # Which options may be lists, beside the extractor and its arguments: one entry for each recording.
+    _listed: ClassVar[tuple[str, ...]] = ("metadata_key",)
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether there are several recordings: a list of extractors, or of their arguments."""
+        return isinstance(self.extractor, list) or isinstance(self.extractor_kwargs, list)
+
+    def _each(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the options of each recording."""
+        lists = {
+            name: value
+            for name in ("extractor", "extractor_kwargs", *self._listed)
+            if isinstance(value := getattr(self, name), list)
+        }
+        shared = {name: getattr(self, name) for name in names if name not in lists}
+        count = max(map(len, lists.values()), default=1)
+        return [shared | {name: value[place] for name, value in lists.items()} for place in range(count)]
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        lists = {
+            name: len(value)
+            for name in ("extractor", "extractor_kwargs", *self._listed)
+            if isinstance(value := getattr(self, name), list)
+        }
+        if len(set(lists.values())) > 1:
+            raise ValueError(f"lists must be equally long, one entry for each recording (lengths: {lists})")
+        if lists and not self.is_of_several:
+            raise ValueError(f"{', '.join(lists)} is a list, but there is only one extractor")
+        return self
+
+
+class ImagingConversion(_OfSeveral):
+    """The options of a movie, or of several; see :class:`MovieOptions`."""
+
+    kind: ClassVar[Kind] = "imaging"
+    _listed: ClassVar[tuple[str, ...]] = (
+        "metadata_key",
+        "photon_series_type",
+        "photon_series_index",
+        "parent_container",
+    )
+
+    photon_series_type: PhotonSeriesType | Literal["auto"] | list[PhotonSeriesType | Literal["auto"]] = "auto"
+    photon_series_index: NonNegativeInt | list[NonNegativeInt] = 0
+    parent_container: (
+        Literal["acquisition", "processing/ophys"] | list[Literal["acquisition", "processing/ophys"]]
+    ) = "acquisition"
+    always_write_timestamps: bool = False
+    iterator_type: Literal["v2"] | None = "v2"
+    iterator_options: dict[str, Any] | None = None
+
+    @property
+    def parts(self) -> list[MovieOptions | SegmentationOptions]:
+        """The movies."""
+        return [MovieOptions.model_validate(each) for each in self._each(MovieOptions.model_fields)]
+
+
+class SegmentationConversion(_OfSeveral):
+    """The options of a segmentation, or of several; see :class:`SegmentationOptions`."""
+
+    kind: ClassVar[Kind] = "segmentation"
+
     plane_segmentation_name: str | None = None
     background_plane_segmentation_name: str | None = None
     include_background_segmentation: bool = False
@@ -195,28 +279,39 @@ class SegmentationConversion(Conversion):
     iterator_options: dict[str, Any] | None = None
 
     @property
-    def is_of_several(self) -> bool:
-        """Whether there are several segmentations: a list of extractors, or of their arguments."""
-        return isinstance(self.extractor, list) or isinstance(self.extractor_kwargs, list)
+    def parts(self) -> list[MovieOptions | SegmentationOptions]:
+        """The segmentations."""
+        return [SegmentationOptions.model_validate(each) for each in self._each(SegmentationOptions.model_fields)]
+
+
+class SessionConversion(Conversion):
+    """
+    All of a session in one file: any number of movies and of segmentations.
+
+    :param imaging: The movies, in the order in which they are written.
+    :param segmentation: The segmentations.
+    """
+
+    kind: ClassVar[Literal["session"]] = "session"
+
+    imaging: list[MovieOptions] = []
+    segmentation: list[SegmentationOptions] = []
 
     @property
-    def recordings(self) -> list[tuple[str, dict[str, Any]]]:
-        """The segmentations."""
-        kwargs = self.extractor_kwargs
-        names = self.extractor if isinstance(self.extractor, list) else [self.extractor]
-        if not isinstance(kwargs, list):
-            return [(name, kwargs) for name in names]
-        return list(zip(names * (len(kwargs) // len(names)), kwargs, strict=True))
+    def parts(self) -> list[MovieOptions | SegmentationOptions]:
+        """The movies, then the segmentations."""
+        return [*self.imaging, *self.segmentation]
 
     @model_validator(mode="after")
-    def _check_lists(self) -> Self:
-        lists = {
-            name: len(value)
-            for name in ("extractor", "extractor_kwargs", "metadata_key")
-            if isinstance(value := getattr(self, name), list)
-        }
-        if len(set(lists.values())) > 1:
-            raise ValueError(f"lists must be equally long, one entry for each segmentation (lengths: {lists})")
-        if list(lists) == ["metadata_key"]:
-            raise ValueError("metadata_key is a list, but there is only one extractor")
+    def _check_not_empty(self) -> Self:
+        if not self.parts:
+            raise ValueError("imaging and segmentation are both empty: there is nothing to convert")
         return self
+
+    def content_options(self) -> dict[str, Any]:
+        """Return the options that decide what the file holds; where the recordings lie is not among them."""
+        return self.model_dump(
+            mode="json",
+            exclude=dict.fromkeys(self._not_content, True)
+            | {part: {"__all__": {"extractor_kwargs", "iterator_type"}} for part in ("imaging", "segmentation")},
+        )

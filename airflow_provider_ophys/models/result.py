@@ -94,18 +94,38 @@ class ConversionResult(BaseModel):
         return self.model_dump(mode="json")
 
 
+class PhotonSeriesFacts(BaseModel):
+    """
+    A series that was written.
+
+    :param name: Of the series.
+    :param num_samples: Frames, or volumes.
+    :param sample_shape: (columns, rows[, planes]), as stored.
+    :param dtype: NumPy's name of the pixels' type.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    num_samples: int
+    sample_shape: list[int]
+    dtype: str
+
+
 class ImagingResult(ConversionResult):
     """
-    A movie that was written.
+    A movie that was written, or several.
 
-    ``sample_shape`` is (columns, rows[, planes]), as stored. ``size_bytes`` is the whole file or store,
-    ``throughput_mb_per_s`` counts uncompressed megabytes (10^6 bytes), ``peak_memory_bytes`` is the most that
-    the process held beyond its start, without the page cache.
+    ``sample_shape`` is (columns, rows[, planes]), as stored; of several movies it is, as ``num_samples`` and
+    ``dtype`` are, that of the first; ``photon_series`` tells of each. ``size_bytes`` is the whole file or store,
+    ``throughput_mb_per_s`` counts uncompressed megabytes (10^6 bytes), ``peak_memory_bytes`` is the most that the
+    process held beyond its start, without the page cache.
     """
 
     num_samples: int
     sample_shape: list[int]
     dtype: str
+    photon_series: list[PhotonSeriesFacts] = []
 
 
 class SegmentationResult(ConversionResult):
@@ -119,3 +139,20 @@ class SegmentationResult(ConversionResult):
     num_rois: int
     traces: list[str]
     plane_segmentations: list[str]
+
+
+class SessionResult(ConversionResult):
+    """
+    All of a session that was written at once.
+
+    The fields are those of :class:`ImagingResult` and :class:`SegmentationResult`; of what the session does not
+    have they are ``None`` or empty.
+    """
+
+    num_samples: int | None = None
+    sample_shape: list[int] | None = None
+    dtype: str | None = None
+    photon_series: list[PhotonSeriesFacts] = []
+    num_rois: int | None = None
+    traces: list[str] = []
+    plane_segmentations: list[str] = []

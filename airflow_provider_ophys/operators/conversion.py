@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_ophys.conversion.run import Circumstances
+    from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
 
 
@@ -44,10 +44,10 @@ class ConvertingOperator(StoppableOperator):
         self._converted: tuple[Conversion, dict[str, Any]] | None = None
 
     def _finish(
-        self, context: Context, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances
+        self, context: Context, conversion: Conversion, converted: ConversionResult, environment: Environment
     ) -> dict[str, Any]:
         """Tell the log, the assets and OpenLineage what was written; return it as plain JSON."""
-        result = self._with_report(conversion, converted, circumstances)
+        result = self._with_report(conversion, converted, environment)
         self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         self._converted = (conversion, result)
@@ -65,14 +65,14 @@ class ConvertingOperator(StoppableOperator):
         return conversion_lineage(files, result)
 
     def _with_report(
-        self, conversion: Conversion, converted: ConversionResult, circumstances: Circumstances
+        self, conversion: Conversion, converted: ConversionResult, environment: Environment
     ) -> dict[str, Any]:
         """Make the report of what was converted, if it is wanted, and return the result as plain JSON."""
         if not conversion.report:
             return converted.to_json()
         from airflow_provider_ophys.report.conversion import with_report
 
-        return with_report(converted, circumstances.defaults.wish(conversion), circumstances.stop).to_json()
+        return with_report(converted, environment.defaults.wish(conversion), environment.stop).to_json()
 
     def _tell(self, result: dict[str, Any]) -> None:
         if result["reused"]:
@@ -89,8 +89,8 @@ class ConvertingOperator(StoppableOperator):
             result["peak_memory_bytes"] / 1e6,
         )
 
-    def _circumstances(self, stop: Event, wrong: ConfigurationError | None = None) -> Circumstances:
-        from airflow_provider_ophys.conversion.run import Circumstances
+    def _environment(self, stop: Event, wrong: ConfigurationError | None = None) -> Environment:
+        from airflow_provider_ophys.conversion.environment import Environment
 
         try:
             # Without these nothing may be looked at: they say where a path may lead.
@@ -99,7 +99,7 @@ class ConvertingOperator(StoppableOperator):
             if wrong is None:
                 raise
             raise PreflightError.of([wrong, error]) from error
-        return Circumstances(defaults=defaults, problems=[] if wrong is None else [wrong], stop=stop)
+        return Environment(defaults=defaults, problems=[] if wrong is None else [wrong], stop=stop)
 
 
 class ConversionOperator(ConvertingOperator):
@@ -109,8 +109,8 @@ class ConversionOperator(ConvertingOperator):
     All options are template fields and take XCom results; each is checked when the task runs, before any work.
 
     :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
-    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ... Segmentations take a list
-        of these, and of extractors, for several in one file.
+    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ... A list of these, and of
+        extractors, is of several recordings in one file.
     :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``, ``.h5``, ``.hdf5``), else
@@ -130,6 +130,8 @@ class ConversionOperator(ConvertingOperator):
         ``"fail"`` also fails, before the file is published, for all that is more than a suggestion.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
+    :param source_metadata: Put what the recording's headers say under ``metadata``.
+    :param check_recording: Check that the recording is whole before it is read; without, a remark says so.
     :param retry_policy: As for :class:`ConvertingOperator`.
     """
 
@@ -147,6 +149,8 @@ class ConversionOperator(ConvertingOperator):
         "validate",
         "inspect",
         "report",
+        "source_metadata",
+        "check_recording",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "extractor_kwargs": "json",
@@ -174,6 +178,8 @@ class ConversionOperator(ConvertingOperator):
         validate: bool | str = True,
         inspect: str | None = None,
         report: bool | str = False,
+        source_metadata: bool | str = True,
+        check_recording: bool | str = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -190,22 +196,24 @@ class ConversionOperator(ConvertingOperator):
         self.validate = validate
         self.inspect = inspect
         self.report = report
+        self.source_metadata = source_metadata
+        self.check_recording = check_recording
 
     @abstractmethod
-    def _convert(self, conversion: Any, circumstances: Circumstances) -> ImagingResult | SegmentationResult:
+    def _convert(self, conversion: Any, environment: Environment) -> ImagingResult | SegmentationResult:
         """Run the conversion of this operator's kind."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         with self._stoppable() as stop:
-            conversion, circumstances = self._read_options(stop)
-            return self._finish(context, conversion, self._convert(conversion, circumstances), circumstances)
+            conversion, environment = self._read_options(stop)
+            return self._finish(context, conversion, self._convert(conversion, environment), environment)
 
-    def _read_options(self, stop: Event) -> tuple[Any, Circumstances]:
+    def _read_options(self, stop: Event) -> tuple[Any, Environment]:
         """Check the options, which are rendered now; those that are wrong go with what the conversion finds."""
         conversion, wrong = self.conversion_class.read_options(
             {option: getattr(self, option) for option in self.template_fields}
         )
         if conversion is None:
             raise cast("ConfigurationError", wrong)
-        return conversion, self._circumstances(stop, wrong)
+        return conversion, self._environment(stop, wrong)

@@ -9,7 +9,7 @@ from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.operators.conversion import ConversionOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_ophys.conversion.run import Circumstances
+    from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import ImagingResult
 
 
@@ -21,8 +21,13 @@ class WriteImagingOperator(ConversionOperator):
     rows[, planes]), ``dtype``, ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and
     ``validation``; the same is on the event of the outlet asset.
 
+    Several movies, of channels, planes or acquisitions, go into one file in one task: ``extractor_kwargs`` is then
+    a list, ``extractor`` one name for all or a list; ``metadata_key``, ``photon_series_type``,
+    ``photon_series_index`` and ``parent_container`` may be lists too. Movies that the metadata does not describe
+    are named after their channels and planes, such as ``TwoPhotonSeriesGreenPlane0``.
+
     :param photon_series_type: ``"TwoPhotonSeries"``, ``"OnePhotonSeries"``, or ``"auto"``, which goes by the
-        metadata and the extractor.
+        recording's format, the metadata and the extractor.
     :param photon_series_index: Which of the series of that type, in the list form of metadata.
     :param metadata_key: Which of ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at
         most one.
@@ -48,10 +53,10 @@ class WriteImagingOperator(ConversionOperator):
     def __init__(
         self,
         *,
-        photon_series_type: str = "auto",
-        photon_series_index: int | str = 0,
-        metadata_key: str | None = None,
-        parent_container: str = "acquisition",
+        photon_series_type: str | Sequence[str] = "auto",
+        photon_series_index: int | str | Sequence[int] = 0,
+        metadata_key: str | Sequence[str | None] | None = None,
+        parent_container: str | Sequence[str] = "acquisition",
         always_write_timestamps: bool | str = False,
         iterator_type: str | None = "v2",
         iterator_options: Mapping[str, Any] | None = None,
@@ -66,7 +71,7 @@ class WriteImagingOperator(ConversionOperator):
         self.iterator_type = iterator_type
         self.iterator_options = iterator_options
 
-    def _convert(self, conversion: ImagingConversion, circumstances: Circumstances) -> ImagingResult:
+    def _convert(self, conversion: ImagingConversion, environment: Environment) -> ImagingResult:
         from airflow_provider_ophys.conversion.run import convert_imaging
 
-        return convert_imaging(conversion, circumstances)
+        return convert_imaging(conversion, environment)

@@ -86,8 +86,8 @@ class PlanImagingOperator(WriteImagingOperator):
 
         most = max_map_length()
         with self._stoppable() as stop:
-            conversion, circumstances = self._read_options(stop)
-            plan = plan_imaging(conversion, circumstances).with_shares(most)
+            conversion, environment = self._read_options(stop)
+            plan = plan_imaging(conversion, environment).with_shares(most)
         context["ti"].xcom_push(key=PLAN, value=plan.to_json())
         if plan.reused:
             self.log.info("Nothing to write: %s is there already.", conversion.nwbfile_path)
@@ -118,7 +118,7 @@ class FillShardsOperator(ConvertingOperator):
 
         plan, share = ImagingPlan.model_validate(self.plan), Share.model_validate(self.share)
         with self._stoppable() as stop:
-            return fill_share(plan, share, self._circumstances(stop)).to_json()
+            return fill_share(plan, share, self._environment(stop)).to_json()
 
 
 class PublishImagingOperator(ConvertingOperator):
@@ -156,6 +156,6 @@ class PublishImagingOperator(ConvertingOperator):
         filled = self.filled[:] if self.filled else []
         plan = ImagingPlan.model_validate(self.plan)
         with self._stoppable() as stop:
-            circumstances = self._circumstances(stop)
-            converted = publish_imaging(plan, [FilledShare.model_validate(one) for one in filled], circumstances)
-            return self._finish(context, plan.conversion, converted, circumstances)
+            environment = self._environment(stop)
+            converted = publish_imaging(plan, [FilledShare.model_validate(one) for one in filled], environment)
+            return self._finish(context, plan.conversion, converted, environment)

@@ -9,7 +9,7 @@ from airflow_provider_ophys.models.conversion import SegmentationConversion
 from airflow_provider_ophys.operators.conversion import ConversionOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_ophys.conversion.run import Circumstances
+    from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import SegmentationResult
 
 
@@ -80,7 +80,7 @@ class WriteSegmentationOperator(ConversionOperator):
         self.mask_type = mask_type
         self.iterator_options = iterator_options
 
-    def _convert(self, conversion: SegmentationConversion, circumstances: Circumstances) -> SegmentationResult:
+    def _convert(self, conversion: SegmentationConversion, environment: Environment) -> SegmentationResult:
         from airflow_provider_ophys.conversion.run import convert_segmentation
 
-        return convert_segmentation(conversion, circumstances)
+        return convert_segmentation(conversion, environment)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -17,9 +18,6 @@ from airflow_provider_ophys.recordings.recording import Recording
 SAMPLE_BYTES = 64 * 1024
 SAMPLES_PER_FILE = 16
 SAMPLED_FILES = 64
-
-RecordingState = dict[str, tuple[int, int]]
-"""Size (bytes) and time of the last change (nanoseconds) of each file of a recording, by its path."""
 
 
 def fingerprint(recordings: Sequence[Recording]) -> str:
@@ -49,30 +47,52 @@ def fingerprint(recordings: Sequence[Recording]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def recording_state(recordings: Sequence[Recording]) -> RecordingState:
-    """Note how large recordings' files are and when they were changed, for :func:`check_unchanged`."""
-    stats = {str(file): file.stat() for recording in recordings for file in recording.files if file.exists()}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-
-
-def check_unchanged(recordings: Sequence[Recording], before: RecordingState) -> None:
+@dataclass(frozen=True)
+class SourceState:
     """
-    Check that recordings are still what they were.
+    Recordings as they were at one moment.
 
     :param recordings: Which.
-    :param before: What :func:`recording_state` returned.
-    :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+    :param files: Size (bytes) and time of the last change (nanoseconds) of each of their files, by its path.
     """
-    # Files may have come: look anew.
-    anew = [type(each)(each.extractor, each.arguments, allow_pickle=each.allow_pickle) for each in recordings]
-    now = recording_state(anew)
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]
-            raise SourceChangedError(
-                f"The recording changed while it was converted: {name} ({sizes[0]}, then {sizes[1]}). Nothing was "
-                "published. Wait until the acquisition is complete, for example with AcquisitionFolderSensor."
-            )
+
+    recordings: Sequence[Recording]
+    files: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, recordings: Sequence[Recording]) -> Self:
+        """
+        Look at recordings now.
+
+        :raises OphysError: As :attr:`Recording.files` does.
+        """
+        stats = {str(file): file.stat() for recording in recordings for file in recording.files if file.exists()}
+        return cls(recordings, {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()})
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all files."""
+        return sum(size for size, _ in self.files.values())
+
+    def check_unchanged(self) -> None:
+        """
+        Check that the recordings are still what they were.
+
+        :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+        """
+        # Files may have come: look anew.
+        anew = [
+            type(each)(each.extractor, each.arguments, allow_pickle=each.allow_pickle) for each in self.recordings
+        ]
+        before, now = self.files, self.of(anew).files
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]
+                raise SourceChangedError(
+                    f"The recording changed while it was converted: {name} ({sizes[0]}, then {sizes[1]}). Nothing "
+                    "was published. Wait until the acquisition is complete, for example with "
+                    "AcquisitionFolderSensor."
+                )
 
 
 def _value(value: Any, place: str, paths: set[str]) -> str:  # noqa: PLR0911 - one per kind of value

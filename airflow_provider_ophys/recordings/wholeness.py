@@ -23,6 +23,6 @@ def not_whole(file: Path, what: str, *, remedy: str = "It was cut off; copy it a
     if age > STILL_GROWING_SECONDS:
         return SourceDataError(f"{file} is not whole: {what}. {remedy}")
     return SourceChangedError(
-        f"{file} is not whole: {what}. It was written to {max(age, 0):.0f} s ago, so it may still be growing. "
-        "Wait until it is complete."
+        f"{file} is not whole: {what}. It was written to within {STILL_GROWING_SECONDS:.0f} s, so it may still be "
+        "growing. Wait until it is complete."
     )

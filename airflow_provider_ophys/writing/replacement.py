@@ -59,7 +59,7 @@ def state_of(path: Path) -> str | None:
         names = sorted(os.fsencode(entry.name) for entry in path.iterdir())
         documents = [path / name for name in sorted(ROOT_DOCUMENTS) if (path / name).is_file()]
         return hashlib.sha256(b"\n".join([*names, *map(Path.read_bytes, documents)])).hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a NUL is no output's either
         return None
 
 

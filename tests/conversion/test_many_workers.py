@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from movies import imaging, photons, write_tiff
 
+from airflow_provider_ophys.conversion.environment import Defaults, Environment
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging, share_out
-from airflow_provider_ophys.conversion.run import Circumstances, Defaults, convert_imaging
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     InvalidOutputError,
@@ -318,7 +319,7 @@ def test_another_plan_for_the_same_output_is_refused(tmp_path, tiff, other):
 
 def test_workers_configured_differently_compress_alike(tmp_path, tiff):
     def on_a_worker(compression):
-        return Circumstances(Defaults(compression=compression))
+        return Environment(Defaults(compression=compression))
 
     path = tmp_path / "movie.nwb"
     conversion = ParallelImagingConversion.from_options(options(tiff, path, num_tasks=2))
@@ -332,7 +333,7 @@ def test_workers_configured_differently_compress_alike(tmp_path, tiff):
 
 def test_what_is_wrong_with_one_worker_is_said_there(tmp_path, tiff):
     plan = planned(tiff, tmp_path / "movie.nwb")
-    misconfigured = Circumstances(problems=[ConfigurationError("[ophys] is wrong here")])
+    misconfigured = Environment(problems=[ConfigurationError("[ophys] is wrong here")])
     with pytest.raises(ConfigurationError, match="wrong here"):
         fill_share(plan, plan.shares[0], misconfigured)
     with pytest.raises(ConfigurationError, match="wrong here"):

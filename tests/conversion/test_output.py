@@ -12,8 +12,11 @@ import pytest
 from pynwb import NWBHDF5IO
 from roiextractors.testing import generate_dummy_imaging_extractor, generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.conversion import output
+from airflow_provider_ophys.conversion.additions import MovieAddition
 from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
 from airflow_provider_ophys.conversion.publishing import publishing
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import (
     BackendConfigurationError,
     ConfigurationError,
@@ -28,6 +31,7 @@ from airflow_provider_ophys.exceptions import (
     SourceDataError,
     SourceNotFoundError,
 )
+from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.metadata import validate_metadata
 from airflow_provider_ophys.nwb import (
     add_imaging_to_nwbfile,
@@ -226,7 +230,7 @@ def test_a_stopped_conversion_leaves_nothing_and_no_thread(tmp_path, imaging):
     with pytest.raises(ConversionStoppedError):
         write_nwbfile(
             tmp_path / "a.nwb",
-            lambda nwbfile: add_imaging_to_nwbfile(imaging, nwbfile, METADATA, **SMALL_READS),
+            [MovieAddition(imaging, METADATA, SMALL_READS)],
             metadata=validate_metadata(METADATA),
             options=WriteOptions(stop=stop),
         )
@@ -234,21 +238,19 @@ def test_a_stopped_conversion_leaves_nothing_and_no_thread(tmp_path, imaging):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ophys-")]
 
 
-def test_an_invalid_file_is_not_published(tmp_path, imaging):
-    def add(nwbfile):
-        add_imaging_to_nwbfile(imaging, nwbfile, METADATA)
-
-    def damage(root):
+def test_an_invalid_file_is_not_published(tmp_path, imaging, monkeypatch):
+    def damage(root, path, record):
         del root["acquisition/TwoPhotonSeries/imaging_plane"]
 
+    monkeypatch.setattr(output, "record_conversion", damage)
+    conversion = ImagingConversion(
+        extractor="Numpy",
+        extractor_kwargs={"timeseries": imaging.get_series()[..., np.newaxis], "sampling_frequency": 30.0},
+        nwbfile_path=str(tmp_path / "a.nwb"),
+        metadata=METADATA,
+    )
     with pytest.raises(InvalidOutputError, match="imaging_plane"):
-        write_nwbfile(
-            tmp_path / "a.nwb",
-            add,
-            metadata=validate_metadata(METADATA),
-            options=WriteOptions(),
-            note=damage,
-        )
+        convert_imaging(conversion)
     assert list(tmp_path.iterdir()) == []
 
 

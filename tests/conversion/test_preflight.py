@@ -11,7 +11,8 @@ import pytest
 from movies import METADATA, imaging, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
-from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging
+from airflow_provider_ophys.conversion.environment import Environment
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import (
     DiskSpaceError,
     MetadataError,
@@ -67,7 +68,7 @@ def test_every_problem_is_in_one_message(tmp_path, noise):
         extractor="TifImagingExtractor",
         metadata={"NWBFile": {"session_start_time": "yesterday"}, "Ophis": {}},
     )
-    error = refusal(conversion, Circumstances(problems=[wrong]))
+    error = refusal(conversion, Environment(problems=[wrong]))
     assert isinstance(error, PreflightError)
     assert not error.retryable
     for part in (

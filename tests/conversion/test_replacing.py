@@ -18,9 +18,10 @@ from movies import METADATA, write_tiff
 from roiextractors import NwbImagingExtractor, TiffImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
+from airflow_provider_ophys.conversion.environment import Defaults, Environment
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
 from airflow_provider_ophys.conversion.publishing import publishing
-from airflow_provider_ophys.conversion.run import Circumstances, Defaults, convert_imaging
+from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import OphysError, OutputExistsError, OutputFolderError
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ParallelImagingConversion
@@ -238,7 +239,7 @@ def test_what_is_read_is_not_replaced(made, tmp_path):
 
 def test_an_allowed_folder_itself_is_not_replaced(made, tmp_path):
     copy(made / "store", tmp_path / "root")
-    allowed = Circumstances(Defaults(allowed_roots=(tmp_path / "root", made)))
+    allowed = Environment(Defaults(allowed_roots=(tmp_path / "root", made)))
     with pytest.raises(OutputExistsError, match="is or holds .*root, a folder of"):
         convert_imaging(conversion(made / "movie.tif", tmp_path / "root", if_exists="overwrite"), allowed)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
 from airflow_provider_ophys.conversion.publishing import publishing
-from airflow_provider_ophys.conversion.run import Circumstances, convert_imaging, imaging_run
+from airflow_provider_ophys.conversion.run import Run, convert_imaging
 from airflow_provider_ophys.exceptions import OphysError, OutputBusyError, OutputExistsError, OutputFolderError
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ParallelImagingConversion
@@ -42,7 +43,7 @@ def movie(tiff, path, kind=ImagingConversion, **options):
 def test_who_is_overtaken_while_preparing_is_tried_again(tmp_path, tiff, if_exists, backend):
     path = tmp_path / "a.nwb"
     conversion = movie(tiff, path, if_exists=if_exists, backend=backend)
-    slow = imaging_run(conversion, Circumstances())
+    slow = Run(conversion, Environment())
     look = slow.look
 
     def look_and_be_overtaken():
@@ -66,10 +67,10 @@ def test_a_plan_that_is_overtaken_is_tried_again(tmp_path, tiff, monkeypatch):
 
     path = tmp_path / "a.nwb.zarr"
     planned = movie(tiff, path, ParallelImagingConversion)
-    make_run = many_workers.imaging_run
+    make_run = many_workers.Run
 
-    def overtaken(conversion, circumstances):
-        run = make_run(conversion, circumstances)
+    def overtaken(conversion, environment):
+        run = make_run(conversion, environment)
         look = run.look
 
         def look_and_be_overtaken():
@@ -80,7 +81,7 @@ def test_a_plan_that_is_overtaken_is_tried_again(tmp_path, tiff, monkeypatch):
         run.look = look_and_be_overtaken
         return run
 
-    monkeypatch.setattr(many_workers, "imaging_run", overtaken)
+    monkeypatch.setattr(many_workers, "Run", overtaken)
     with pytest.raises(OutputBusyError, match="while this one was preparing"):
         plan_imaging(planned)
     monkeypatch.undo()

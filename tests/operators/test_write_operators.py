@@ -228,11 +228,9 @@ def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "isx", None)  # as if it were not installed
+    recording = {"extractor": "Inscopix", "extractor_kwargs": {"file_path": str(tiff)}, "check_recording": False}
     with pytest.raises(OphysError, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
-        run_one(
-            WriteImagingOperator,
-            **imaging(tiff, tmp_path / "a.nwb", extractor="Inscopix", extractor_kwargs={"file_path": str(tiff)}),
-        )
+        run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "a.nwb", **recording))
 
 
 def test_a_failed_task_does_not_use_up_its_retries(tmp_path, tiff):

@@ -24,7 +24,7 @@ from airflow_provider_ophys.models.metadata import merge_metadata, validate_meta
 from airflow_provider_ophys.recordings import recording_of
 from airflow_provider_ophys.recordings.formats import FORMATS, format_of
 from airflow_provider_ophys.recordings.headers import SECTIONS
-from airflow_provider_ophys.recordings.state import fingerprint, recording_state
+from airflow_provider_ophys.recordings.state import SourceState, fingerprint
 
 LONG_AGO = 1_700_000_000
 
@@ -96,7 +96,7 @@ def test_its_files_are_those_that_are_read(made):
         if made.kind == "segmentation":
             opened(made, arguments)
         else:
-            extractor = opened(made, arguments, known_whole=True)
+            extractor = opened(made, arguments, check=False)
             np.asarray(extractor.get_series())
             extractor.get_native_timestamps()
     assert set(known(made).files) == set(made.files)
@@ -202,7 +202,7 @@ def _close(value):
 
 @pytest.mark.parametrize("change", ["byte", "size", "time"])
 def test_no_file_changes_unnoticed(made, change):
-    before, print_before = recording_state([known(made)]), fingerprint([known(made)])
+    before, print_before = SourceState.of([known(made)]).files, fingerprint([known(made)])
     for file in made.files:
         content, stat = file.read_bytes(), file.stat()
         middle = len(content) // 2
@@ -214,10 +214,10 @@ def test_no_file_changes_unnoticed(made, change):
             assert fingerprint([_with_these_files(made)]) != print_before
         else:
             os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-        assert recording_state([_with_these_files(made)]) != before
+        assert SourceState.of([_with_these_files(made)]).files != before
         file.write_bytes(content)
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert recording_state([known(made)]) == before
+    assert SourceState.of([known(made)]).files == before
 
 
 def _with_these_files(made: Made):

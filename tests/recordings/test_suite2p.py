@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from cell_recordings import COLUMNS, RATE, ROWS, suite2p, suite2p_plane, traces
 
-from airflow_provider_ophys.conversion.run import Circumstances, Defaults, convert_segmentation
+from airflow_provider_ophys.conversion.environment import Defaults, Environment
+from airflow_provider_ophys.conversion.run import convert_segmentation
 from airflow_provider_ophys.exceptions import ConfigurationError, SourceChangedError, SourceDataError
 from airflow_provider_ophys.extractors import open_segmentation
 from airflow_provider_ophys.models.conversion import SegmentationConversion
 from airflow_provider_ophys.models.metadata import merge_metadata, validate_metadata
 from airflow_provider_ophys.recordings import format_of, recording_of
-from airflow_provider_ophys.recordings.state import fingerprint, recording_state
+from airflow_provider_ophys.recordings.state import SourceState, fingerprint
 
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 LONG_AGO = 1_700_000_000
@@ -97,7 +98,7 @@ def test_the_platform_may_allow_what_is_not_data(tmp_path):
     )
     with pytest.raises(SourceDataError, match="builtins.slice, which is not data"):
         convert_segmentation(conversion)
-    result = convert_segmentation(conversion, Circumstances(defaults=Defaults(allow_pickle=True)))
+    result = convert_segmentation(conversion, Environment(defaults=Defaults(allow_pickle=True)))
     assert result.num_rois == 5
 
 
@@ -224,13 +225,13 @@ def test_every_change_shows(tmp_path):
     files = recording(folder).files
     assert len(files) == 7
     for file in files:
-        before = fingerprint([recording(folder)]), recording_state([recording(folder)])
+        before = fingerprint([recording(folder)]), SourceState.of([recording(folder)]).files
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
         os.utime(file, (LONG_AGO, LONG_AGO))
         assert fingerprint([recording(folder)]) != before[0]
-        assert recording_state([recording(folder)]) != before[1]
+        assert SourceState.of([recording(folder)]).files != before[1]
 
 
 def test_a_linked_plane_belongs_to_the_recording(tmp_path):

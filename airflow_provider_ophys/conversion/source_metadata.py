@@ -1,0 +1,226 @@
+"""What the headers of recordings say, under the metadata that the user gives."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.conversion import Conversion, MovieOptions, SegmentationOptions
+from airflow_provider_ophys.models.legacy_metadata import is_list_form
+from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
+from airflow_provider_ophys.models.recording import (
+    Contents,
+    HeaderMetadata,
+    Kind,
+    Movie,
+    PhotonSeriesType,
+    SegmentedPlane,
+)
+from airflow_provider_ophys.recordings import Recording
+
+log = logging.getLogger(__name__)
+
+SECTIONS: dict[Kind, str] = {"imaging": "MicroscopySeries", "segmentation": "PlaneSegmentations"}
+
+# Fields of a series that only the other type has in NWB.
+FOREIGN_FIELDS: dict[PhotonSeriesType, frozenset[str]] = {
+    "TwoPhotonSeries": frozenset({"exposure_time", "binning", "power", "intensity"}),
+    "OnePhotonSeries": frozenset({"field_of_view"}),
+}
+
+
+@dataclass(frozen=True)
+class DescribedPart:
+    """
+    A movie or segmentation whose headers describe it.
+
+    :param recording: What it is read from.
+    :param kind: What it is.
+    :param metadata_key: Of the entry that describes it; ``None`` for the only one there is, or for none.
+    :param suffix: What its names end with where the metadata does not name it: nothing, or what tells it from the
+        others of the conversion.
+    :param is_undescribed: Whether an entry of its own is made for it, whatever the headers say.
+    :param photon_series_type: Of a movie; ``"auto"`` where neither the user nor the format says.
+    """
+
+    recording: Recording
+    kind: Kind
+    metadata_key: str | None = None
+    suffix: str = ""
+    is_undescribed: bool = False
+    photon_series_type: PhotonSeriesType | Literal["auto"] = "auto"
+
+
+def described_parts(
+    conversion: Conversion, recordings: Sequence[Recording], given: Mapping[str, Any]
+) -> list[DescribedPart]:
+    """
+    Tell which entry of the metadata describes each movie and segmentation of a conversion.
+
+    Of several that neither name an entry nor find one, each gets an entry of its own, named after its channel and
+    plane, or after its place where the format does not know them.
+
+    :param recordings: One for each part of the conversion.
+    :param given: The metadata.
+    """
+    ophys = _section(given, "Ophys")
+    kinds = [part.kind for part in conversion.parts]
+    described: list[DescribedPart] = []
+    for part, recording in zip(conversion.parts, recordings, strict=True):
+        contents = _contents(recording)
+        key, is_undescribed = part.metadata_key, False
+        is_described = is_list_form(given) or bool(ophys.get(SECTIONS[part.kind]))
+        if key is None and kinds.count(part.kind) > 1 and not is_described:
+            place = sum(each.kind == part.kind for each in described)
+            # Lists of segmentations have always been numbered.
+            named = "" if conversion.kind == "segmentation" else _label(contents, part)
+            key, is_undescribed = named or str(place), True
+        wanted: PhotonSeriesType | Literal["auto"] = getattr(part, "photon_series_type", "auto")
+        described.append(
+            DescribedPart(
+                recording,
+                part.kind,
+                key,
+                _title(key) if key is not None and len(kinds) > 1 else "",
+                is_undescribed,
+                contents.photon_series_type or "auto" if wanted == "auto" else wanted,
+            )
+        )
+    return described
+
+
+def _contents(recording: Recording) -> Contents:
+    try:
+        return recording.contents() or Contents()
+    except (SourceDataError, SourceNotFoundError):
+        return Contents()  # what is wrong with it, opening it tells
+
+
+def _label(contents: Contents, part: MovieOptions | SegmentationOptions) -> str:
+    """Name a movie or segmentation by its channel and plane, as in ``"GreenPlane0"``."""
+    known: list[Movie | SegmentedPlane] = [*contents.movies, *contents.segmentations]
+    for each in known:
+        if each.extractor_kwargs == part.extractor_kwargs:
+            return _title(each.channel or "") + ("" if each.plane is None else f"Plane{each.plane}")
+    return ""
+
+
+def _title(text: str) -> str:
+    """Return a text as a part of a name, such as ``"GreenLeft"`` for ``"green_left"``."""
+    return "".join(word[:1].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", text))
+
+
+def under_given(
+    part: DescribedPart, given: Mapping[str, Any], *, read_headers: bool = True, append: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """
+    Put what a recording's headers say under metadata.
+
+    The headers' device, plane and series take the keys of those that the metadata has for this part, so that given
+    fields win one by one; what the metadata does not describe gets entries of its own. In the list form of
+    metadata the places of devices, planes and series are all taken, so there only the session and the subject are
+    filled.
+
+    :param part: Which movie or segmentation.
+    :param given: Dict form or list form; never changed.
+    :param read_headers: Whether the headers are asked at all.
+    :param append: Whether it is added to a file. A plane that is not given is then that of the file, if there is
+        one of its name, and the headers do not describe it.
+    :returns: The metadata, and remarks of what the headers leave open.
+    """
+    try:
+        header = part.recording.metadata() if read_headers else HeaderMetadata()
+    except (SourceDataError, SourceNotFoundError) as error:
+        # The pixels may be fine all the same; whether they are is not for the headers' reader to say.
+        log.warning("The headers of the recording cannot be read: %s", error)
+        return merge_metadata({}, given), [f"The headers of the recording cannot be read: {error}"]
+    session: dict[str, Any] = {
+        name: header.metadata[name] for name in ("NWBFile", "Subject") if name in header.metadata
+    }
+    if is_list_form(given):
+        return merge_metadata(session, given), list(header.remarks)
+    return merge_metadata(session | _placed(part, header, given, append=append), given), list(header.remarks)
+
+
+def _placed(
+    part: DescribedPart, header: HeaderMetadata, given: Mapping[str, Any], *, append: bool
+) -> dict[str, Any]:
+    """Return the headers' devices, plane and series, under the keys that the metadata has for them."""
+    ophys = header.metadata.get("Ophys", {})
+    section = SECTIONS[part.kind]
+    device = header.metadata.get("Devices", {}).get(DEFAULT_METADATA_KEY)
+    plane = ophys.get("ImagingPlanes", {}).get(DEFAULT_METADATA_KEY)
+    entry = ophys.get(section, {}).get(DEFAULT_METADATA_KEY)
+    if device is None and plane is None and entry is None and not part.is_undescribed:
+        return {}
+    given_ophys = _section(given, "Ophys")
+    entries, planes = _section(given_ophys, section), _section(given_ophys, "ImagingPlanes")
+    devices = _section(given, "Devices")
+    if part.metadata_key is not None and part.metadata_key not in entries and not part.is_undescribed:
+        return {}  # a key that is not there: an error, and no reason for an entry
+    key = part.metadata_key or _only(entries) or DEFAULT_METADATA_KEY
+    only_plane = _only(planes) if part.metadata_key is None else None
+    plane_key = _section(entries, key).get("imaging_plane_metadata_key") or only_plane or key
+    device_key = _section(planes, plane_key).get("device_metadata_key") or _only(devices) or DEFAULT_METADATA_KEY
+    if append and plane_key not in planes:
+        device = plane = None
+    placed_device, models = _device(device or {}, _section(devices, device_key), header, device_key)
+    return {
+        "DeviceModels": models,
+        "Devices": {device_key: placed_device},
+        "Ophys": {
+            "ImagingPlanes": {plane_key: _plane(part, plane or {}, planes.get(plane_key), device_key)},
+            section: {key: _entry(part, entry or {}, plane_key)},
+        },
+    }
+
+
+def _section(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a part of metadata that nobody has checked yet; what is no mapping, the check will tell."""
+    section = metadata.get(key)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _only(entries: Mapping[str, Any]) -> str | None:
+    return next(iter(entries)) if len(entries) == 1 else None
+
+
+def _device(
+    device: Mapping[str, Any], given: Mapping[str, Any], header: HeaderMetadata, key: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the device and its model; a given maker or model replaces the headers'."""
+    placed = {"name": "Microscope", **device}
+    model_key = placed.pop("device_model_metadata_key", None)
+    if "manufacturer" in given or "device_model_metadata_key" in given:
+        placed.pop("manufacturer", None)
+        return placed, {}
+    if model_key is None:
+        return placed, {}
+    return placed | {"device_model_metadata_key": key}, {key: header.metadata["DeviceModels"][model_key]}
+
+
+def _plane(
+    part: DescribedPart, plane: Mapping[str, Any], given: Mapping[str, Any] | None, device_key: str
+) -> dict[str, Any]:
+    placed = {**plane, "name": f"ImagingPlane{part.suffix}", "device_metadata_key": device_key}
+    if given is None:
+        # Nobody describes the plane: what NWB requires and no header says is marked as not known.
+        required = ("excitation_lambda", "indicator", "location", "optical_channel")
+        placed = {name: PLACEHOLDERS[name] for name in required} | placed
+    return placed
+
+
+def _entry(part: DescribedPart, entry: Mapping[str, Any], plane_key: str) -> dict[str, Any]:
+    if part.kind == "segmentation":
+        named = {"name": f"PlaneSegmentation{part.suffix}", "description": "Segmented ROIs"}
+        return {**named, **entry, "imaging_plane_metadata_key": plane_key}
+    series_type = part.photon_series_type
+    foreign = frozenset() if series_type == "auto" else FOREIGN_FIELDS[series_type]
+    kept = {name: value for name, value in entry.items() if name not in foreign}
+    type_name = "TwoPhotonSeries" if series_type == "auto" else series_type
+    named = {"name": f"{type_name}{part.suffix}", "unit": "n.a."}
+    return {**named, **kept, "imaging_plane_metadata_key": plane_key}
