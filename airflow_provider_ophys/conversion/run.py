@@ -162,7 +162,7 @@ class Run:
         :raises PathNotAllowedError: If a path leads where it must not.
         """
         check_paths(self.conversion, self.environment)
-        with self.problems.gather():
+        with self.problems.gather(), naming_recordings(self.recordings):
             try:
                 check_files(self.recordings, self.environment)
                 self.source = SourceState.of(self.recordings)
@@ -178,7 +178,8 @@ class Run:
             self.metadata = self._load_metadata()
             metadata = validate_metadata(self.metadata)
             if self.unreadable is None:
-                self.record = _new_record(self.conversion, self.parts, metadata)
+                with naming_recordings(self.recordings):
+                    self.record = _new_record(self.conversion, self.parts, metadata)
         if self.record and self.path.exists():
             with self.problems.gather():
                 existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)

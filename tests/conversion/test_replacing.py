@@ -21,6 +21,7 @@ from roiextractors.testing import generate_dummy_imaging_extractor
 from airflow_provider_ophys.conversion.environment import Defaults, Environment
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
 from airflow_provider_ophys.conversion.publishing import publishing
+from airflow_provider_ophys.conversion.replacing import check_replaceable, kept_for
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import OphysError, OutputExistsError, OutputFolderError
 from airflow_provider_ophys.models.conversion import ImagingConversion
@@ -219,12 +220,9 @@ def test_what_is_read_is_not_replaced(made, tmp_path):
             convert_imaging(conversion(movie, path, if_exists="overwrite"))
     (tmp_path / "linked").symlink_to(session)
     copy(made / "nwb", session / "old.nwb")
-    reading_folder = conversion(movie, session / "old.nwb", if_exists="append")
-    reading_folder = reading_folder.model_copy(
-        update={"extractor": "ThorTiff", "extractor_kwargs": {"folder_path": str(tmp_path / "linked")}}
-    )
-    with pytest.raises(OphysError, match="lies in .*linked, which this conversion reads"):
-        convert_imaging(reading_folder)
+    reading_the_folder = kept_for({"folder_path": str(tmp_path / "linked")}, METADATA)
+    with pytest.raises(OutputExistsError, match="lies in .*linked, which this conversion reads"):
+        check_replaceable(session / "old.nwb", reading_the_folder)
     (tmp_path / "metadata.yaml").write_text(json.dumps(METADATA))
     with pytest.raises(OutputExistsError, match=r"is .*metadata.yaml, which this conversion reads"):
         convert_imaging(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.conversion.publishing import naming_write_errors
@@ -90,3 +94,53 @@ def test_a_disk_that_fails_while_the_output_is_written_is_not_the_recordings_fau
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "recording" not in str(caught.value).lower()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_share_that_fails_while_the_recording_is_looked_at_is_tried_again(tmp_path, monkeypatch):
+    from airflow_provider_ophys.conversion import run
+    from airflow_provider_ophys.models.conversion import ImagingConversion
+
+    def fails(recordings):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    pixels = np.arange(60, dtype="uint16").reshape(5, 3, 4)
+    tifffile.imwrite(tmp_path / "movie.tif", pixels, photometric="minisblack")
+    conversion = ImagingConversion(
+        extractor="TiffImagingExtractor",
+        extractor_kwargs={"file_path": str(tmp_path / "movie.tif"), "sampling_frequency": 30.0},
+        nwbfile_path=str(tmp_path / "a.nwb"),
+        metadata=METADATA,
+    )
+    for where, step in ((run.SourceState, "of"), (run, "fingerprint")):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, step, fails)
+            looked = run.Run(conversion, run.Environment())
+            looked.look()
+            with pytest.raises(SourceAccessError, match="Stale file handle"):
+                looked.problems.tell()
+
+
+def test_what_another_user_left_is_named_with_the_user(tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    part = tmp_path / ".a.part.nwb"
+    part.mkdir()
+    (part / "zarr.json").touch()
+    (tmp_path / ".a.nwb.lock").touch()
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(0o755)
+    script = (
+        "import os, pathlib, sys\n"
+        "from airflow_provider_ophys.conversion.publishing import publishing\n"
+        "os.setuid(65534)\n"
+        "with publishing(pathlib.Path(sys.argv[1]), replace=False): pass"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a.nwb")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OutputFolderError" in done.stderr
+    assert f"{part} was left by a killed task of the user 'root'" in done.stderr
+    (tmp_path / ".a.nwb.lock").write_text("")
+    (tmp_path / ".a.nwb.lock").chmod(0o600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "belongs to the user 'root' and may not be opened" in done.stderr
