@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
@@ -26,10 +28,13 @@ from airflow_provider_ophys.exceptions import (
     ExtractorVersionError,
     OphysError,
     SourceAccessError,
+    SourceDataError,
+    SourceNotFoundError,
     unreadable,
 )
 from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import is_meant
 from airflow_provider_ophys.recordings.minian import MinianRecording
@@ -68,6 +73,9 @@ SUCCESSORS = {
     "MultiImagingExtractor": "Name the extractor of the recording, with all of its files.",
 }
 """Class that roiextractors has removed, or will -> what to use."""
+
+# Rates are told with six digits at the least.
+RATE_TOLERANCE = 1e-6
 
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
@@ -138,7 +146,62 @@ def _open(
         ) from error
     if check:
         _check_announced(recording, opened)
+    if kind == "imaging":
+        _correct_rate(recording, opened)
     return opened
+
+
+def _correct_rate(recording: Recording, imaging: Any) -> None:
+    """
+    Have an extractor tell the recording's own rate.
+
+    roiextractors 0.10 takes that of planes for that of volumes (Thor), that of the viewer (Micro-Manager) and a
+    whole number (Scanbox); an extractor's stamps, where it has them, come before its rate.
+    """
+    try:
+        contents = recording.contents()
+    except (SourceDataError, SourceNotFoundError):
+        return  # the headers make no sense, which the check says where it matters
+    rates = {movie.rate for movie in (contents.movies if contents else ())}
+    rate, announced = (rates.pop() if len(rates) == 1 else None), imaging.get_sampling_frequency()
+    if rate is None or (announced and math.isclose(rate, announced, rel_tol=RATE_TOLERANCE)):
+        return
+    imaging.get_sampling_frequency = lambda: rate
+    remark(
+        f"The rate of the recording is {rate:.6g} Hz, as its files say; roiextractors takes it for {announced} Hz."
+    )
+
+
+def numbers_as_annotated(kind: Kind, extractor: str, extractor_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Turn texts into numbers where an extractor's parameters are numbers, for templates render all to text.
+
+    :param kind: ``"imaging"`` or ``"segmentation"``.
+    :param extractor: Name of the extractor, or a short form of it.
+    :param extractor_kwargs: Its keyword arguments, never changed; what is no number stays as it is.
+    """
+    converted = dict(extractor_kwargs)
+    if any(isinstance(value, str) and re.fullmatch(r"[\s\d.eE+-]+", value) for value in converted.values()):
+        try:
+            parameters = inspect.signature(find_extractor(kind, extractor)).parameters
+        except ExtractorNotFoundError:
+            return converted  # opening it says so
+        for name, value in converted.items():
+            number = _number_type(parameters.get(name))
+            if number is not None and isinstance(value, str):
+                with suppress(ValueError):
+                    converted[name] = number(value)
+    return converted
+
+
+def _number_type(parameter: inspect.Parameter | None) -> type[int | float] | None:
+    """Return the type of a parameter that takes numbers, and no texts."""
+    if parameter is None:
+        return None
+    kinds = {parameter.annotation, *get_args(parameter.annotation)}
+    if str in kinds:
+        return None
+    return float if float in kinds else int if int in kinds else None
 
 
 def _open_planes(arguments: Mapping[str, Any], *, check: bool) -> list[Any]:
@@ -364,6 +427,12 @@ def _check_arguments(extractor_class: type, extractor_kwargs: Mapping[str, Any])
         raise ConfigurationError(
             f"extractor_kwargs do not fit {extractor_class.__name__}: {error}. It takes: {known}."
         ) from error
+    for name, value in extractor_kwargs.items():
+        if isinstance(value, str) and _number_type(signature.parameters.get(name)) is not None:
+            raise ConfigurationError(
+                f"extractor_kwargs.{name} of {extractor_class.__name__} is {value!r}, which is no number. Write "
+                "one, or have the template render one."
+            )
 
 
 def _with_paths(extractor_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from airflow_provider_ophys.exceptions import (
     SourceDataError,
     SourceNotFoundError,
 )
-from airflow_provider_ophys.extractors import find_extractor, open_imaging
+from airflow_provider_ophys.extractors import find_extractor, numbers_as_annotated, open_imaging
 from airflow_provider_ophys.recordings import recording_of
 from airflow_provider_ophys.recordings.state import fingerprint
 
@@ -137,3 +137,15 @@ def test_a_class_that_is_gone_has_a_hint_to_its_successor():
 def test_planes_of_a_stack_have_a_name_and_arguments():
     with pytest.raises(ConfigurationError, match="give extractor, extractor_kwargs"):
         open_imaging("PlanarStack", {"imaging_extractors": [{"file_path": "a.tif"}]})
+
+
+@pytest.mark.parametrize(("text", "number"), [("30", 30.0), ("29.97", 29.97), (" 3e1 ", 30.0)])
+def test_a_number_that_a_template_rendered_is_a_number(text, number):
+    given = {"file_path": "30", "sampling_frequency": text}
+    assert numbers_as_annotated("imaging", "Tiff", given) == {"file_path": "30", "sampling_frequency": number}
+    assert given["sampling_frequency"] == text
+
+
+def test_a_text_where_a_number_belongs_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="sampling_frequency of TiffImagingExtractor is 'fast'"):
+        open_imaging("Tiff", {"file_path": str(tmp_path / "a.tif"), "sampling_frequency": "fast"})

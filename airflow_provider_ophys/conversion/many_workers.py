@@ -39,6 +39,7 @@ from airflow_provider_ophys.conversion.run import (
     check_paths,
     kept_by,
     naming_recordings,
+    parts_of,
     recordings_of,
     result_of,
     write_options,
@@ -301,7 +302,7 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     conversion = plan.conversion
     if fingerprint(recordings_of(conversion)) != plan.recording:
         raise SourceDataError(_CHANGED)
-    (movie,) = conversion.parts
+    (movie,) = parts_of(conversion)
     imaging = open_imaging(movie.extractor, movie.extractor_kwargs, check=False)
     source = make_iterator(imaging, conversion.iterator_options or {})
     if tuple(source.maxshape) != array.shape or source.dtype != array.dtype:

@@ -34,7 +34,7 @@ from airflow_provider_ophys.exceptions import (
     SourceNotFoundError,
     unreadable,
 )
-from airflow_provider_ophys.extractors import open_imaging, open_segmentation
+from airflow_provider_ophys.extractors import numbers_as_annotated, open_imaging, open_segmentation
 from airflow_provider_ophys.models.allowed_roots import (
     check_allowed,
     check_allowed_metadata,
@@ -236,7 +236,7 @@ class Run:
             remark(text)
         if not self.conversion.check_recording:
             remark("Whether the recording is whole was not checked (check_recording=False).")
-        extractors = [self._open(part) for part in self.conversion.parts]
+        extractors = [self._open(part) for part in parts_of(self.conversion)]
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
         metadata = with_own_metadata(extractors[0], self.metadata)
         validated = validate_metadata(metadata)
@@ -312,6 +312,16 @@ def recordings_of(conversion: Conversion, *, allow_pickle: bool = False) -> list
     """Return what a conversion reads."""
     return [
         recording_of(part.kind, part.extractor, part.extractor_kwargs, allow_pickle=allow_pickle)
+        for part in parts_of(conversion)
+    ]
+
+
+def parts_of(conversion: Conversion) -> list[MovieOptions | SegmentationOptions]:
+    """Return what is converted, one by one; numbers that are texts in its arguments are numbers."""
+    return [
+        part.model_copy(
+            update={"extractor_kwargs": numbers_as_annotated(part.kind, part.extractor, part.extractor_kwargs)}
+        )
         for part in conversion.parts
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
-from airflow_provider_ophys.models.conversion import Conversion, MovieOptions, SegmentationOptions
+from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
 from airflow_provider_ophys.models.recording import (
@@ -77,7 +77,7 @@ def described_parts(
         if key is None and kinds.count(part.kind) > 1 and not is_described:
             place = sum(each.kind == part.kind for each in described)
             # Lists of segmentations have always been numbered.
-            named = "" if conversion.kind == "segmentation" else _label(contents, part)
+            named = "" if conversion.kind == "segmentation" else _label(contents, recording)
             key, is_undescribed = named or str(place), True
         wanted: PhotonSeriesType | Literal["auto"] = getattr(part, "photon_series_type", "auto")
         described.append(
@@ -96,15 +96,15 @@ def described_parts(
 def _contents(recording: Recording) -> Contents:
     try:
         return recording.contents() or Contents()
-    except (SourceDataError, SourceNotFoundError):
-        return Contents()  # what is wrong with it, opening it tells
+    except (SourceDataError, SourceNotFoundError, TypeError):
+        return Contents()  # what is wrong with it, or with its arguments, opening it tells
 
 
-def _label(contents: Contents, part: MovieOptions | SegmentationOptions) -> str:
+def _label(contents: Contents, recording: Recording) -> str:
     """Name a movie or segmentation by its channel and plane, as in ``"GreenPlane0"``."""
     known: list[Movie | SegmentedPlane] = [*contents.movies, *contents.segmentations]
     for each in known:
-        if each.extractor_kwargs == part.extractor_kwargs:
+        if each.extractor_kwargs == recording.arguments:
             return _title(each.channel or "") + ("" if each.plane is None else f"Plane{each.plane}")
     return ""
 
@@ -134,7 +134,7 @@ def under_given(
     """
     try:
         header = part.recording.metadata() if read_headers else HeaderMetadata()
-    except (SourceDataError, SourceNotFoundError) as error:
+    except (SourceDataError, SourceNotFoundError, TypeError) as error:
         # The pixels may be fine all the same; whether they are is not for the headers' reader to say.
         log.warning("The headers of the recording cannot be read: %s", error)
         return merge_metadata({}, given), [f"The headers of the recording cannot be read: {error}"]

@@ -137,7 +137,7 @@ def test_every_movie_is_what_the_extractor_gives(made):
         assert tuple(imaging.get_sample_shape()) == movie.sample_shape
         assert movie.dtype in (None, np.dtype(imaging.get_dtype()).name)
         assert movie.rate == pytest.approx(made.rate)
-        assert imaging.get_sampling_frequency() == pytest.approx(made.reader_rate or made.rate)
+        assert imaging.get_sampling_frequency() == pytest.approx(made.rate)
         assert movie.start == made.start or made.start is None
         for index, plane in enumerate(movie.planes):
             np.testing.assert_array_equal(opened(made, plane).get_series(), imaging.get_series()[..., index])
@@ -155,7 +155,7 @@ def test_every_segmentation_is_what_the_extractor_gives(made):
         assert cells.get_num_samples() == plane.num_samples
         assert tuple(cells.get_frame_shape()) == (made.reader_shape or plane.image_shape)
         assert plane.rate == pytest.approx(made.rate)
-        assert cells.get_sampling_frequency() == pytest.approx(made.reader_rate or made.rate)
+        assert cells.get_sampling_frequency() == pytest.approx(made.rate)
     cells = opened(made, planes[0].extractor_kwargs)
     first, *_ = traces_of(cells).values()
     np.testing.assert_array_equal(np.asarray(first), made.truth)

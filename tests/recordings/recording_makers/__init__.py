@@ -32,7 +32,6 @@ class Made:
         first traces of a segmentation: (samples, ROIs).
     :param rate: The file's own rate (Hz).
     :param num_movies: Of ``contents``: movies, or segmentations.
-    :param reader_rate: What roiextractors takes for the rate, if that is something else.
     :param reader_shape: What roiextractors takes for the shape of the ROIs' images, if that is something else.
     :param start: Of the first sample, as the headers say.
     :param facts: What ``metadata`` has to say: ``"plane.imaging_rate"`` -> value; a text has to be in the value.
@@ -51,7 +50,6 @@ class Made:
     rate: float | None = None
     kind: Literal["imaging", "segmentation"] = "imaging"
     num_movies: int = 1
-    reader_rate: float | None = None
     reader_shape: tuple[int, ...] | None = None
     start: datetime | None = None
     facts: dict[str, Any] = field(default_factory=dict)

@@ -127,7 +127,7 @@ def thor(folder: Path, samples: int, planes: int, channels: str, mode: int = 0) 
     truth = frames[:, :, 0].transpose(0, 2, 3, 1) if planes > 1 else frames[:, 0, 0]
     first = str(folder / names[0, 0, 0])
     made = Made(folder, "ThorTiffImagingExtractor", {"file_path": first}, files, truth, num_movies=count)
-    made.reader_rate, made.start = 32.0, datetime(2024, 2, 3, 10, 11, 12, tzinfo=UTC)
+    made.start = datetime(2024, 2, 3, 10, 11, 12, tzinfo=UTC)
     made.facts = {
         "NWBFile.session_start_time": "2024-02-03T10:11:12+00:00",
         "NWBFile.experimenter": "Ana",

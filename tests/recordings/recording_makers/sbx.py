@@ -50,7 +50,6 @@ def scanbox(folder: Path) -> Made:
         [file, file.with_suffix(".mat")],
         movie,
         rate=rate,
-        reader_rate=float(int(rate)),
         facts={
             "device.description": "Objective: Nikon_16x_dlr",
             "plane.imaging_rate": rate,
