@@ -217,9 +217,10 @@ class Run:
         metadata = load_metadata(self.conversion.metadata)
         check_allowed_metadata(metadata, self.environment.defaults.allowed_roots)
         self.parts = described_parts(self.conversion, self.recordings, metadata)
+        existing = _planes_and_devices(self.path) if self.append else frozenset()
         for part in self.parts:
             metadata, remarks = under_given(
-                part, metadata, read_headers=self.conversion.source_metadata, append=self.append
+                part, metadata, read_headers=self.conversion.source_metadata, existing=existing
             )
             self.remarks += [remark for remark in remarks if remark not in self.remarks]
         return metadata
@@ -255,6 +256,16 @@ class Run:
         output = rehearse(output, self.options, self.problems)
         self.record["facts"] = output.facts
         return output
+
+
+def _planes_and_devices(path: Path) -> frozenset[str]:
+    """Return the names of the imaging planes and devices of a file that is added to."""
+    try:
+        with open_storage(path).open_groups(path, "r") as root:
+            groups = [root[name] for name in ("general/optophysiology", "general/devices") if name in root]
+            return frozenset(name for group in groups for name in group)
+    except (SourceDataError, OSError):
+        return frozenset()  # that it is no such file is said where it is to be added to
 
 
 def additions_of(

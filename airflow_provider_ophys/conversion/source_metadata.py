@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -115,7 +115,7 @@ def _title(text: str) -> str:
 
 
 def under_given(
-    part: DescribedPart, given: Mapping[str, Any], *, read_headers: bool = True, append: bool = False
+    part: DescribedPart, given: Mapping[str, Any], *, read_headers: bool = True, existing: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
     """
     Put what a recording's headers say under metadata.
@@ -128,8 +128,8 @@ def under_given(
     :param part: Which movie or segmentation.
     :param given: Dict form or list form; never changed.
     :param read_headers: Whether the headers are asked at all.
-    :param append: Whether it is added to a file. A plane that is not given is then that of the file, if there is
-        one of its name, and the headers do not describe it.
+    :param existing: Names of the planes and devices of the file that is added to: what is there is used as it is,
+        and the headers do not describe it.
     :returns: The metadata, and remarks of what the headers leave open.
     """
     try:
@@ -138,16 +138,19 @@ def under_given(
         # The pixels may be fine all the same; whether they are is not for the headers' reader to say.
         log.warning("The headers of the recording cannot be read: %s", error)
         return merge_metadata({}, given), [f"The headers of the recording cannot be read: {error}"]
+    remarks = list(header.remarks)
+    if "session_start_time" in _section(given, "NWBFile"):
+        remarks = [text for text in remarks if not text.startswith("session_start_time")]
     session: dict[str, Any] = {
         name: header.metadata[name] for name in ("NWBFile", "Subject") if name in header.metadata
     }
     if is_list_form(given):
-        return merge_metadata(session, given), list(header.remarks)
-    return merge_metadata(session | _placed(part, header, given, append=append), given), list(header.remarks)
+        return merge_metadata(session, given), remarks
+    return merge_metadata(session | _placed(part, header, given, existing), given), remarks
 
 
 def _placed(
-    part: DescribedPart, header: HeaderMetadata, given: Mapping[str, Any], *, append: bool
+    part: DescribedPart, header: HeaderMetadata, given: Mapping[str, Any], existing: Collection[str]
 ) -> dict[str, Any]:
     """Return the headers' devices, plane and series, under the keys that the metadata has for them."""
     ophys = header.metadata.get("Ophys", {})
@@ -166,8 +169,10 @@ def _placed(
     only_plane = _only(planes) if part.metadata_key is None else None
     plane_key = _section(entries, key).get("imaging_plane_metadata_key") or only_plane or key
     device_key = _section(planes, plane_key).get("device_metadata_key") or _only(devices) or DEFAULT_METADATA_KEY
-    if append and plane_key not in planes:
-        device = plane = None
+    if _section(planes, plane_key).get("name", f"ImagingPlane{part.suffix}") in existing:
+        plane = None
+    if _section(devices, device_key).get("name", (device or {}).get("name", "Microscope")) in existing:
+        device = None
     placed_device, models = _device(device or {}, _section(devices, device_key), header, device_key)
     return {
         "DeviceModels": models,
