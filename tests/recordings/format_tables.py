@@ -39,7 +39,7 @@ FACTS = {
     "device, software": (r"Devices\.|DeviceModels\.", ("suite2p", "CaImAn", "EXTRACT")),
     "objective, zoom": (r"^$", ("Objective", "Zoom", "Magnification", "Probe")),
     "wavelength": (r"excitation_lambda", ()),
-    "power": (r"^$", ("ower", "Pockels")),
+    "power": (r"^$", ("Power", "power", "Pockels")),
     "gain": (r"pmt_gain", ("Gain", "PMT")),
     "channel": (r"optical_channel", ()),
     "person": (r"NWBFile\.(experimenter|institution|lab)", ()),
