@@ -12,6 +12,7 @@ Each folder holds two files that describe it. ``session.yaml`` says what was rec
       extractor: Suite2pSegmentationExtractor
       extractor_kwargs: {folder_path: suite2p}
 
+with every option of the write operators, one entry or a list of them, for channels and planes in one file;
 and ``metadata.yaml`` is the metadata of the NWB file, with the sections NWBFile, Subject, Devices and Ophys.
 
 Set the Airflow Variables ``ophys_output_root`` and ``ophys_destination`` to say where results go.
@@ -27,10 +28,12 @@ from airflow.sdk import Asset, Variable, XComArg, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.settings import allowed_roots
 
 # An event on this asset means: one more NWB file is finished, and verified in S3.
 NWB_FILES = Asset("ophys_nwb_files")
@@ -45,33 +48,18 @@ def read_session(folder: Path) -> dict[str, dict[str, Any]]:
     Read what a folder's session.yaml says was recorded.
 
     :param folder: The acquisition's folder.
-    :returns: ``extractor`` and ``extractor_kwargs``, with paths below the folder, for ``imaging`` and, where there
-        is one, ``segmentation``.
+    :returns: The options of the write operators, with absolute paths, for ``imaging`` and, where there is one,
+        ``segmentation``.
     :raises ConfigurationError: If the file is missing or says something else.
+    :raises PathNotAllowedError: If a path leads out of the folder and of ``[ophys] allowed_roots``.
     """
-    import yaml
+    from airflow_provider_ophys.sessions.session_yaml import operator_options, read_session_yaml
 
-    file = folder / "session.yaml"
-    try:
-        session = yaml.safe_load(file.read_text())
-        return {
-            part: {
-                "extractor": session[part]["extractor"],
-                "extractor_kwargs": {
-                    name: str(folder / value) if name.endswith("_path") else value
-                    for name, value in session[part]["extractor_kwargs"].items()
-                },
-            }
-            for part in ("imaging", "segmentation")
-            if part == "imaging" or part in session
-        }
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}. README.md shows one.") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{file} must say 'extractor' and 'extractor_kwargs' for 'imaging', and for 'segmentation' where "
-            "there is one. README.md shows it."
-        ) from error
+    session = read_session_yaml(folder, allowed_roots())
+    if not session.imaging:
+        raise ConfigurationError(f"{folder / 'session.yaml'} must say what 'imaging' is. README.md shows one.")
+    options = {"imaging": operator_options(session.imaging)}
+    return options | ({"segmentation": operator_options(session.segmentation)} if session.segmentation else {})
 
 
 def output_root() -> Path:
@@ -89,19 +77,17 @@ def plan(folder: dict[str, Any]) -> dict[str, Any]:
     """Read the folder's session.yaml, and decide where its NWB file goes."""
     session = read_session(Path(folder["path"]))
     output_root().mkdir(parents=True, exist_ok=True)
-    segmentation = session.get("segmentation", {"extractor": None, "extractor_kwargs": {}})
+    segmentation = session.get("segmentation", dict.fromkeys(SegmentationOptions.model_fields))
     return {
-        "imaging_extractor": session["imaging"]["extractor"],
-        "imaging_kwargs": session["imaging"]["extractor_kwargs"],
-        "segmentation_extractor": segmentation["extractor"],
-        "segmentation_kwargs": segmentation["extractor_kwargs"],
+        **{f"imaging_{option}": value for option, value in session["imaging"].items()},
+        **{f"segmentation_{option}": value for option, value in segmentation.items()},
         "metadata": str(Path(folder["path"]) / "metadata.yaml"),
         "nwbfile_path": str(nwbfile_path_of(folder["name"])),
     }
 
 
 @task
-def require_segmentation(extractor: str | None) -> str:
+def require_segmentation(extractor: str | list[str] | None) -> str | list[str]:
     """Skip the ROIs of a session that has none; what comes after them goes on."""
     if extractor is None:
         raise AirflowSkipException("session.yaml has no segmentation")
@@ -114,16 +100,15 @@ def convert(folder: XComArg) -> None:
     session = plan(folder)
     imaging = WriteImagingOperator(
         task_id="write_imaging",
-        extractor=session["imaging_extractor"],
-        extractor_kwargs=session["imaging_kwargs"],
+        **{option: session[f"imaging_{option}"] for option in MovieOptions.model_fields},
         nwbfile_path=session["nwbfile_path"],
         metadata=session["metadata"],
         report=True,
     )
     segmentation = WriteSegmentationOperator(
         task_id="write_segmentation",
-        extractor=require_segmentation(session["segmentation_extractor"]),
-        extractor_kwargs=session["segmentation_kwargs"],
+        **{option: session[f"segmentation_{option}"] for option in SegmentationOptions.model_fields}
+        | {"extractor": require_segmentation(session["segmentation_extractor"])},
         nwbfile_path=session["nwbfile_path"],
         metadata=session["metadata"],
         if_exists="append",

@@ -206,7 +206,7 @@ class _OfSeveral(Conversion):
     metadata_key: str | list[str | None] | None = None
 
     # Which options may be lists, beside the extractor and its arguments: one entry for each recording.
-    _listed: ClassVar[tuple[str, ...]] = ("metadata_key",)
+    listed: ClassVar[tuple[str, ...]] = ("metadata_key",)
 
     @property
     def is_of_several(self) -> bool:
@@ -217,7 +217,7 @@ class _OfSeveral(Conversion):
         """Return the options of each recording."""
         lists = {
             name: value
-            for name in ("extractor", "extractor_kwargs", *self._listed)
+            for name in ("extractor", "extractor_kwargs", *self.listed)
             if isinstance(value := getattr(self, name), list)
         }
         shared = {name: getattr(self, name) for name in names if name not in lists}
@@ -228,7 +228,7 @@ class _OfSeveral(Conversion):
     def _check_lists(self) -> Self:
         lists = {
             name: len(value)
-            for name in ("extractor", "extractor_kwargs", *self._listed)
+            for name in ("extractor", "extractor_kwargs", *self.listed)
             if isinstance(value := getattr(self, name), list)
         }
         if len(set(lists.values())) > 1:
@@ -242,7 +242,7 @@ class ImagingConversion(_OfSeveral):
     """The options of a movie, or of several; see :class:`MovieOptions`."""
 
     kind: ClassVar[Kind] = "imaging"
-    _listed: ClassVar[tuple[str, ...]] = (
+    listed: ClassVar[tuple[str, ...]] = (
         "metadata_key",
         "photon_series_type",
         "photon_series_index",

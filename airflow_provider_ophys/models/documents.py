@@ -20,17 +20,19 @@ MOST_VALUES = 200_000
 CHARACTERS_PER_VALUE = 64
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile") -> dict[str, Any]:
     """
     Read a YAML or JSON file that holds a mapping.
 
     :param path: JSON if it ends in ``.json``.
+    :param kind: What the file is, in messages.
+    :param key: One that such a file has, in messages.
     :raises MetadataError: If it is missing, no regular file, neither YAML nor JSON, too large, or no mapping.
     """
     try:
         text = _read(path).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise MetadataError(f"The metadata file {path} cannot be read: {error}. Check the path.") from error
+        raise MetadataError(f"The {kind} {path} cannot be read: {error}. Check the path.") from error
     try:
         if path.suffix.lower() == ".json":
             content = json.loads(text)
@@ -39,9 +41,9 @@ def read_document(path: Path) -> dict[str, Any]:
             content = yaml.safe_load(text)
         check_nesting(content)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise MetadataError(f"The metadata file {path} is not valid YAML or JSON: {error}") from error
+        raise MetadataError(f"The {kind} {path} is not valid YAML or JSON: {error}") from error
     if not isinstance(content, dict):
-        raise MetadataError(f"The metadata file {path} holds no mapping. Give it keys like NWBFile.")
+        raise MetadataError(f"The {kind} {path} holds no mapping. Give it keys like {key}.")
     return content
 
 

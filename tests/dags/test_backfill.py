@@ -72,7 +72,7 @@ def test_the_sound_are_converted_the_broken_reported_and_the_next_run_converts_n
     why = {session["session"]: session.get("why", "") for session in report["sessions"]}
     assert "movie.tif" in why["2017/cut_off"]
     assert "metadata.yaml" in why["2018/no_metadata"]
-    assert "session.yaml must say" in why["2018/words"]
+    assert "session.yaml holds no mapping" in why["2018/words"]
     assert "NoSuchImagingExtractor" in why["odd"]
     with Path(result["table"]).open(newline="") as table:
         rows = list(csv.DictReader(table))
