@@ -78,7 +78,6 @@ def add_segmentation_to_nwbfile(
     :raises SourceDataError: If what an extractor gives makes no sense.
     :raises ConfigurationError: If an option is wrong, or a name that would be written is taken.
     """
-    check_options(mask_type, roi_centroids)
     include = Include(
         background=include_background_segmentation,
         roi_centroids=roi_centroids if include_roi_centroids else None,
@@ -113,6 +112,7 @@ def add_segmentations(
 
     :returns: What was added.
     """
+    check_options(include.mask_type, include.roi_centroids or "mean")
     planned = [
         _plan(source, plane_segmentation_name, background_plane_segmentation_name, include)
         for source in pair_sources(segmentation_extractor, metadata, metadata_key)
