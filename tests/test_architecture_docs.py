@@ -34,6 +34,11 @@ def test_every_file_that_is_named_is_there():
     assert [name for name in sorted(named) if not (PACKAGE / name).exists() and not (ROOT / name).exists()] == []
 
 
+def test_every_room_is_told_of():
+    folders = {f"{init.parent.name}/" for init in PACKAGE.glob("*/__init__.py")}
+    assert folders - in_code(section("The rooms")) == set()
+
+
 def test_where_something_new_goes_names_what_is_there():
     source = "\n".join(file.read_text() for file in PACKAGE.rglob("*.py"))
     named = {name for name in in_code(section("Where something new goes")) if re.fullmatch(r"\w+(\(\))?", name)}
