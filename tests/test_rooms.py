@@ -27,6 +27,7 @@ ORDER = (
     {"assets", "preload", "retries"},
     {"hooks", "triggers", "plugin"},
     {"operators", "sensors"},
+    {"terminal"},
     {"__main__"},
 )
 ROW_OF = {room: row for row, rooms in enumerate(ORDER) for room in rooms}

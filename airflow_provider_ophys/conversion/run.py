@@ -23,7 +23,6 @@ from airflow_provider_ophys.conversion.preflight import size_on_disk
 from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion
 from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
-from airflow_provider_ophys.conversion.source_metadata import DescribedPart, described_parts, under_given
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
     MemoryBudgetError,
@@ -57,6 +56,7 @@ from airflow_provider_ophys.models.result import ImagingResult, SegmentationResu
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.state import SourceState, fingerprint
+from airflow_provider_ophys.sessions.source_metadata import DescribedPart, described_parts, under_given
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.replacement import state_of
 

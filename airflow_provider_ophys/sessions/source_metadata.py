@@ -67,7 +67,7 @@ def described_parts(
     :param recordings: One for each part of the conversion.
     :param given: The metadata.
     """
-    ophys = _section(given, "Ophys")
+    ophys = section_of(given, "Ophys")
     kinds = [part.kind for part in conversion.parts]
     described: list[DescribedPart] = []
     for part, recording in zip(conversion.parts, recordings, strict=True):
@@ -85,7 +85,7 @@ def described_parts(
                 recording,
                 part.kind,
                 key,
-                _title(key) if key is not None and len(kinds) > 1 else "",
+                title(key) if key is not None and len(kinds) > 1 else "",
                 is_undescribed,
                 contents.photon_series_type or "auto" if wanted == "auto" else wanted,
             )
@@ -105,11 +105,11 @@ def _label(contents: Contents, recording: Recording) -> str:
     known: list[Movie | SegmentedPlane] = [*contents.movies, *contents.segmentations]
     for each in known:
         if each.extractor_kwargs == recording.arguments:
-            return _title(each.channel or "") + ("" if each.plane is None else f"Plane{each.plane}")
+            return title(each.channel or "") + ("" if each.plane is None else f"Plane{each.plane}")
     return ""
 
 
-def _title(text: str) -> str:
+def title(text: str) -> str:
     """Return a text as a part of a name, such as ``"GreenLeft"`` for ``"green_left"``."""
     return "".join(word[:1].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", text))
 
@@ -139,20 +139,27 @@ def under_given(
         log.warning("The headers of the recording cannot be read: %s", error)
         return merge_metadata({}, given), [f"The headers of the recording cannot be read: {error}"]
     remarks = list(header.remarks)
-    if "session_start_time" in _section(given, "NWBFile"):
+    if "session_start_time" in section_of(given, "NWBFile"):
         remarks = [text for text in remarks if not text.startswith("session_start_time")]
     session: dict[str, Any] = {
         name: header.metadata[name] for name in ("NWBFile", "Subject") if name in header.metadata
     }
     if is_list_form(given):
         return merge_metadata(session, given), remarks
-    return merge_metadata(session | _placed(part, header, given, existing), given), remarks
+    return merge_metadata(session | placed(part, header, given, existing), given), remarks
 
 
-def _placed(
-    part: DescribedPart, header: HeaderMetadata, given: Mapping[str, Any], existing: Collection[str]
+def placed(
+    part: DescribedPart, header: HeaderMetadata, given: Mapping[str, Any], existing: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the headers' devices, plane and series, under the keys that the metadata has for them."""
+    """
+    Return the headers' devices, plane and series, under the keys that the metadata has for them.
+
+    :param part: Which movie or segmentation.
+    :param header: What its headers say.
+    :param given: In the dict form.
+    :param existing: As for :func:`under_given`.
+    """
     ophys = header.metadata.get("Ophys", {})
     section = SECTIONS[part.kind]
     device = header.metadata.get("Devices", {}).get(DEFAULT_METADATA_KEY)
@@ -160,20 +167,20 @@ def _placed(
     entry = ophys.get(section, {}).get(DEFAULT_METADATA_KEY)
     if device is None and plane is None and entry is None and not part.is_undescribed:
         return {}
-    given_ophys = _section(given, "Ophys")
-    entries, planes = _section(given_ophys, section), _section(given_ophys, "ImagingPlanes")
-    devices = _section(given, "Devices")
+    given_ophys = section_of(given, "Ophys")
+    entries, planes = section_of(given_ophys, section), section_of(given_ophys, "ImagingPlanes")
+    devices = section_of(given, "Devices")
     if part.metadata_key is not None and part.metadata_key not in entries and not part.is_undescribed:
         return {}  # a key that is not there: an error, and no reason for an entry
     key = part.metadata_key or _only(entries) or DEFAULT_METADATA_KEY
     only_plane = _only(planes) if part.metadata_key is None else None
-    plane_key = _section(entries, key).get("imaging_plane_metadata_key") or only_plane or key
-    device_key = _section(planes, plane_key).get("device_metadata_key") or _only(devices) or DEFAULT_METADATA_KEY
-    if _section(planes, plane_key).get("name", f"ImagingPlane{part.suffix}") in existing:
+    plane_key = section_of(entries, key).get("imaging_plane_metadata_key") or only_plane or key
+    device_key = section_of(planes, plane_key).get("device_metadata_key") or _only(devices) or DEFAULT_METADATA_KEY
+    if section_of(planes, plane_key).get("name", f"ImagingPlane{part.suffix}") in existing:
         plane = None
-    if _section(devices, device_key).get("name", (device or {}).get("name", "Microscope")) in existing:
+    if section_of(devices, device_key).get("name", (device or {}).get("name", "Microscope")) in existing:
         device = None
-    placed_device, models = _device(device or {}, _section(devices, device_key), header, device_key)
+    placed_device, models = _device(device or {}, section_of(devices, device_key), header, device_key)
     return {
         "DeviceModels": models,
         "Devices": {device_key: placed_device},
@@ -184,7 +191,7 @@ def _placed(
     }
 
 
-def _section(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def section_of(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return a part of metadata that nobody has checked yet; what is no mapping, the check will tell."""
     section = metadata.get(key)
     return section if isinstance(section, Mapping) else {}

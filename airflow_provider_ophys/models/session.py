@@ -1,0 +1,98 @@
+"""What is known of a session before anything is converted: plain JSON, which travels in an XCom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions, SessionConversion
+
+
+class SessionMovie(MovieOptions):
+    """
+    A movie of a session, and the options with which it is written.
+
+    :param recording: Where the recording lies, relative to the session's folder.
+    :param name: Of the series in the NWB file.
+    :param channel: Name of the channel; ``None`` if the format knows none.
+    :param plane: Index of the plane, from 0; ``None`` for the only one, or for a volume.
+    :param num_samples: Frames, or volumes; ``None`` if only reading tells, as for the next ones.
+    :param sample_shape: (rows, columns[, planes]).
+    :param rate: Samples per second (Hz).
+    """
+
+    recording: str
+    name: str
+    channel: str | None = None
+    plane: int | None = None
+    num_samples: int | None = None
+    sample_shape: tuple[int, ...] | None = None
+    rate: float | None = None
+
+
+class SessionSegmentation(SegmentationOptions):
+    """
+    A segmentation of a session, and the options with which it is written.
+
+    :param recording: Where it lies, relative to the session's folder.
+    :param name: Of the table of ROIs in the NWB file.
+    :param channel: Name of the channel; ``None`` if the format does not say.
+    :param plane: Index of the plane, from 0; ``None`` if there is one only, or the format does not say.
+    :param num_rois: ROIs; ``None`` if only reading tells.
+    :param imaging_plane: Key of its plane in ``Ophys.ImagingPlanes``.
+    """
+
+    recording: str
+    name: str
+    channel: str | None = None
+    plane: int | None = None
+    num_rois: int | None = None
+    imaging_plane: str
+
+
+class Session(BaseModel):
+    """
+    A session, as far as its folder tells of it.
+
+    :param folder: Absolute path.
+    :param imaging: Its movies, by recording, channel and plane.
+    :param segmentation: Its segmentations.
+    :param metadata: Of all of it, in the dict form.
+    :param sources: Path of a field, such as ``"Subject.subject_id"`` -> where it stands.
+    :param remarks: What is assumed, missing or contradictory, one sentence each.
+    :param unknown_files: Files that belong to no recording, relative to the folder; the first hundred.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: str
+    imaging: list[SessionMovie] = []
+    segmentation: list[SessionSegmentation] = []
+    metadata: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    remarks: list[str] = []
+    unknown_files: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return Path(self.folder).name
+
+    def conversion(self, nwbfile_path: str | Path, **options: Any) -> SessionConversion:
+        """
+        Return the conversion of all of the session into one file.
+
+        :param nwbfile_path: Where the file goes.
+        :param options: Others of the conversion, such as ``backend`` or ``if_exists``.
+        :raises ConfigurationError: If one is wrong.
+        """
+        movies = [_only(movie, MovieOptions) for movie in self.imaging]
+        segmentations = [_only(each, SegmentationOptions) for each in self.segmentation]
+        found = {"imaging": movies, "segmentation": segmentations, "metadata": self.metadata}
+        return SessionConversion.from_options(found | {"nwbfile_path": str(nwbfile_path)} | options)
+
+
+def _only(part: BaseModel, options: type[MovieOptions | SegmentationOptions]) -> dict[str, Any]:
+    return part.model_dump(include=set(options.model_fields))

@@ -1,0 +1,160 @@
+"""What the headers say of devices, planes and series, under what was given, each with a key of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_ophys.models.conversion import MovieOptions
+from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
+from airflow_provider_ophys.models.recording import HeaderMetadata
+from airflow_provider_ophys.sessions.layers import Layers, leaves
+from airflow_provider_ophys.sessions.parts import Part
+from airflow_provider_ophys.sessions.source_metadata import SECTIONS, DescribedPart, placed, section_of, title
+
+REQUIRED = ("excitation_lambda", "indicator", "location", "optical_channel")
+
+
+def lay_headers(
+    layers: Layers,
+    parts: Sequence[Part],
+    tied: Mapping[int, Part | None],
+    read: Callable[[Part], HeaderMetadata],
+    remarks: list[str],
+) -> list[tuple[str, str, str]]:
+    """
+    Lay what the headers say of devices, planes and series under what was given.
+
+    :param layers: Metadata that were given.
+    :param parts: Movies, then segmentations.
+    :param tied: The movie of each segmentation, by its place among the parts.
+    :param read: Returns the headers of a part.
+    :param remarks: To which what is assumed is added.
+    :returns: Of each part the key of its entry and of its plane, and its name in the file.
+    """
+    _spread(layers, parts)
+    keys: list[tuple[str, str, str]] = []
+    devices: dict[str, Any] = {}
+    for number, part in enumerate(parts):
+        movie = tied.get(number)
+        header = read(part)
+        given = layers.metadata
+        if movie is not None:
+            plane_key = keys[parts.index(movie)][1]
+            given = merge_metadata(_entry_on(part, plane_key, given), given)
+        else:
+            given = merge_metadata(_own_device(part, header, devices, given), given)
+        found = placed(_described(part), header, given)
+        key, entry = next(iter(found["Ophys"][SECTIONS[part.kind]].items()))
+        if movie is not None:
+            # The plane, and what took it, are those of the movie.
+            found = {"Ophys": {SECTIONS[part.kind]: {key: entry}}}
+        else:
+            plane_key, plane = next(iter(found["Ophys"]["ImagingPlanes"].items()))
+            found["Ophys"]["ImagingPlanes"][plane_key] = {name: PLACEHOLDERS[name] for name in REQUIRED} | plane
+        layers.lay_under(found, _sources(found, header))
+        entry = section_of(section_of(layers.metadata, "Ophys"), SECTIONS[part.kind])[key]
+        keys.append((key, entry.get("imaging_plane_metadata_key", plane_key), str(entry.get("name"))))
+    _remark_assumed(layers, keys, remarks)
+    return keys
+
+
+def _described(part: Part) -> DescribedPart:
+    options = part.options
+    series_type = options.photon_series_type if isinstance(options, MovieOptions) else "auto"
+    key = options.metadata_key or part.label or None
+    return DescribedPart(part.recording, part.kind, key, part.label, True, series_type)
+
+
+def _entry_on(part: Part, plane_key: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata that tie a segmentation to a plane."""
+    section = SECTIONS[part.kind]
+    entries = section_of(section_of(given, "Ophys"), section)
+    only = next(iter(entries)) if len(entries) == 1 else DEFAULT_METADATA_KEY
+    key = part.options.metadata_key or part.label or only
+    return {"Ophys": {section: {key: {"imaging_plane_metadata_key": plane_key}}}}
+
+
+def _own_device(
+    part: Part, header: HeaderMetadata, devices: dict[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give a plane that another device took a device of its own, where nobody describes the devices."""
+    device = header.metadata.get("Devices", {}).get(DEFAULT_METADATA_KEY)
+    place = str(part.place)
+    if device is None or (given.get("Devices") and not devices):
+        return {}
+    devices.setdefault(place, device)
+    known = list(devices)
+    first = next(each for each in known if devices[each] == device)
+    if first == known[0]:
+        return {}
+    key = f"device{known.index(first)}"
+    plane_key = part.options.metadata_key or part.label or DEFAULT_METADATA_KEY
+    named = (
+        {} if device.get("name") != devices[known[0]].get("name") else {"name": f"{device.get('name')}{key[-1]}"}
+    )
+    planes = {plane_key: {"device_metadata_key": key}}
+    return {"Ophys": {"ImagingPlanes": planes}, "Devices": {key: named} if named else {}}
+
+
+def _sources(found: Mapping[str, Any], header: HeaderMetadata) -> dict[str, str]:
+    """Return where each field stands, by the path that it has now."""
+    sources = {}
+    for path, _ in leaves(found):
+        section, _, rest = path.removeprefix("Ophys.").partition(".")
+        field = rest.rpartition(".")[2]
+        before = f"{'Ophys.' if path.startswith('Ophys.') else ''}{section}.{DEFAULT_METADATA_KEY}.{field}"
+        if before in header.sources:
+            sources[path] = header.sources[before]
+    return sources
+
+
+def _spread(layers: Layers, parts: Sequence[Part]) -> None:
+    """Give to each of several what was given for all, or for all of its channel; the nearer wins."""
+    for section, kinds in {
+        "MicroscopySeries": {"imaging"},
+        "PlaneSegmentations": {"segmentation"},
+        "ImagingPlanes": {"imaging"} if any(part.kind == "imaging" for part in parts) else {"segmentation"},
+    }.items():
+        own = [part for part in parts if part.kind in kinds]
+        entries = section_of(section_of(layers.metadata, "Ophys"), section)
+        if len(own) < 2 or not entries:  # noqa: PLR2004
+            continue
+        keys = {part.options.metadata_key or part.label: title(part.channel or "") for part in own}
+        shared = {DEFAULT_METADATA_KEY, *keys.values()} - keys.keys()
+        for key, channel in keys.items():
+            for general in (channel, DEFAULT_METADATA_KEY):
+                said = section_of(entries, general)
+                if general == key or not said:
+                    continue
+                fields = {name: value for name, value in said.items() if name != "name"}
+                sources = {
+                    f"Ophys.{section}.{key}.{name}": layers.sources.get(f"Ophys.{section}.{general}.{name}", "")
+                    for name in fields
+                }
+                layers.lay_under({"Ophys": {section: {key: fields}}}, sources)
+        _drop(layers, section, shared)
+
+
+def _drop(layers: Layers, section: str, keys: set[str]) -> None:
+    """Take out entries that were for several, and are for none now."""
+    ophys = dict(layers.metadata["Ophys"])
+    ophys[section] = {key: entry for key, entry in ophys[section].items() if key not in keys}
+    layers.metadata = layers.metadata | {"Ophys": ophys}
+    gone = tuple(f"Ophys.{section}.{key}." for key in keys)
+    layers.sources = {path: said for path, said in layers.sources.items() if not path.startswith(gone)}
+
+
+def _remark_assumed(layers: Layers, keys: Sequence[tuple[str, str, str]], remarks: list[str]) -> None:
+    """Say which fields of planes nobody told."""
+    planes = layers.metadata["Ophys"]["ImagingPlanes"]
+    unknown: dict[str, list[str]] = {}
+    for plane_key in dict.fromkeys(plane for _, plane, _ in keys):
+        for name in REQUIRED:
+            if section_of(planes, plane_key).get(name) == PLACEHOLDERS[name]:
+                unknown.setdefault(name, []).append(plane_key)
+    for name, plane_keys in unknown.items():
+        remarks.append(
+            f"Nothing says {name} of Ophys.ImagingPlanes: {', '.join(plane_keys)}. Write it into lab.yaml or "
+            f"metadata.yaml, under this key, or for all planes under {DEFAULT_METADATA_KEY}."
+        )

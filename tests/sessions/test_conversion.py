@@ -1,0 +1,120 @@
+"""A folder as the microscope leaves it becomes one NWB file, with the values of the recording."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pynwb import NWBHDF5IO
+from session_recordings import (
+    CELLS_RATE,
+    CHANNELS,
+    PLANES,
+    VOLUMES,
+    recording,
+    traces,
+    two_channels_of_three_planes,
+)
+
+from airflow_provider_ophys.conversion.run import convert_session
+from airflow_provider_ophys.models.session import Session
+from airflow_provider_ophys.sessions import describe_session
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Describe, take what travels in an XCom, convert; yield the NWB file."""
+    opened = []
+
+    def write(folder, **options):
+        described = describe_session(folder, **options)
+        sent = json.dumps(described.model_dump(mode="json"), allow_nan=False)
+        session = Session.model_validate_json(sent)
+        assert session == described
+        path = tmp_path / "out.nwb"
+        result = convert_session(session.conversion(path))
+        opened.append(NWBHDF5IO(path, "r"))
+        return opened[-1].read(), session, result
+
+    yield write
+    for io in opened:
+        io.close()
+
+
+def tables_of(nwbfile):
+    return nwbfile.processing["ophys"]["ImageSegmentation"].plane_segmentations
+
+
+def test_channels_and_planes_become_series_and_the_cells_of_each_plane_are_tied_to_it(tmp_path, written):
+    truth = two_channels_of_three_planes(tmp_path / "m1")
+
+    nwbfile, session, _ = written(tmp_path / "m1", volumes=False)
+
+    names = [f"TwoPhotonSeries{channel}Plane{plane}" for channel in CHANNELS for plane in range(PLANES)]
+    assert [movie.name for movie in session.imaging] == names
+    assert [movie.metadata_key for movie in session.imaging] == [
+        name.removeprefix("TwoPhotonSeries") for name in names
+    ]
+    assert set(nwbfile.acquisition) == set(names)
+    for number, channel in enumerate(CHANNELS):
+        for plane in range(PLANES):
+            series = nwbfile.acquisition[f"TwoPhotonSeries{channel}Plane{plane}"]
+            assert np.array_equal(series.data[:], truth[:, plane, number].transpose(0, 2, 1))
+            assert series.imaging_plane.name == f"ImagingPlane{channel}Plane{plane}"
+            assert series.imaging_plane.optical_channel[0].name == channel
+            assert series.rate == 7.5
+    for plane in range(PLANES):
+        table = tables_of(nwbfile)[f"PlaneSegmentationPlane{plane}"]
+        assert table.imaging_plane is nwbfile.imaging_planes[f"ImagingPlaneGreenPlane{plane}"]
+        fluorescence = nwbfile.processing["ophys"]["Fluorescence"].roi_response_series
+        of_plane = [one for one in fluorescence.values() if one.rois.table is table]
+        (raw,) = (one for one in of_plane if one.name.startswith("RoiResponseSeries"))
+        assert np.array_equal(raw.data[:], traces(5, VOLUMES, 10 * plane).T)
+        assert raw.rate == pytest.approx(CELLS_RATE)
+    assert "Green" in " ".join(session.remarks)
+
+
+def test_volumes_stay_one_series_each(tmp_path, written):
+    truth = two_channels_of_three_planes(tmp_path / "m1")
+
+    nwbfile, session, _ = written(tmp_path / "m1")
+
+    assert set(nwbfile.acquisition) == {"TwoPhotonSeriesGreen", "TwoPhotonSeriesFar"}
+    for number, channel in enumerate(CHANNELS):
+        data = nwbfile.acquisition[f"TwoPhotonSeries{channel}"].data[:]
+        assert np.array_equal(data, truth[:, :, number].transpose(0, 3, 2, 1))
+    assert {table.imaging_plane.name for table in tables_of(nwbfile).values()} == {"ImagingPlaneGreen"}
+    assert {each.imaging_plane for each in session.segmentation} == {"Green"}
+
+
+@pytest.mark.parametrize("name", ["Bruker, a file per frame", "Miniscope"])
+def test_a_makers_folder_becomes_a_file_with_what_its_headers_say(tmp_path, written, name):
+    made = recording(name, tmp_path / "session")
+
+    nwbfile, session, _ = written(tmp_path / "session")
+
+    (series,) = nwbfile.acquisition.values()
+    assert np.array_equal(series.data[:], made.truth.transpose(0, 2, 1))
+    assert (
+        nwbfile.session_start_time.replace(tzinfo=None) == made.start.replace(tzinfo=None) or name == "Miniscope"
+    )
+    assert session.imaging[0].rate == made.rate
+    if name == "Miniscope":
+        assert nwbfile.subject.subject_id == "m 12"
+        assert type(series).__name__ == "OnePhotonSeries"
+        assert session.sources["Subject.subject_id"] == "session/metaData.json: animalName"
+        assert session.unknown_files == [
+            f"BehavCam_0/{file}" for file in ("0.avi", "metaData.json", "timeStamps.csv")
+        ]
+    else:
+        assert series.imaging_plane.excitation_lambda == 940.0
+        assert series.imaging_plane.device.serial_number == "0A1B2C"
+        assert session.unknown_files == ["session.env", "References/reference.tif"]
+
+
+def test_the_same_session_is_written_once(tmp_path, written):
+    recording("ScanImage, one file", tmp_path / "m1")
+    _, _, first = written(tmp_path / "m1")
+    _, _, second = written(tmp_path / "m1")
+    assert (first.reused, second.reused) == (False, True)
