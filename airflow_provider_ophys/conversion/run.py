@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_ophys import __version__
 from airflow_provider_ophys.conversion.additions import Addition, MovieAddition, SegmentationAddition
@@ -177,12 +177,15 @@ class Run:
         with self.problems.gather():
             self.metadata = self._load_metadata()
             metadata = validate_metadata(self.metadata)
-            if self.unreadable is None:
+            if self.source is not None:
                 with naming_recordings(self.recordings):
                     self.record = _new_record(self.conversion, self.parts, metadata)
+                self.record["state"] = self.source.digest
         if self.record and self.path.exists():
             with self.problems.gather():
                 existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)
+                if existing is not None:
+                    self._check_proven(existing)
                 if not self.problems:
                     return existing
         return None
@@ -201,6 +204,20 @@ class Run:
         self.problems.tell()
         self.record["remarks"] = remarks
         return prepared[0]
+
+    def _check_proven(self, existing: Mapping[str, Any]) -> None:
+        """
+        Check that the recording is what an output was made from, by its files' times or by all of their content.
+
+        :raises OutputExistsError: If files were written to since, and only samples of them are compared.
+        """
+        source = cast("SourceState", self.source)
+        if existing.get("state", source.digest) != source.digest and not source.is_sampled_whole:
+            raise OutputExistsError(
+                f"{self.path} was written by this conversion, but files of the recording were written to or "
+                "copied since, and of files as large as these only samples are compared. If it is unchanged, give "
+                f"its files their times back (cp -a and rsync -a keep them). {_WAYS_OUT}"
+            )
 
     @property
     def path(self) -> Path:

@@ -70,6 +70,24 @@ class SourceState:
         return cls(recordings, {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()})
 
     @property
+    def digest(self) -> str:
+        """Names, sizes and times of all files in one text that does not depend on where the recordings lie."""
+        named = sorted(
+            (_name_within(file, recording), *self.files[str(file)])
+            for recording in self.recordings
+            for file in recording.files
+            if str(file) in self.files
+        )
+        return f"sha256:{hashlib.sha256(repr(named).encode()).hexdigest()}"
+
+    @property
+    def is_sampled_whole(self) -> bool:
+        """Whether :func:`fingerprint` reads all content of all files, and so proves that nothing changed."""
+        counts = [len(recording.files) for recording in self.recordings]
+        largest = max((size for size, _ in self.files.values()), default=0)
+        return max(counts, default=0) <= SAMPLED_FILES and largest <= SAMPLES_PER_FILE * SAMPLE_BYTES
+
+    @property
     def num_bytes(self) -> int:
         """Size of all files."""
         return sum(size for size, _ in self.files.values())

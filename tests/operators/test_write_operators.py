@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from time import sleep
@@ -19,7 +21,12 @@ from movies import METADATA, imaging, write_tiff
 from pynwb import NWBHDF5IO
 from roiextractors import TiffImagingExtractor
 
-from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError, OphysError
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    ConversionStoppedError,
+    OphysError,
+    OutputExistsError,
+)
 from airflow_provider_ophys.operators import stopping
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
@@ -222,6 +229,24 @@ def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff, options, m
     with pytest.raises(OphysError, match=f"(?s){message}"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "movie.nwb") | options)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_change_between_the_samples_of_a_large_file_is_no_reason_to_reuse(tmp_path):
+    movie = np.random.default_rng(0).integers(0, 1000, (200, 128, 128), "int16")
+    tifffile.imwrite(tmp_path / "m.tif", movie)
+    before = (tmp_path / "m.tif").stat()
+    options = imaging(tmp_path / "m.tif", tmp_path / "a.nwb")
+    run_one(WriteImagingOperator, **options)
+    shutil.copytree(tmp_path, tmp_path / "copy")  # keeps the times
+    assert (
+        run_one(WriteImagingOperator, **imaging(tmp_path / "copy" / "m.tif", tmp_path / "a.nwb"))["reused"] is True
+    )
+    with (tmp_path / "m.tif").open("r+b") as file:
+        file.seek(before.st_size // 40)
+        file.write(bytes(1000))
+    with pytest.raises(OutputExistsError, match="only samples are compared"):
+        run_one(WriteImagingOperator, **options)
+    os.utime(tmp_path / "m.tif", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):
