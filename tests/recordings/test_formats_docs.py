@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from format_tables import DOCUMENT, EXTRAS, FACTS, NAMES, NEUROCONV, facts_of, made_recordings, tables, tables_in
+from pynwb import NWBHDF5IO
+
+from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +44,19 @@ def test_every_extractor_without_a_recording_here_is_explained(made):
     text = DOCUMENT.read_text()
     prose = text[text.index("## Not in the tables") :]
     assert [name for name in NAMES if not made[name] and f"`{name}`" not in prose] == []
+
+
+def test_two_channels_become_two_series_of_one_file(made, tmp_path):
+    (recording,) = [each for each in made["ScanImageImagingExtractor"] if each.num_movies == 2]
+    (shown,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    shown = shown.replace("/data/m1/movie.tif", recording.arguments["file_path"]).replace("Red", "Far")
+    shown = shown.replace("/data/nwb", str(tmp_path))
+    scope = {"WriteImagingOperator": WriteImagingOperator}
+    exec(f"movie = {shown}", scope)
+    result = scope["movie"].execute({"outlet_events": {}})
+    assert {series["name"] for series in result["photon_series"]} == {"TwoPhotonSeriesGreen", "TwoPhotonSeriesFar"}
+    with NWBHDF5IO(result["nwbfile_path"], "r") as io:
+        assert len(io.read().imaging_planes) == 2
 
 
 def test_every_extra_is_one_of_the_package():
