@@ -80,7 +80,13 @@ RATE_TOLERANCE = 1e-6
 PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 
-def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any], *, check: bool = True) -> ImagingExtractor:
+def open_imaging(
+    extractor: str,
+    extractor_kwargs: Mapping[str, Any],
+    *,
+    check: bool = True,
+    recording: Recording | None = None,
+) -> ImagingExtractor:
     """
     Open a movie.
 
@@ -88,17 +94,25 @@ def open_imaging(extractor: str, extractor_kwargs: Mapping[str, Any], *, check: 
         form of it (``"ScanImage"``, ``"scan_image"``).
     :param extractor_kwargs: Its keyword arguments.
     :param check: Whether to check that the recording is whole.
+    :param recording: What is known of it already, so that its headers are not read twice.
     :raises ExtractorNotFoundError: If there is no such imaging extractor; lists close names.
     :raises ExtractorNotInstalledError: If its optional package is missing; says what to install.
     :raises ConfigurationError: If the arguments do not fit its signature.
     :raises SourceNotFoundError: If a file or folder in the arguments does not exist.
     :raises SourceDataError: If it cannot read the recording.
     """
-    return cast("ImagingExtractor", _open("imaging", extractor, extractor_kwargs, check=check))
+    return cast(
+        "ImagingExtractor", _open("imaging", extractor, extractor_kwargs, check=check, recording=recording)
+    )
 
 
 def open_segmentation(
-    extractor: str, extractor_kwargs: Mapping[str, Any], *, check: bool = True, allow_pickle: bool = False
+    extractor: str,
+    extractor_kwargs: Mapping[str, Any],
+    *,
+    check: bool = True,
+    allow_pickle: bool = False,
+    recording: Recording | None = None,
 ) -> SegmentationExtractor:
     """
     Open a segmentation.
@@ -108,9 +122,11 @@ def open_segmentation(
     :param extractor_kwargs: Its keyword arguments.
     :param check: Whether to check that the recording is whole.
     :param allow_pickle: Read pickles that hold more than data, and run what they run.
+    :param recording: As for :func:`open_imaging`; has its own ``allow_pickle``.
     :raises OphysError: As :func:`open_imaging` does.
     """
-    opened = _open("segmentation", extractor, extractor_kwargs, check=check, allow_pickle=allow_pickle)
+    known = recording or recording_of("segmentation", extractor, extractor_kwargs, allow_pickle=allow_pickle)
+    opened = _open("segmentation", extractor, extractor_kwargs, check=check, recording=known)
     return cast("SegmentationExtractor", opened)
 
 
@@ -120,12 +136,13 @@ def _open(
     extractor_kwargs: Mapping[str, Any],
     *,
     check: bool = True,
-    allow_pickle: bool = False,
+    recording: Recording | None = None,
 ) -> object:
     extractor_class = find_extractor(kind, extractor)
     name = extractor_class.__name__
     _check_arguments(extractor_class, extractor_kwargs)
-    recording = recording_of(kind, name, extractor_kwargs, allow_pickle=allow_pickle)
+    if recording is None:
+        recording = recording_of(kind, name, extractor_kwargs)
     if check:
         recording.check()
     reader, arguments = recording.reading()

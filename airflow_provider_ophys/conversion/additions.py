@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdmf.utils import get_data_shape
 from pynwb import NWBFile
-from pynwb.ophys import OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
+from pynwb.ophys import ImageSegmentation, OnePhotonSeries, PlaneSegmentation, TwoPhotonSeries
 
 from airflow_provider_ophys.conversion.datasets import path_of
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
@@ -78,11 +78,13 @@ Addition = MovieAddition | SegmentationAddition
 
 
 def added_objects(nwbfile: NWBFile) -> list[Any]:
-    """Return the series and tables that were just added: those that no file holds yet."""
+    """Return the series and tables that were just added, which no file holds yet, in the order of their adding."""
     kinds = (OnePhotonSeries, TwoPhotonSeries, PlaneSegmentation)
-    return [
-        child for child in nwbfile.all_children() if isinstance(child, kinds) and child.container_source is None
-    ]
+    found = list(nwbfile.acquisition.values())
+    for interface in nwbfile.processing["ophys"].data_interfaces.values() if "ophys" in nwbfile.processing else ():
+        is_tables = isinstance(interface, ImageSegmentation)
+        found += interface.plane_segmentations.values() if is_tables else [interface]
+    return [each for each in found if isinstance(each, kinds) and each.container_source is None]
 
 
 def location_of_record(nwbfile: NWBFile) -> str:

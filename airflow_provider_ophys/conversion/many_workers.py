@@ -1,10 +1,10 @@
 """
 One movie written by many processes on any number of hosts, which share nothing but the storage.
 
-Plan, fill, publish: the plan allocates the store beside its path and shares out the shards; each share is filled
-by whoever has it, in any order, as often as need be, for a shard is there whole or not at all; when all are there,
-the store is checked and moved to its path. The steps are those of :mod:`.files`, so the result is what one process
-would have written.
+Plan, fill, publish: the plan allocates the store beside its path and shares out the shards; each share is
+filled by whoever has it, in any order, as often as need be, for a shard is there whole or not at all; when all
+are there, the store is checked and moved to its path. The steps are those of :mod:`.output`, so the result is
+what one process would have written.
 """
 
 from __future__ import annotations

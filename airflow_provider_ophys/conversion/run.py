@@ -242,19 +242,20 @@ class Run:
             self.remarks += [remark for remark in remarks if remark not in self.remarks]
         return metadata
 
-    def _open(self, part: MovieOptions | SegmentationOptions) -> ImagingExtractor | SegmentationExtractor:
+    def _open(
+        self, part: MovieOptions | SegmentationOptions, recording: Recording
+    ) -> ImagingExtractor | SegmentationExtractor:
+        open_it = open_imaging if part.kind == "imaging" else open_segmentation
         check = self.conversion.check_recording
-        if part.kind == "imaging":
-            return open_imaging(part.extractor, part.extractor_kwargs, check=check)
-        allow_pickle = self.environment.defaults.allow_pickle
-        return open_segmentation(part.extractor, part.extractor_kwargs, check=check, allow_pickle=allow_pickle)
+        return open_it(part.extractor, part.extractor_kwargs, check=check, recording=recording)
 
     def _prepare(self) -> Output:
         for text in self.remarks:
             remark(text)
         if not self.conversion.check_recording:
             remark("Whether the recording is whole was not checked (check_recording=False).")
-        extractors = [self._open(part) for part in parts_of(self.conversion)]
+        parts = zip(parts_of(self.conversion), self.recordings, strict=True)
+        extractors = [self._open(part, recording) for part, recording in parts]
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
         metadata = with_own_metadata(extractors[0], self.metadata)
         validated = validate_metadata(metadata)
