@@ -22,6 +22,7 @@ def get_provider_info() -> dict[str, object]:
                     "airflow_provider_ophys.operators.parallel",
                     "airflow_provider_ophys.operators.report",
                     "airflow_provider_ophys.operators.segmentation",
+                    "airflow_provider_ophys.operators.session",
                     "airflow_provider_ophys.operators.staging",
                 ],
             },

@@ -26,6 +26,7 @@ from airflow_provider_ophys.sessions.parts import (
     movie_of,
     parts_found,
     parts_written,
+    with_rate,
 )
 from airflow_provider_ophys.sessions.session_yaml import NAME, read_session_yaml
 from airflow_provider_ophys.sessions.subject_table import SubjectTable
@@ -151,6 +152,7 @@ class _Draft:
             if part.kind == "segmentation":
                 self.tied[number], assumed = movie_of(part, movies, self.folder) if movies else (None, [])
                 self.remarks += assumed
+                self.parts[number] = with_rate(part, self.tied[number], self.folder)
         if not os.path.lexists(self.folder / NAME):
             check_one_per_plane([(self.parts[number], movie) for number, movie in self.tied.items()], self.folder)
 

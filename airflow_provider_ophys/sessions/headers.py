@@ -34,17 +34,19 @@ def lay_headers(
     """
     _spread(layers, parts)
     keys: list[tuple[str, str, str]] = []
-    devices: dict[str, Any] = {}
+    are_devices_given = bool(layers.metadata.get("Devices"))
+    devices: list[Mapping[str, Any]] = []
     for number, part in enumerate(parts):
         movie = tied.get(number)
         header = read(part)
-        given = layers.metadata
+        own: dict[str, Any] = {}
         if movie is not None:
             plane_key = keys[parts.index(movie)][1]
-            given = merge_metadata(_entry_on(part, plane_key, given), given)
-        else:
-            given = merge_metadata(_own_device(part, header, devices, given), given)
-        found = placed(_described(part), header, given)
+            own = _entry_on(part, plane_key, layers.metadata)
+        elif not are_devices_given:
+            own = _own_device(part, header, devices)
+        found = placed(_described(part), header, merge_metadata(own, layers.metadata))
+        found = merge_metadata(found, {"Devices": own.get("Devices", {})})
         key, entry = next(iter(found["Ophys"][SECTIONS[part.kind]].items()))
         if movie is not None:
             # The plane, and what took it, are those of the movie.
@@ -75,26 +77,24 @@ def _entry_on(part: Part, plane_key: str, given: Mapping[str, Any]) -> dict[str,
     return {"Ophys": {section: {key: {"imaging_plane_metadata_key": plane_key}}}}
 
 
-def _own_device(
-    part: Part, header: HeaderMetadata, devices: dict[str, Any], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Give a plane that another device took a device of its own, where nobody describes the devices."""
-    device = header.metadata.get("Devices", {}).get(DEFAULT_METADATA_KEY)
-    place = str(part.place)
-    if device is None or (given.get("Devices") and not devices):
+def _own_device(part: Part, header: HeaderMetadata, devices: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Give a plane that was recorded with another device a device of its own.
+
+    :param devices: Of the parts before this one, each once; this one's is added.
+    """
+    device = {"name": "Microscope", **header.metadata.get("Devices", {}).get(DEFAULT_METADATA_KEY, {})}
+    if device not in devices:
+        devices.append(device)
+    number = devices.index(device)
+    if number == 0:
         return {}
-    devices.setdefault(place, device)
-    known = list(devices)
-    first = next(each for each in known if devices[each] == device)
-    if first == known[0]:
-        return {}
-    key = f"device{known.index(first)}"
+    key = f"device{number}"
+    is_taken = any(other["name"] == device["name"] for other in devices[:number])
+    name = f"{device['name']}{number}" if is_taken else device["name"]
     plane_key = part.options.metadata_key or part.label or DEFAULT_METADATA_KEY
-    named = (
-        {} if device.get("name") != devices[known[0]].get("name") else {"name": f"{device.get('name')}{key[-1]}"}
-    )
     planes = {plane_key: {"device_metadata_key": key}}
-    return {"Ophys": {"ImagingPlanes": planes}, "Devices": {key: named} if named else {}}
+    return {"Ophys": {"ImagingPlanes": planes}, "Devices": {key: {"name": name}}}
 
 
 def _sources(found: Mapping[str, Any], header: HeaderMetadata) -> dict[str, str]:

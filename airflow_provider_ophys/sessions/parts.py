@@ -19,6 +19,8 @@ from airflow_provider_ophys.sessions.session_yaml import EXAMPLE, NAME, SessionF
 from airflow_provider_ophys.sessions.source_metadata import title
 
 VOLUME_AXES = 3
+# Formats that do not hold the rate of their traces, which their extractor has to be told.
+WITHOUT_RATE = frozenset({"ExtractSegmentationExtractor"})
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,29 @@ def movie_of(segmentation: Part, movies: Sequence[Part], folder: Path) -> tuple[
             f"  {EXAMPLE}"
         )
     return near[0], remarks
+
+
+def with_rate(segmentation: Part, movie: Part | None, folder: Path) -> Part:
+    """
+    Return a segmentation of which the rate is known: its own, or else that of its movie.
+
+    :param movie: In whose plane it lies, if it does.
+    :param folder: Of the session, for messages.
+    :raises ConfigurationError: If nothing says the rate; says what to write.
+    """
+    options = segmentation.options
+    if options.extractor not in WITHOUT_RATE or "sampling_frequency" in options.extractor_kwargs:
+        return segmentation
+    rate = movie.known.rate if movie is not None and isinstance(movie.known, Movie) else None
+    if rate is None:
+        place = os.path.relpath(segmentation.place, folder)
+        raise ConfigurationError(
+            f"{place} in {folder} does not say how fast it was recorded. Write {folder / NAME}, with the true "
+            f"rate (Hz):\n  segmentation: {{extractor: {options.extractor}, extractor_kwargs: "
+            f"{{file_path: {place}, sampling_frequency: 30.0}}}}"
+        )
+    arguments = {**options.extractor_kwargs, "sampling_frequency": rate}
+    return replace(segmentation, options=options.model_copy(update={"extractor_kwargs": arguments}))
 
 
 def check_one_per_plane(tied: Sequence[tuple[Part, Part | None]], folder: Path) -> None:

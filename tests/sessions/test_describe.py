@@ -176,6 +176,35 @@ def test_recordings_of_makers_own_their_folder_at_any_depth(tmp_path):
     assert len(session.metadata["Devices"]) == 2
 
 
+def test_two_devices_of_one_name_are_told_apart(tmp_path):
+    recording("Bruker, a file per frame", tmp_path / "day" / "TSeries")
+    recording("ScanImage, one file", tmp_path / "day" / "m1")
+    session = describe_session(tmp_path / "day")
+    planes = [session.metadata["Ophys"]["ImagingPlanes"][movie.metadata_key] for movie in session.imaging]
+    devices = [session.metadata["Devices"][plane["device_metadata_key"]] for plane in planes]
+    assert [device["name"] for device in devices] == ["Microscope", "Microscope1"]
+    assert "ScanImage" in devices[1]["description"]
+
+    write(tmp_path / "day" / "lab.yaml", {"Devices": {"rig": {"name": "Rig"}}})
+    assert describe_session(tmp_path / "day").metadata["Devices"].keys() == {"rig"}
+
+
+def test_traces_without_a_rate_take_that_of_their_movie(tmp_path):
+    (tmp_path / "m1").mkdir()
+    recording("EXTRACT", tmp_path / "m1" / "extract")
+    with pytest.raises(ConfigurationError, match="does not say how fast") as refused:
+        describe_session(tmp_path / "m1")
+    _, _, lines = str(refused.value).partition("\n")
+    (tmp_path / "m1" / "session.yaml").write_text(lines)
+    (cells,) = describe_session(tmp_path / "m1").segmentation
+    assert cells.extractor_kwargs["sampling_frequency"] == 30.0
+
+    (tmp_path / "m1" / "session.yaml").unlink()
+    recording("Miniscope", tmp_path / "m1" / "video")
+    (cells,) = describe_session(tmp_path / "m1").segmentation
+    assert cells.extractor_kwargs["sampling_frequency"] == 20.0
+
+
 def write_stack(path, pages=4):
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(path, np.zeros((pages, 12, 20), "uint16"), metadata=None, photometric="minisblack")
