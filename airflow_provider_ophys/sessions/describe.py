@@ -144,6 +144,7 @@ class _Draft:
     layers: Layers = field(default_factory=Layers)
     tied: dict[int, Part | None] = field(default_factory=dict)
     keys: list[tuple[str, str, str]] = field(default_factory=list)
+    read_headers: dict[int, HeaderMetadata] = field(default_factory=dict)
 
     def tie(self) -> None:
         """Tell of each segmentation, by its place among the parts, in which movie's plane it lies."""
@@ -158,9 +159,15 @@ class _Draft:
 
     def read(self, part: Part) -> HeaderMetadata:
         """Return what the headers of a part say; if they cannot be read, that is a remark."""
+        known = self.read_headers.get(id(part.recording))
+        if known is None:
+            known = self.read_headers[id(part.recording)] = self._headers_of(part)
+        return known
+
+    def _headers_of(self, part: Part) -> HeaderMetadata:
         try:
             return part.recording.metadata()
-        except SourceDataError as error:
+        except (SourceDataError, SourceNotFoundError) as error:
             remark = f"The headers of the recording cannot be read: {error}"
             if remark not in self.remarks:
                 self.remarks.append(remark)
