@@ -26,7 +26,7 @@ os.environ |= {
 }
 
 # The modules whose tests start Airflow's own processes.
-STACKS = ("tests/e2e/", "tests/plugin/test_web_")
+STACKS = ("tests/e2e/", "tests/plugin/test_web_", "tests/chaos/test_many_arrivals.py")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
