@@ -199,7 +199,7 @@ BOMBS = {
     "one path many times": b"\x80\x04cpathlib\nPath\n\x94" + MEGABYTE + b"h\x00(" + b"h\x01" * 100_000 + b"tR.",
 }  # fmt: skip
 READER = """
-import resource, sys; from pathlib import Path
+import sys; from pathlib import Path
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.extractors import open_segmentation
 from airflow_provider_ophys.recordings import recording_of
@@ -208,7 +208,8 @@ try:
     print(check_pickle(Path(sys.argv[1])))
 except SourceDataError as error:
     print("refused")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = Path("/proc/self/status").read_text()  # ru_maxrss begins with what the starting process held
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
 
 
