@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import TaskDeferred
-from coroutines import run
 from folder_states import DictStore, put
 
 from airflow_provider_ophys.acquisition import Clocks
@@ -178,6 +177,6 @@ def test_a_sensor_beside_a_trigger_keeps_what_it_got_before_the_triggers_event_w
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
 
-    run(scenario())
+    asyncio.run(scenario())
     assert fired == ["rec", "later"]
     assert poke(tmp_path, "run 1", ledger) == ["rec"]

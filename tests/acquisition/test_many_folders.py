@@ -6,6 +6,7 @@ Where Airflow's own processes matter, ``tests/chaos/test_many_arrivals.py`` has 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections import Counter
@@ -15,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from coroutines import run
 from folder_states import DictStore
 from sqlalchemy import text
 
@@ -121,9 +121,9 @@ def test_a_triggerer_that_is_killed_loses_no_event_and_repeats_only_what_is_not_
             pass
         return fired
 
-    first = run(watch(enough=2000, killed_after=150))
+    first = asyncio.run(watch(enough=2000, killed_after=150))
     in_ledger = {name for name in names if ledger.get(Folder.below(tmp_path, name).key)}
     assert len(in_ledger) == 150
-    second = run(watch(enough=850))
+    second = asyncio.run(watch(enough=850))
     assert set(second) == names - in_ledger
     assert set(first) | set(second) == names

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from coroutines import run
 from folder_states import STATES, DictStore, State, put
 
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch, Scan, shared_scan
@@ -187,5 +186,5 @@ def test_two_watchers_in_one_triggerer_walk_the_tree_once(tmp_path):
 
     together = threading.Barrier(2, timeout=30)
     with listed_folders() as heard:
-        assert run(scenario()) == ["rec", "rec"]
+        assert asyncio.run(scenario()) == ["rec", "rec"]
     assert (heard[str(tmp_path)], heard[str(tmp_path / "rec")]) == (1, 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import threading
@@ -18,7 +19,6 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 from airflow_runs import events_of
-from coroutines import run
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 
 from airflow_provider_ophys.exceptions import AcquisitionAccessError
@@ -349,7 +349,7 @@ def fire(trigger: AcquisitionReadyTrigger, store: DictStore, monkeypatch) -> dic
     """Run a trigger to its event, with the ledger in memory."""
     pipe = Pipe(**{trigger.ledger_asset: store})
     monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", pipe, raising=False)
-    return run(anext(trigger.run())).payload
+    return asyncio.run(anext(trigger.run())).payload
 
 
 def test_deferrable_mode_gives_the_same_as_poke_mode(tmp_path, monkeypatch):

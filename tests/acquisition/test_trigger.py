@@ -13,7 +13,6 @@ import pytest
 from airflow.sdk import DAG, Asset, AssetWatcher
 from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger
-from coroutines import run
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 from structlog.testing import capture_logs
 
@@ -62,7 +61,7 @@ async def events(
 
 
 def names(trigger: BaseEventTrigger, enough: int | None = None, **waiting) -> list[str]:
-    return [payload["name"] for payload in run(events(trigger, enough, **waiting))]
+    return [payload["name"] for payload in asyncio.run(events(trigger, enough, **waiting))]
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
@@ -77,7 +76,7 @@ def test_each_state_is_judged(tmp_path, state: State):
 
 def test_an_event_is_plain_json_with_the_facts(tmp_path):
     put(tmp_path / "rig1" / "rec", "a.tif", "b.tif", size=1000)
-    fired = run(events(watcher(tmp_path, pattern="*/*"), enough=1))
+    fired = asyncio.run(events(watcher(tmp_path, pattern="*/*"), enough=1))
     assert json.loads(json.dumps(fired)) == [
         {"path": str(tmp_path / "rig1" / "rec"), "name": "rig1/rec", "num_files": 2, "size_bytes": 2000}
     ]
@@ -120,7 +119,7 @@ def test_folders_that_come_while_it_runs(tmp_path):
             put(tmp_path / name, "movie.tif")
         return await running
 
-    assert [payload["name"] for payload in run(scenario())] == ["one", "two"]
+    assert [payload["name"] for payload in asyncio.run(scenario())] == ["one", "two"]
 
 
 def test_a_folder_is_handed_over_when_it_has_settled_and_not_an_interval_later(tmp_path):
@@ -201,7 +200,7 @@ def test_a_missing_root_is_waited_for_and_logged_once(tmp_path):
         return await running
 
     with capture_logs() as logs:
-        assert len(run(scenario())) == 1
+        assert len(asyncio.run(scenario())) == 1
     assert [line["event"].split(".")[-1] for line in logs if "watched folder" in line["event"]] == ["", ""]
     assert [line["log_level"] for line in logs if "watched folder" in line["event"]] == ["warning", "info"]
 
@@ -217,7 +216,7 @@ def test_a_root_that_may_not_be_read_is_waited_for():
             root.chmod(0o755)
             return await running
 
-        assert len(run(scenario())) == 1
+        assert len(asyncio.run(scenario())) == 1
 
 
 def test_a_watcher_without_an_asset_says_that_it_will_forget(tmp_path):
@@ -257,7 +256,7 @@ def test_the_event_loop_is_never_blocked(tmp_path, monkeypatch):
             await asyncio.sleep(0.01)
         return running.result()
 
-    assert [payload["name"] for payload in run(scenario())] == ["rec"]
+    assert [payload["name"] for payload in asyncio.run(scenario())] == ["rec"]
 
 
 # --- in a DAG ------------------------------------------------------------------------------------------
@@ -357,7 +356,7 @@ def ready_trigger(path: Path, **options) -> AcquisitionReadyTrigger:
 def test_a_ready_trigger_fires_once_with_all_folders_and_leaves_the_ledger_to_the_sensor(tmp_path, ledger):
     for name in "ab":
         put(tmp_path / name, "movie.tif")
-    (event,) = run(events(ready_trigger(tmp_path)))
+    (event,) = asyncio.run(events(ready_trigger(tmp_path)))
     assert [entry["name"] for _, entry in event["folders"]] == ["a", "b"]
     assert ledger.values == {}
 
@@ -366,17 +365,17 @@ def test_a_ready_trigger_fires_with_no_more_folders_than_can_be_mapped(tmp_path,
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
     for name in "abc":
         put(tmp_path / name, "movie.tif")
-    (event,) = run(events(ready_trigger(tmp_path)))
+    (event,) = asyncio.run(events(ready_trigger(tmp_path)))
     assert len(event["folders"]) == 2
 
 
 def test_a_ready_trigger_waits_for_a_root_that_goes_away(tmp_path, ledger):
-    assert run(events(ready_trigger(tmp_path / "share"), seconds=0.5)) == []
+    assert asyncio.run(events(ready_trigger(tmp_path / "share"), seconds=0.5)) == []
 
 
 def test_a_ready_trigger_reports_a_root_that_may_not_be_read_unless_told_to_be_patient(ledger):
     with unprivileged_folder() as root:
         root.chmod(0o000)
-        (event,) = run(events(ready_trigger(root)))
+        (event,) = asyncio.run(events(ready_trigger(root)))
         assert "give this user permission" in event["error"]
-        assert run(events(ready_trigger(root, patient=True), seconds=0.5)) == []
+        assert asyncio.run(events(ready_trigger(root, patient=True), seconds=0.5)) == []
