@@ -13,7 +13,7 @@ from pynwb.ophys import ImageSegmentation, OnePhotonSeries, PlaneSegmentation, T
 from airflow_provider_ophys.conversion.datasets import path_of
 from airflow_provider_ophys.nwb.imaging import add_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.segmentation import add_segmentations
-from airflow_provider_ophys.nwb.segmentation_plan import Include, PlannedSegmentation
+from airflow_provider_ophys.nwb.segmentation_plan import PlannedSegmentation
 from airflow_provider_ophys.nwb.summary_images import CONTAINER as SUMMARY_IMAGES
 
 if TYPE_CHECKING:
@@ -56,22 +56,7 @@ class SegmentationAddition:
 
     def add_to(self, nwbfile: NWBFile) -> list[PlannedSegmentation]:
         """Add it to an NWBFile in memory; return what was added."""
-        options = self.options
-        return add_segmentations(
-            self.segmentation,
-            nwbfile,
-            self.metadata,
-            metadata_key=options["metadata_key"],
-            plane_segmentation_name=options["plane_segmentation_name"],
-            background_plane_segmentation_name=options["background_plane_segmentation_name"],
-            include=Include(
-                background=options["include_background_segmentation"],
-                roi_centroids=options["roi_centroids"] if options["include_roi_centroids"] else None,
-                roi_acceptance=options["include_roi_acceptance"],
-                mask_type=options["mask_type"],
-                iterator_options=options["iterator_options"] or {},
-            ),
-        )
+        return add_segmentations(self.segmentation, nwbfile, self.metadata, **self.options)
 
 
 Addition = MovieAddition | SegmentationAddition

@@ -213,24 +213,21 @@ class _OfSeveral(Conversion):
         """Whether there are several recordings: a list of extractors, or of their arguments."""
         return isinstance(self.extractor, list) or isinstance(self.extractor_kwargs, list)
 
+    def _lists(self) -> dict[str, list[Any]]:
+        """Return the options that are lists, one entry for each recording."""
+        given = {name: getattr(self, name) for name in ("extractor", "extractor_kwargs", *self.listed)}
+        return {name: value for name, value in given.items() if isinstance(value, list)}
+
     def _each(self, names: Iterable[str]) -> list[dict[str, Any]]:
         """Return the options of each recording."""
-        lists = {
-            name: value
-            for name in ("extractor", "extractor_kwargs", *self.listed)
-            if isinstance(value := getattr(self, name), list)
-        }
+        lists = self._lists()
         shared = {name: getattr(self, name) for name in names if name not in lists}
         count = max(map(len, lists.values()), default=1)
         return [shared | {name: value[place] for name, value in lists.items()} for place in range(count)]
 
     @model_validator(mode="after")
     def _check_lists(self) -> Self:
-        lists = {
-            name: len(value)
-            for name in ("extractor", "extractor_kwargs", *self.listed)
-            if isinstance(value := getattr(self, name), list)
-        }
+        lists = {name: len(value) for name, value in self._lists().items()}
         if len(set(lists.values())) > 1:
             raise ValueError(f"lists must be equally long, one entry for each recording (lengths: {lists})")
         if lists and not self.is_of_several:

@@ -78,13 +78,6 @@ def add_segmentation_to_nwbfile(
     :raises SourceDataError: If what an extractor gives makes no sense.
     :raises ConfigurationError: If an option is wrong, or a name that would be written is taken.
     """
-    include = Include(
-        background=include_background_segmentation,
-        roi_centroids=roi_centroids if include_roi_centroids else None,
-        roi_acceptance=include_roi_acceptance,
-        mask_type=mask_type,
-        iterator_options=dict(iterator_options or {}),
-    )
     add_segmentations(
         segmentation_extractor,
         nwbfile,
@@ -92,7 +85,12 @@ def add_segmentation_to_nwbfile(
         metadata_key=metadata_key,
         plane_segmentation_name=plane_segmentation_name,
         background_plane_segmentation_name=background_plane_segmentation_name,
-        include=include,
+        include_background_segmentation=include_background_segmentation,
+        include_roi_centroids=include_roi_centroids,
+        roi_centroids=roi_centroids,
+        include_roi_acceptance=include_roi_acceptance,
+        mask_type=mask_type,
+        iterator_options=iterator_options,
     )
     return nwbfile
 
@@ -105,14 +103,26 @@ def add_segmentations(
     metadata_key: Any,
     plane_segmentation_name: str | None,
     background_plane_segmentation_name: str | None,
-    include: Include,
+    include_background_segmentation: bool,
+    include_roi_centroids: bool,
+    roi_centroids: CentroidType,
+    include_roi_acceptance: bool,
+    mask_type: MaskType,
+    iterator_options: Mapping[str, Any] | None,
 ) -> list[PlannedSegmentation]:
     """
     Do what :func:`add_segmentation_to_nwbfile` does, which has the parameters.
 
     :returns: What was added.
     """
-    check_options(include.mask_type, include.roi_centroids or "mean")
+    check_options(mask_type, roi_centroids)
+    include = Include(
+        background=include_background_segmentation,
+        roi_centroids=roi_centroids if include_roi_centroids else None,
+        roi_acceptance=include_roi_acceptance,
+        mask_type=mask_type,
+        iterator_options=dict(iterator_options or {}),
+    )
     planned = [
         _plan(source, plane_segmentation_name, background_plane_segmentation_name, include)
         for source in pair_sources(segmentation_extractor, metadata, metadata_key)
