@@ -82,7 +82,7 @@ class Headers:
         clean = _clean(name)
         if clean is None:
             return
-        channel = {"name": storable(str(clean)), "description": f"Channel {clean} of the recording."}
+        channel = {"name": storable(str(clean)), "description": f'Channel "{clean}" of the recording.'}
         self._put((*SECTIONS["plane"], "optical_channel"), [channel | {"emission_lambda": UNKNOWN_WAVELENGTH}])
         self._sources[".".join((*SECTIONS["plane"], "optical_channel"))] = source
 

@@ -148,13 +148,14 @@ def _drop(layers: Layers, section: str, keys: set[str]) -> None:
 def _remark_assumed(layers: Layers, keys: Sequence[tuple[str, str, str]], remarks: list[str]) -> None:
     """Say which fields of planes nobody told."""
     planes = layers.metadata["Ophys"]["ImagingPlanes"]
-    unknown: dict[str, list[str]] = {}
-    for plane_key in dict.fromkeys(plane for _, plane, _ in keys):
-        for name in REQUIRED:
-            if section_of(planes, plane_key).get(name) == PLACEHOLDERS[name]:
-                unknown.setdefault(name, []).append(plane_key)
-    for name, plane_keys in unknown.items():
-        remarks.append(
-            f"Nothing says {name} of Ophys.ImagingPlanes: {', '.join(plane_keys)}. Write it into lab.yaml or "
-            f"metadata.yaml, under this key, or for all planes under {DEFAULT_METADATA_KEY}."
-        )
+    unknown: dict[tuple[str, ...], list[str]] = {}
+    plane_keys = tuple(dict.fromkeys(plane for _, plane, _ in keys))
+    for name in REQUIRED:
+        of = tuple(key for key in plane_keys if section_of(planes, key).get(name) == PLACEHOLDERS[name])
+        unknown.setdefault(of, []).append(name)
+    for of, names in unknown.items():
+        if of:
+            remarks.append(
+                f"Nothing says {', '.join(names)} of Ophys.ImagingPlanes: {', '.join(of)}. Write it into lab.yaml "
+                f"or metadata.yaml, under this key, or for all planes under {DEFAULT_METADATA_KEY}."
+            )

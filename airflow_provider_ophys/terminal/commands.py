@@ -83,7 +83,7 @@ def convert(  # noqa: PLR0917
     with _refusing(as_json=as_json):
         session = _describe(folder, metadata, root, subjects, folder_name, volumes=volumes)
         if not as_json:
-            print_session(Console(), session)
+            print_session(Console(), session, metadata=False)
         result = _convert(session, output, if_exists=if_exists, report=report)
     if as_json:
         typer.echo(json.dumps(result, indent=2))

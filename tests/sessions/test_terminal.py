@@ -25,11 +25,20 @@ def test_describe_prints_each_fact_with_its_source_and_warns(tmp_path, run):
     recording("Miniscope", tmp_path / "m1")
     result = run("describe", tmp_path / "m1")
     assert result.exit_code == 0
-    (row,) = [line for line in result.stdout.splitlines() if "Subject.subject_id" in line]
+    (row,) = [line for line in result.stdout.splitlines() if line.strip().startswith("subject_id ")]
     assert "m 12" in row
     assert "metaData.json: animalName" in row
-    assert "warning: Nothing says indicator" in result.stdout
+    assert "warning: Nothing says excitation_lambda, indicator" in result.stdout
     assert "belong to no recording: BehavCam_0/0.avi" in result.stdout
+
+
+def test_what_all_channels_have_in_common_is_told_once(tmp_path, run):
+    two_channels_of_three_planes(tmp_path / "m1")
+    lines = [line.strip() for line in run("describe", tmp_path / "m1").stdout.splitlines()]
+    assert len([line for line in lines if line.startswith("grid_spacing ")]) == 1
+    assert len([line for line in lines if line.startswith("name (")]) > 2
+    sections = [line for line in lines if line in {"NWBFile", "Devices", "Ophys.ImagingPlanes"}]
+    assert sections == ["NWBFile", "Devices", "Ophys.ImagingPlanes"]
 
 
 def test_json_is_for_scripts(tmp_path, run):
