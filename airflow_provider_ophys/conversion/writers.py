@@ -1,4 +1,4 @@
-"""The writers that users call from Python: extractors in, one NWB file out."""
+"""The writers that users call from Python: extractors or a session in, one NWB file out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from pynwb import NWBFile
 from airflow_provider_ophys.conversion.additions import MovieAddition, SegmentationAddition
 from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
+from airflow_provider_ophys.conversion.run import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
+from airflow_provider_ophys.models.conversion import IfExists
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
+from airflow_provider_ophys.models.session import Session, session_conversion
 from airflow_provider_ophys.nwb.imaging import (
     IteratorType,
     ParentContainer,
@@ -28,6 +31,8 @@ from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor  # noqa: TID251 - the types only
+
+    from airflow_provider_ophys.models.result import SessionResult
 
 
 def write_imaging_to_nwbfile(
@@ -189,6 +194,58 @@ def write_segmentation_to_nwbfile(
             validate=validate,
         ),
     ).nwbfile
+
+
+def write_session(
+    session: Session | Mapping[str, Any],
+    nwbfile_path: str | Path,
+    *,
+    if_exists: IfExists = "reuse",
+    backend: Backend | None = None,
+    backend_configuration: Mapping[str, Any] | None = None,
+    compression: Compression | None = None,
+    memory_limit: int | str | None = None,
+    threads: int | None = None,
+    validate: bool = True,
+    inspect: str | None = None,
+    check_recording: bool = True,
+) -> SessionResult:
+    """
+    Write all movies and segmentations of a session into one NWB file; all of it or, after an error, nothing.
+
+    :param session: What :func:`airflow_provider_ophys.sessions.describe_session` returned; or a dict with the
+        lists ``imaging`` and ``segmentation``, of the options of each movie and segmentation, and with
+        ``metadata``.
+    :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes, absolute; its parent folder must exist.
+    :param if_exists: ``"reuse"`` what this conversion wrote before, ``"fail"``, ``"overwrite"`` or ``"append"``.
+    :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``), else HDF5.
+    :param backend_configuration: Storage per dataset; see :class:`HDF5BackendConfiguration`.
+    :param compression: ``"fast"`` (default), ``"small"`` or ``"none"``.
+    :param memory_limit: Most bytes in flight, such as ``"512MiB"``. Default: 256 MiB or a quarter of what is
+        available.
+    :param threads: Encoding threads. Default: one per CPU that this process may use.
+    :param validate: Check the file against the NWB schema before it is published.
+    :param inspect: What nwbinspector finds is in the result (``"report"``), or an error where it is critical
+        (``"fail"``). Default: nwbinspector is not run.
+    :param check_recording: Check that the recording is whole before it is read.
+    :returns: What was written, as the operators return it.
+    :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_session` does.
+    """
+    return convert_session(
+        session_conversion(
+            session,
+            nwbfile_path,
+            if_exists=if_exists,
+            backend=backend,
+            backend_configuration=backend_configuration,
+            compression=compression,
+            memory_limit=memory_limit,
+            threads=threads,
+            validate=validate,
+            inspect=inspect,
+            check_recording=check_recording,
+        )
+    )
 
 
 def _listed(extractors: Any) -> Sequence[Any]:

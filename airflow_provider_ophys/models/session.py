@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions, SessionConversion
+from airflow_provider_ophys.models.validation import list_problems
 
 
 class SessionMovie(MovieOptions):
@@ -92,6 +95,35 @@ class Session(BaseModel):
         segmentations = [_only(each, SegmentationOptions) for each in self.segmentation]
         found = {"imaging": movies, "segmentation": segmentations, "metadata": self.metadata}
         return SessionConversion.from_options(found | {"nwbfile_path": str(nwbfile_path)} | options)
+
+
+def session_conversion(
+    session: Session | Mapping[str, Any], nwbfile_path: str | Path, **options: Any
+) -> SessionConversion:
+    """
+    Return the conversion of a session into one file.
+
+    :param session: What :func:`airflow_provider_ophys.sessions.describe_session` returned, also as JSON; or a
+        dict with the lists ``imaging`` and ``segmentation``, of the options of each movie
+        (:class:`MovieOptions`) and segmentation (:class:`SegmentationOptions`), and with ``metadata``.
+    :param nwbfile_path: Where the file goes.
+    :param options: Others of the conversion, such as ``backend`` or ``if_exists``.
+    :raises ConfigurationError: If the session is neither of these, or an option is wrong.
+    """
+    if not isinstance(session, (Session, Mapping)):
+        raise ConfigurationError(
+            f"session is {session!r:.200}. Give what DescribeSessionOperator or describe_session returns, or a "
+            "dict with imaging, segmentation and metadata."
+        )
+    if isinstance(session, Mapping) and "folder" not in session:
+        return SessionConversion.from_options({**session, "nwbfile_path": str(nwbfile_path), **options})
+    try:
+        described = session if isinstance(session, Session) else Session.model_validate(session)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"session is not what DescribeSessionOperator or describe_session returns:\n{list_problems(error)}"
+        ) from error
+    return described.conversion(nwbfile_path, **options)
 
 
 def _only(part: BaseModel, options: type[MovieOptions | SegmentationOptions]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
-from airflow_provider_ophys.models.session import Session
-from airflow_provider_ophys.models.validation import list_problems
+from airflow_provider_ophys.models.session import session_conversion
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.retries import RETRY_POLICY
@@ -102,7 +101,8 @@ class WriteSessionOperator(ConvertingOperator):
     Returns JSON as :class:`airflow_provider_ophys.operators.imaging.WriteImagingOperator` does, of all of them.
     The other options are those of :class:`airflow_provider_ophys.operators.conversion.ConversionOperator`.
 
-    :param session: What :class:`DescribeSessionOperator` returned.
+    :param session: What :class:`DescribeSessionOperator` returned; or a dict with the lists ``imaging`` and
+        ``segmentation``, of the options of each movie and segmentation, and with ``metadata``.
     :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
     """
 
@@ -158,14 +158,8 @@ class WriteSessionOperator(ConvertingOperator):
         """Convert, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.run import convert_session
 
-        try:
-            session = Session.model_validate(self.session)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"session is not what DescribeSessionOperator returns:\n{list_problems(error)}"
-            ) from error
         options = {name: getattr(self, name) for name in self.template_fields if name != "session"}
-        conversion = session.conversion(**options)
+        conversion = session_conversion(self.session, **options)
         with self._stoppable() as stop:
             environment = self._environment(stop)
             return self._finish(context, conversion, convert_session(conversion, environment), environment)

@@ -17,6 +17,7 @@ from session_recordings import (
     two_channels_of_three_planes,
 )
 
+from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.conversion.run import convert_session
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.sessions import describe_session
@@ -118,3 +119,22 @@ def test_the_same_session_is_written_once(tmp_path, written):
     _, _, first = written(tmp_path / "m1")
     _, _, second = written(tmp_path / "m1")
     assert (first.reused, second.reused) == (False, True)
+
+
+def test_a_script_writes_a_session_or_lists_of_movies_and_segmentations(tmp_path):
+    made = recording("Bruker, a file per frame", tmp_path / "m1")
+    session = describe_session(tmp_path / "m1")
+    write_session(session, tmp_path / "described.nwb")
+    write_session(session.model_dump(mode="json"), tmp_path / "json.nwb")
+    listed = {
+        "imaging": [
+            {"extractor": movie.extractor, "extractor_kwargs": movie.extractor_kwargs} for movie in session.imaging
+        ]
+    }
+    result = write_session(listed, tmp_path / "listed.zarr", compression="none")
+
+    assert result.backend == "zarr"
+    for name in ("described.nwb", "json.nwb"):
+        with NWBHDF5IO(tmp_path / name, "r") as io:
+            (series,) = io.read().acquisition.values()
+            assert np.array_equal(series.data[:], made.truth.transpose(0, 2, 1))

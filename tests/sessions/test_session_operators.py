@@ -60,10 +60,24 @@ def one(operator, **options):
         return operator(task_id="one", **options)
 
 
-def test_what_is_no_session_is_refused(tmp_path):
-    write = one(WriteSessionOperator, session={"movies": []}, nwbfile_path=tmp_path / "x.nwb")
-    with pytest.raises(ConfigurationError, match=r"not what DescribeSessionOperator returns(.|\n)*folder"):
+@pytest.mark.parametrize(
+    ("session", "told"),
+    [
+        (
+            {"folder": "/m1", "movies": []},
+            r"not what DescribeSessionOperator or describe_session returns(.|\n)*movies",
+        ),
+        ({"movies": []}, "movies"),
+        ("m1", "session is 'm1'"),
+    ],
+)
+def test_what_is_no_session_is_refused(tmp_path, session, told):
+    write = one(WriteSessionOperator, session=session, nwbfile_path=tmp_path / "x.nwb")
+    with pytest.raises(ConfigurationError, match=told):
         write.execute({})
+
+
+def test_whether_volumes_stay_is_true_or_false(tmp_path):
     with pytest.raises(ConfigurationError, match="volumes is 'some'"):
         one(DescribeSessionOperator, folder=tmp_path, volumes="some").execute({})
 
