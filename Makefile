@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench constraints
+.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -57,11 +57,11 @@ chaos: setup  ## Disturb several hundred conversions at random moments, and the 
 	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
 	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) $(PYTHON) -m pytest -q -s tests/chaos
 
-check: setup  ## Lint, format and types
+check: setup  ## Lint, format, types and spelling
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/codespell airflow_provider_ophys dags demo tests benchmarks README.md CHANGELOG.md
+	.venv/bin/codespell airflow_provider_ophys dags demo tests benchmarks docs *.md
 
 fix: setup  ## Mend what lint and format can mend by themselves
 	.venv/bin/ruff check --fix .
@@ -69,6 +69,12 @@ fix: setup  ## Mend what lint and format can mend by themselves
 
 bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is small, ONLY="name ..." some of it
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(ONLY)
+
+# The tables of options are made from the code first; a link that leads nowhere is an error.
+docs: setup  ## Build the documentation as a site, into site/
+	@$(PYTHON) docs/option_tables.py
+	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet docs site
+	@echo "The documentation is in site/index.html"
 
 constraints:  ## Pin the newest versions that work together into constraints.txt
 	test -x $(UV) || { $(PYTHON3) -m venv .venv && $(PYTHON) -m pip install --quiet uv; }

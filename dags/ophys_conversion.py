@@ -57,7 +57,9 @@ def read_session(folder: Path) -> dict[str, dict[str, Any]]:
 
     session = read_session_yaml(folder, allowed_roots())
     if not session.imaging:
-        raise ConfigurationError(f"{folder / 'session.yaml'} must say what 'imaging' is. README.md shows one.")
+        raise ConfigurationError(
+            f"{folder / 'session.yaml'} must say what 'imaging' is. docs/session-yaml.md shows one."
+        )
     options = {"imaging": operator_options(session.imaging)}
     return options | ({"segmentation": operator_options(session.segmentation)} if session.segmentation else {})
 

@@ -113,7 +113,7 @@ def _guess_imaging(
     if not files:
         raise UnknownRecordingError(
             f"{folder} holds no TIFF movie (*.tif, *.tiff). For another format, write a session.yaml into the "
-            "folder that names its extractor; README.md shows one."
+            "folder that names its extractor; docs/session-yaml.md shows one."
         )
     # Natural order: the first of movie_1 ... movie_10 is movie_1. Higher folders come first.
     ordered = natsorted(files, key=lambda file: (len(file.parts), str(file)))

@@ -1,4 +1,4 @@
-"""What docs/distributed.md and the README show of Celery, Kubernetes and many workers works as it stands there."""
+"""What docs/distributed.md shows of Celery, Kubernetes and many workers works as it stands there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from airflow_provider_ophys.operators.staging import StageToS3Operator
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "docs" / "distributed.md").read_text()
-README = (ROOT / "README.md").read_text()
 
 
 def blocks(text, language):
@@ -109,6 +108,6 @@ def test_the_pod_override_fits_a_pod_of_airflow_and_the_tasks_memory(dag):
     assert float(container.resources.requests["cpu"]) == dag.get_task("movie.plan").threads
 
 
-def test_the_group_in_the_readme_hands_its_result_on(dag):
-    _, back = run(block_with(README, "write_imaging_in_parallel"), dag)
+def test_the_group_hands_its_result_on(dag):
+    _, back = run(block_with(DOCS, "movie = write_imaging_in_parallel"), dag)
     assert back.get_task("stage").upstream_task_ids == {"movie.publish"}

@@ -1,7 +1,7 @@
 """
 What is watched, and what a complete folder is: where the options of the sensor and the triggers are declared.
 
-Their signatures, the sensor's template fields, what a trigger is stored as, and the table in README.md follow from
+Their signatures, the sensor's template fields, what a trigger is stored as, and the table in the docs follow from
 :class:`AcquisitionOptions`.
 """
 

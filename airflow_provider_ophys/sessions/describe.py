@@ -98,7 +98,7 @@ def _parts(
         names = ", ".join(str(file.relative_to(folder)) for file in unknown[:5]) or "no file"
         raise SourceDataError(
             f"{folder} holds no recording that is known ({names}). Check that all of it was copied, or write "
-            f"{folder / NAME}, which names the extractor; README.md shows one."
+            f"{folder / NAME}, which names the extractor; docs/session-yaml.md shows one."
         )
     parts, remarks = parts_found(found, volumes=volumes, allow_pickle=allow_pickle)
     parts, passed_over = _with_rates(parts, found, folder)

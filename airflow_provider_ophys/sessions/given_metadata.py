@@ -116,7 +116,7 @@ def _dict_form(metadata: dict[str, Any], where: str) -> dict[str, Any]:
         raise MetadataError(
             f"{where} has lists of devices, planes or series in Ophys, which cannot be merged with what others "
             "say. Write it in the dict form: Devices, Ophys.ImagingPlanes, Ophys.MicroscopySeries by key; "
-            "README.md shows it."
+            "docs/metadata.md shows it."
         )
     for section in ("NWBFile", "Subject", "Devices", "DeviceModels", "Ophys"):
         if not isinstance(metadata.get(section, {}), Mapping):

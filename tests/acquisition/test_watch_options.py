@@ -1,9 +1,8 @@
-"""Each option is declared once; sensor, trigger and README follow."""
+"""Each option is declared once; sensor and trigger follow."""
 
 from __future__ import annotations
 
 from inspect import signature
-from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, Asset
@@ -14,25 +13,6 @@ from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
 FIELDS = AcquisitionOptions.model_fields
-README = Path(__file__).parents[2] / "README.md"
-
-
-def as_code(default: object) -> str:
-    if isinstance(default, tuple):
-        return ", ".join(f"`{glob}`" for glob in default) or "none"
-    return "none" if default is None else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-
-
-def table() -> str:
-    rows = ["| option | default | meaning |", "|---|---|---|"]
-    for name, field in FIELDS.items():
-        default = "required" if field.is_required() else as_code(field.default)
-        rows.append(f"| `{name}` | {default} | {field.description} |")
-    return "\n".join(rows)
-
-
-def test_readme_has_the_table_of_all_options():
-    assert table() in README.read_text(), f"README.md must have this table:\n{table()}"
 
 
 @pytest.mark.parametrize("of", [AcquisitionFolderSensor, AcquisitionFolderTrigger])

@@ -14,10 +14,10 @@ from roiextractors.testing import generate_dummy_imaging_extractor, generate_dum
 from airflow_provider_ophys.models.metadata import merge_metadata
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile, write_segmentation_to_nwbfile
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "metadata.md").read_text()
 (EXAMPLE,) = [
     yaml.safe_load(block)
-    for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     if block.startswith("NWBFile:")
 ]
 BARE = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
@@ -52,7 +52,7 @@ def findings(tmp_path, metadata, backend):
 
 
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
-def test_the_example_of_the_readme_breaks_no_rule(tmp_path, backend):
+def test_the_example_of_the_docs_breaks_no_rule(tmp_path, backend):
     assert [
         one.message
         for one in findings(tmp_path, EXAMPLE, backend)

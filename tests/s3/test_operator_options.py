@@ -1,8 +1,7 @@
-"""The options of the operator: one model declares them; signature, template fields and README follow it."""
+"""The options of the operator: one model declares them; signature, template fields and docstring follow it."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
@@ -18,8 +17,6 @@ from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.staging.files import MIB
 from airflow_provider_ophys.staging.options import StageToS3Options, StagingOptions
 
-README = Path(__file__).parents[2] / "README.md"
-
 
 def _signature() -> dict[str, Any]:
     parameters = inspect.signature(StageToS3Operator.__init__).parameters
@@ -28,15 +25,6 @@ def _signature() -> dict[str, Any]:
         for name, parameter in parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name not in ("source", "destination", "retry_policy")
     }
-
-
-def _documented() -> dict[str, str]:
-    """Read the options and their defaults from the table in the README."""
-    section = README.read_text().partition("### Staging to S3")[2].partition("\n#")[0]
-    rows = [
-        [cell.strip() for cell in row.split("|")[1:-1]] for row in section.splitlines() if row.startswith("| `")
-    ]
-    return {name.strip("`"): default.strip("`") for name, _, default in rows}
 
 
 def test_signature_has_the_options_of_the_model_and_their_defaults() -> None:
@@ -48,19 +36,6 @@ def test_every_option_is_a_template_field_and_documented() -> None:
     fields = {"source", "destination", *StageToS3Options.model_fields}
     assert set(StageToS3Operator.template_fields) == fields
     assert set(re.findall(r":param (\w+):", StageToS3Operator.__doc__ or "")) == fields | {"retry_policy"}
-
-
-def test_readme_has_the_options_of_the_model_and_their_defaults() -> None:
-    documented = _documented()
-    assert documented.keys() == StageToS3Options.model_fields.keys()
-    given = {
-        name: ast.literal_eval(default) for name, default in documented.items() if default != "the connection's"
-    }
-    assert StageToS3Options.parse(given) == StageToS3Options()
-    assert {name for name, default in documented.items() if default == "the connection's"} == {
-        "region_name",
-        "verify",
-    }
 
 
 def test_what_a_template_turned_into_text_becomes_what_it_was() -> None:

@@ -1,4 +1,4 @@
-"""What was staged is opened from S3 by the very code that the README shows."""
+"""What was staged is opened from S3 by the very code that docs/staging.md shows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from s3_views import Place
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from demo.s3_server import REGION, S3Server
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "staging.md"
 MOVIE = np.arange(20 * 6 * 5, dtype="uint16").reshape(20, 6, 5)
 
 
 def _documented(importing: str) -> str:
-    section = README.read_text().partition("#### Reading it back")[2].partition("\n## ")[0]
+    section = PAGE.read_text().partition("## Reading it back")[2].partition("\n## ")[0]
     [block] = [block for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL) if importing in block]
     return block
 

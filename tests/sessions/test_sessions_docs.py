@@ -1,4 +1,4 @@
-"""What docs/sessions.md and the README show of sessions and commands works as it stands there."""
+"""What docs/sessions.md and docs/python.md show of sessions and commands works as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_ophys.terminal.commands import app
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "sessions.md").read_text()
-README = (ROOT / "README.md").read_text()
+PYTHON = (ROOT / "docs" / "python.md").read_text()
 COMMANDS = typer.main.get_command(app).commands
 
 
@@ -27,7 +27,7 @@ def test_the_session_file_is_read(tmp_path):
     assert operator_options(session.segmentation)["mask_type"] == "pixel"
 
 
-@pytest.mark.parametrize("text", [DOCS, README], ids=["docs/sessions.md", "README.md"])
+@pytest.mark.parametrize("text", [DOCS, PYTHON], ids=["docs/sessions.md", "docs/python.md"])
 def test_the_commands_take_what_is_shown(text):
     shown = re.findall(r"^python -m airflow_provider_ophys ((?:.*\\\n)*.*)$", text, flags=re.MULTILINE)
     assert [shlex.split(line)[0] for line in shown] == ["describe", "convert", "repair"]
