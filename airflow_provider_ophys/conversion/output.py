@@ -8,12 +8,12 @@ memory budget; the result is checked and only then appears at its path.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ from airflow_provider_ophys.models.result import Finding
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.recordings.state import SourceState
+from airflow_provider_ophys.writing.copying import copy_output
 from airflow_provider_ophys.writing.replacement import state_of
-from airflow_provider_ophys.writing.sharing import Wish, sharing
+from airflow_provider_ophys.writing.sharing import Wish, check_not_stopped, sharing
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def write_nwbfile(
     :param metadata: Describes a new file.
     :param nwbfile: A file in memory to be written, instead of a new one.
     :param overwrite: Replace what is at ``path``.
-    :param append: Add to what is at ``path``; that is copied first, so that a failure cannot harm it.
+    :param append: Add to a copy of what is at ``path``, so that a failure cannot harm it.
     :param options: How.
     :param kept: What must not be replaced: what is read.
     :raises OphysError: See :func:`prepare_output`, :func:`rehearse` and :func:`write_output`.
@@ -247,6 +248,9 @@ def write_output(
             output.path, replace=output.replace, found=output.found, kept=output.kept, lock=options.lock
         ) as part,
     ):
+        if output.append:
+            copied = copy_output(output.path, part, partial(check_not_stopped, options.stop))
+            log.info("%s is added to; %.1f MB of it were copied.", output.path, copied / 1e6)
         written, datasets = allocate(output, part, record)
         durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
@@ -317,14 +321,12 @@ def allocate(
     Write all of an output but the content of its big datasets, which are only declared.
 
     :param output: From :func:`rehearse`.
-    :param part: Where; there is nothing yet.
+    :param part: Where; there is nothing yet, or a copy of what is added to.
     :param record: Of the conversion, kept beside what it added; see
         :mod:`airflow_provider_ophys.conversion.provenance`.
     :returns: The file in memory, and the datasets that are to be filled.
     """
     nwbfile = output.nwbfile
-    if nwbfile is None:
-        _copy(output.path, part)
     storage = output.storage
     with storage.structure(part) as place:
         with storage.io(place, "w" if nwbfile is not None else "r+") as io:
@@ -401,10 +403,3 @@ def _check_nwbfile(nwbfile: NWBFile, path: Path) -> None:
         f"{'over itself' if nwbfile.read_io is not None else 'elsewhere'}. Add to the file on disk with "
         "append_on_disk_nwbfile=True and without nwbfile, or give another nwbfile."
     )
-
-
-def _copy(path: Path, part: Path) -> None:
-    if path.is_dir():
-        shutil.copytree(path, part, symlinks=True)
-    else:
-        shutil.copyfile(path, part)

@@ -10,6 +10,7 @@ from pathlib import Path
 from airflow_provider_ophys.conversion.datasets import BulkDataset
 from airflow_provider_ophys.conversion.storages import Storage
 from airflow_provider_ophys.exceptions import DiskSpaceError
+from airflow_provider_ophys.writing.copying import bytes_to_copy
 from airflow_provider_ophys.writing.mask_iterators import ImageMaskDataChunkIterator
 from airflow_provider_ophys.writing.sharing import Resources
 
@@ -35,12 +36,13 @@ def check_disk(path: Path, storage: Storage, datasets: Sequence[BulkDataset], *,
     Check that the output fits on its disk, beside the old one, which stays until the new one is whole.
 
     :param path: The output.
-    :param append: Whether the output is added to: it is copied first.
+    :param append: Whether the output is added to: a copy of it, of which only what changes takes space where the
+        file system can do that.
     :raises DiskSpaceError: If it certainly does not fit. If it may not, that is only logged.
     """
     if not path.parent.is_dir():
         return
-    copied = size_on_disk(path) if append else 0
+    copied = bytes_to_copy(path) if append else 0
     least = copied + sum(int(dataset.num_bytes * _least_kept(storage, dataset)) for dataset in datasets)
     most = copied + sum(dataset.num_bytes for dataset in datasets)
     free = shutil.disk_usage(path.parent).free

@@ -13,7 +13,7 @@ READ, EXECUTE = 0o444, 0o111
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Ownership:
     """
     What a file or folder has besides its content.
 
@@ -26,6 +26,12 @@ class _Kept:
     owner: tuple[int, int]
     attributes: dict[str, bytes]
 
+    def is_of(self, path: Path) -> bool:
+        """Tell whether a file or folder has all of this."""
+        its = _ownership(path)
+        has_attributes = self.attributes.items() <= its.attributes.items()
+        return has_attributes and (its.mode, its.owner) == (self.mode, self.owner)
+
 
 def keep_ownership(old: Path, new: Path) -> None:
     """
@@ -37,14 +43,12 @@ def keep_ownership(old: Path, new: Path) -> None:
     :param old: The output that is to be replaced.
     :param new: What takes its place; it may be a file where the other is a folder.
     """
-    of_file, of_folder = _kept_of(old)
+    of_file, of_folder = _ownership_of(old)
     if not new.is_dir():
         _give(new, of_file)
         return
     _give(new, of_folder)
-    inside = {name: value for name, value in of_folder.attributes.items() if name in (ACCESS, INHERITED)}
-    of_folder = _Kept(of_folder.mode, of_folder.owner, inside)
-    of_file = _Kept(of_file.mode, of_file.owner, {n: v for n, v in of_file.attributes.items() if n == ACCESS})
+    of_file, of_folder = within_store(old)
     for folder, folders, files in new.walk():
         for name in folders:
             _give(folder / name, of_folder)
@@ -52,31 +56,41 @@ def keep_ownership(old: Path, new: Path) -> None:
             _give(folder / name, of_file)
 
 
-def _kept_of(old: Path) -> tuple[_Kept, _Kept]:
+def within_store(old: Path) -> tuple[Ownership, Ownership]:
+    """Return what files and what folders in a store that replaces an output shall have."""
+    of_file, of_folder = _ownership_of(old)
+    lists = {name: value for name, value in of_folder.attributes.items() if name in (ACCESS, INHERITED)}
+    of_folder = Ownership(of_folder.mode, of_folder.owner, lists)
+    lists = {name: value for name, value in of_file.attributes.items() if name == ACCESS}
+    return Ownership(of_file.mode, of_file.owner, lists), of_folder
+
+
+def _ownership_of(old: Path) -> tuple[Ownership, Ownership]:
     """Return what files and what folders shall have."""
-    own = _kept(old)
+    own = _ownership(old)
     if not old.is_dir():
         folder_mode = own.mode | (own.mode & READ) >> 2
-        return own, _Kept(folder_mode, own.owner, own.attributes)
+        return own, Ownership(folder_mode, own.owner, own.attributes)
     documents = [path for path in sorted(old.iterdir()) if path.is_file() and not path.is_symlink()]
     if not documents:
-        return _Kept(own.mode & ~(EXECUTE | stat.S_ISGID), own.owner, own.attributes), own
-    return _kept(documents[-1]), own
+        return Ownership(own.mode & ~(EXECUTE | stat.S_ISGID), own.owner, own.attributes), own
+    return _ownership(documents[-1]), own
 
 
-def _kept(path: Path) -> _Kept:
+def _ownership(path: Path) -> Ownership:
     found = path.stat()
     attributes = {}
     with suppress(OSError):
         for name in os.listxattr(path):
             with suppress(OSError):
                 attributes[name] = os.getxattr(path, name)
-    return _Kept(stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid), attributes)
+    return Ownership(stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid), attributes)
 
 
-def _give(path: Path, kept: _Kept) -> None:
+def _give(path: Path, kept: Ownership) -> None:
     found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
+    # What is so already may be the very file that the old output has too.
+    if stat.S_ISLNK(found.st_mode) or kept.is_of(path):
         return
     if (found.st_uid, found.st_gid) != kept.owner:
         try:

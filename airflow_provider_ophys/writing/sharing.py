@@ -74,10 +74,19 @@ class Resources:
 
         :raises ConversionStoppedError: If so.
         """
-        if self.stop.is_set():
-            raise ConversionStoppedError(
-                "The conversion was asked to stop; nothing was published. Run the task again to convert."
-            )
+        check_not_stopped(self.stop)
+
+
+def check_not_stopped(stop: threading.Event) -> None:
+    """
+    Go on only if nobody asked the conversion to stop.
+
+    :raises ConversionStoppedError: If somebody did.
+    """
+    if stop.is_set():
+        raise ConversionStoppedError(
+            "The conversion was asked to stop; nothing was published. Run the task again to convert."
+        )
 
 
 def share_folder() -> Path:
