@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs constraints
+.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs reference constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -66,6 +66,13 @@ check: setup  ## Lint, format, types and spelling
 fix: setup  ## Mend what lint and format can mend by themselves
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+reference: .venv-reference/.installed  ## neuroconv in an environment of its own, beside which tests/reference writes
+
+.venv-reference/.installed: tests/reference/requirements.txt | setup
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv-reference
+	@$(UV) pip install --quiet --python .venv-reference/bin/python --requirement $<
+	@touch $@
 
 bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is small, ONLY="name ..." some of it
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(ONLY)

@@ -5,7 +5,7 @@ Everything that this project claims to be fast at, side by side with what else d
     make bench QUICK=1                # small inputs, one round, in 3 minutes: for correctness, not for figures
     make bench ONLY="conversion"      # some of the modules of this folder
 
-neuroconv lives in an environment of its own below ``.bench``, never among this project's dependencies. The figures
+neuroconv lives in an environment of its own (make reference), never among this project's dependencies. The figures
 go to ``benchmarks/results``.
 """
 

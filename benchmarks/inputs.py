@@ -1,4 +1,4 @@
-"""What the benchmarks run on, made once and kept below ``.bench``: the reference's environment, and movies."""
+"""What the benchmarks run on, made once and kept: the reference's environment, and below ``.bench`` movies."""
 
 from __future__ import annotations
 
@@ -11,30 +11,12 @@ from demo.recording import simulate_acquisition
 
 HOME = Path(__file__).parents[1] / ".bench"
 
-# What 0.10.2 resolves to by itself cannot be imported: it needs zarr 2.
-NEUROCONV = [
-    "neuroconv==0.10.2",
-    "zarr<3",
-    "hdmf-zarr<0.14",
-    "roiextractors==0.10.0",
-    "tifffile",
-    "natsort",
-    "tqdm",
-]
-
 
 def pythons() -> dict[str, Path]:
     """Return the Python of each side: of this package, and of the reference, whose environment is built once."""
-    folder = HOME / "neuroconv"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        print("Setting up neuroconv 0.10.2 in an environment of its own", flush=True)
-        HOME.mkdir(exist_ok=True)
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *NEUROCONV], check=True)
-        (folder / "ready").touch()
-    return {"ours": Path(sys.executable), "theirs": python}
+    root = HOME.parent
+    subprocess.run(["make", "--silent", "--directory", root, "reference"], check=True)
+    return {"ours": Path(sys.executable), "theirs": root / ".venv-reference/bin/python"}
 
 
 def two_photon_movie(num_samples: int, *, side: int = 512) -> Path:
