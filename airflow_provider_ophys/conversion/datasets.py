@@ -17,6 +17,7 @@ from pynwb.core import NWBContainer
 from pynwb.epoch import TimeIntervals
 from pynwb.image import ImageSeries
 
+from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
 from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator, MovieArrayDataChunkIterator
 from airflow_provider_ophys.writing.mask_iterators import ListedMaskDataChunkIterator, SparseType, record_dtype
 from airflow_provider_ophys.writing.number_types import KNOWN
@@ -113,12 +114,15 @@ class BulkDataset(WrittenDataset):
     :param location: Where it is, as configurations name it, for example ``acquisition/S/data``.
     :param path: Where it is in the file.
     :param source: What it is filled from.
+
+    Of what has ``statistics``, these are taken while it is filled.
     """
 
     def __init__(self, container: Any, location: str, path: str, source: BulkDataChunkIterator) -> None:
         super().__init__(container, location, "data", tuple(source.maxshape), source.dtype)
         self.path = path
         self.source = source
+        self.statistics: FrameStatistics | None = None
         self._content: Any = None
 
     @property

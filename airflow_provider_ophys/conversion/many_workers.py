@@ -23,6 +23,7 @@ from airflow_provider_ophys.conversion.checks import compare_samples
 from airflow_provider_ophys.conversion.datasets import BulkDataset
 from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file
+from airflow_provider_ophys.conversion.movie_statistics import gather_shares, keep_share, keep_statistics, watch
 from airflow_provider_ophys.conversion.output import Durations, WriteOptions, allocate, check_written
 from airflow_provider_ophys.conversion.provenance import find_conversion
 from airflow_provider_ophys.conversion.publishing import (
@@ -288,8 +289,11 @@ def _fill_missing(plan: ImagingPlan, bands: range, environment: Environment) -> 
     if missing:
         with naming_recordings(recordings_of(conversion)), sharing(options.wish, options.stop) as resources:
             dataset = _open_source(plan, array)
+            if conversion.report:
+                watch([dataset], resources)
             with naming_write_errors(part):
                 storage.fill(part, [dataset], resources, missing)
+                keep_share(part, dataset, missing)
     return len(missing)
 
 
@@ -317,6 +321,7 @@ def _publish(
     plan: ImagingPlan, path: Path, part: Path, environment: Environment, durations: Durations
 ) -> list[Finding] | None:
     storage = _storage(write_options(plan.conversion, environment))
+    seen = gather_shares(storage, part, plan.dataset_path) if plan.conversion.report else {}
     remove_unfinished(part / plan.dataset_path)
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
     array = storage.open_array(part, plan.dataset_path)
@@ -338,6 +343,7 @@ def _publish(
     remove(part)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     remove_unfinished(path / plan.dataset_path)
+    keep_statistics(path, seen, more=plan.conversion.if_exists == "append")
     durations.end("publish")
     return findings
 

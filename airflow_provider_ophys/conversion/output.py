@@ -24,6 +24,7 @@ from airflow_provider_ophys.conversion.checks import check_schema, compare_sampl
 from airflow_provider_ophys.conversion.configuration import check_configuration
 from airflow_provider_ophys.conversion.datasets import BulkDataset, written_datasets
 from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
+from airflow_provider_ophys.conversion.movie_statistics import keep_statistics, statistics_of, watch
 from airflow_provider_ophys.conversion.preflight import check_disk, check_memory
 from airflow_provider_ophys.conversion.provenance import record_conversion
 from airflow_provider_ophys.conversion.publishing import (
@@ -73,6 +74,7 @@ class WriteOptions:
         :mod:`airflow_provider_ophys.conversion.inspection`.
     :param stop: Set it, from anywhere, to end the writing.
     :param lock: Whether to keep other writers away by a lock; see :func:`output_lock`.
+    :param watch: Take statistics of the frames of movies while they are written, and keep them beside the file.
     """
 
     backend: Backend | None = None
@@ -83,6 +85,7 @@ class WriteOptions:
     inspect: Inspect | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     lock: bool = True
+    watch: bool = False
 
 
 class Durations:
@@ -254,6 +257,8 @@ def write_output(
         written, datasets = allocate(output, part, record)
         durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
+            if options.watch:
+                watch(datasets, resources)
             output.storage.fill(part, datasets, resources)
         durations.end("fill")
         before = output.path if output.append else None
@@ -265,6 +270,8 @@ def write_output(
         if source is not None:
             source.check_unchanged()
         durations.end("check")
+    if options.watch:
+        keep_statistics(output.path, statistics_of(datasets), more=output.append)
     durations.end("publish")
     bulk_bytes = sum(dataset.num_bytes for dataset in datasets)
     return WrittenFile(None if output.append else written, bulk_bytes, findings, durations.seconds)

@@ -463,6 +463,7 @@ def write_options(conversion: Conversion, environment: Environment) -> WriteOpti
         inspect=conversion.inspect,
         stop=environment.stop,
         lock=environment.defaults.lock,
+        watch=conversion.report,
     )
 
 

@@ -136,7 +136,14 @@ class HDF5Storage:
                 codec = hdf5_codec(configuration)
                 sink = HDF5FilterSink(target) if codec is None else HDF5Sink(target, codec)
                 most_rows = dataset.rows_of(configuration.buffer_shape)
-                fill(dataset.source, sink, resources, name=dataset.location, most_rows=most_rows)
+                fill(
+                    dataset.source,
+                    sink,
+                    resources,
+                    name=dataset.location,
+                    most_rows=most_rows,
+                    statistics=dataset.statistics,
+                )
 
     def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
         """
@@ -285,6 +292,7 @@ class ZarrStorage:
                     name=dataset.location,
                     spans=None if bands is None else sink.grid.spans(bands),
                     most_rows=dataset.rows_of(configuration.buffer_shape),
+                    statistics=dataset.statistics,
                 )
 
     def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:

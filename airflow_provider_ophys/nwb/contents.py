@@ -70,6 +70,7 @@ class Movie:
     :param unit: Of the pixel values.
     :param imaging_plane: The pynwb object.
     :param record: What the conversion that wrote it noted; empty if another software wrote it.
+    :param object_id: NWB's, which tells it from every other series.
     """
 
     path: str
@@ -79,6 +80,7 @@ class Movie:
     timing: Timing
     imaging_plane: Any
     record: Mapping[str, Any]
+    object_id: str
 
     @property
     def name(self) -> str:
@@ -238,6 +240,7 @@ def _movie(series: Any) -> Movie:
         timing=_timing(series, series.data.shape[0]),
         imaging_plane=series.imaging_plane,
         record=_record(series.data),
+        object_id=series.object_id,
     )
 
 

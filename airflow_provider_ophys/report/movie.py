@@ -1,4 +1,4 @@
-"""What the samples of a movie say: images over time, and facts of each sample."""
+"""What the frames of a movie say: taken while it was converted, or read from the file where they were not."""
 
 from __future__ import annotations
 
@@ -8,51 +8,112 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_ophys.report.sampling import Sample, read_blocks
+from airflow_provider_ophys.exceptions import MemoryBudgetError
+from airflow_provider_ophys.report.sampling import Sample, plan_sample, read_blocks
+from airflow_provider_ophys.writing.frame_statistics import (
+    MOST_IMAGE_BYTES,
+    FrameStatistics,
+    pixel_step,
+    statistics_bytes,
+)
 from airflow_provider_ophys.writing.sharing import Resources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Enough for a histogram whose bins are to be seen, and for the light of the darkest pixels of one sample.
-HISTOGRAM_PIXELS = 500_000
-FLOOR_PIXELS = 4096
-FLOOR_SHARE = 0.25
+    Image = NDArray[np.float64]
+
+# Of the memory budget, what the images and what all statistics may take; reading takes a quarter.
+IMAGES_SHARE, STATISTICS_SHARE = 1 / 8, 1 / 2
 
 
 @dataclass(frozen=True)
 class MovieSurvey:
     """
-    What was found in the samples that were looked at.
+    What was found in the frames that were looked at, each at one of ``indices``; images are (columns, rows[, planes]).
 
-    :param sample: Which samples these are.
-    :param mean: Of each pixel over time, (columns, rows[, planes]), in the movie's unit; so are all below.
-    :param maximum: Of each pixel over time.
-    :param deviation: Standard deviation of each pixel over time.
-    :param pixel_step: Only every so many columns and rows are in the three images.
-    :param intensity: Mean of each sample.
-    :param floor: Mean of the darkest quarter of each sample's pixels: what no cell brightens.
-    :param brightest: Largest pixel of each sample.
-    :param num_brightest: How many of its pixels have that value.
-    :param is_blank: Whether all pixels of a sample are equal.
-    :param is_repeat: Whether a sample equals the one before it, pixel by pixel.
-    :param pixels: Up to half a million pixel values from everywhere, for histograms.
-    :param pixels_per_sample: How many pixels a sample has.
+    :param statistics: Of the frames.
+    :param sample: Which frames were looked at.
+    :param was_read: Whether the movie was read for it.
     """
 
+    statistics: FrameStatistics
     sample: Sample
-    mean: NDArray[np.float64]
-    maximum: NDArray[Any]
-    deviation: NDArray[np.float64]
-    pixel_step: int
-    intensity: NDArray[np.float64]
-    floor: NDArray[np.float64]
-    brightest: NDArray[Any]
-    num_brightest: NDArray[np.int64]
-    is_blank: NDArray[np.bool_]
-    is_repeat: NDArray[np.bool_]
-    pixels: NDArray[Any]
-    pixels_per_sample: int
+    was_read: bool
+
+    @cached_property
+    def indices(self) -> NDArray[np.int64]:
+        """Which frames were looked at, ascending."""
+        return np.flatnonzero(self.statistics.frames["is_seen"].all(axis=1))
+
+    @cached_property
+    def frames(self) -> NDArray[Any]:
+        """The facts of each frame that was looked at, (frames, planes)."""
+        return self.statistics.frames[self.indices]
+
+    @cached_property
+    def mean(self) -> Image:
+        """Of each pixel over time, in the movie's unit; so are all below."""
+        return self._image("mean")
+
+    @cached_property
+    def maximum(self) -> NDArray[Any]:
+        """Of each pixel over time."""
+        return self._image("maximum")
+
+    @cached_property
+    def deviation(self) -> Image:
+        """Standard deviation of each pixel over time."""
+        return self._image("deviation")
+
+    @cached_property
+    def likeness(self) -> Image:
+        """Correlation of each pixel with its neighbours."""
+        return self._image("likeness")
+
+    def _image(self, name: str) -> NDArray[Any]:
+        planes = [getattr(images, name).T for images in self.statistics.images]
+        return np.stack(planes, axis=-1) if len(self.statistics.shape) > 3 else planes[0]  # noqa: PLR2004
+
+    @property
+    def pixel_step(self) -> int:
+        """Only every so many columns and rows are in the images."""
+        return self.statistics.pixel_step
+
+    @cached_property
+    def intensity(self) -> NDArray[np.float64]:
+        """Mean of each frame."""
+        return np.asarray(self.frames["mean"].mean(axis=1))
+
+    @cached_property
+    def floor(self) -> NDArray[np.float64]:
+        """Mean of the darkest quarter of each frame: what no cell brightens."""
+        return np.asarray(self.frames["floor"].mean(axis=1, dtype=np.float64))
+
+    @cached_property
+    def brightest(self) -> NDArray[Any]:
+        """Largest pixel of each frame."""
+        return np.asarray(self.frames["most"].max(axis=1))
+
+    @cached_property
+    def is_blank(self) -> NDArray[np.bool_]:
+        """Whether all pixels of a frame are equal."""
+        return np.asarray(self.frames["least"].min(axis=1) == self.brightest)
+
+    @cached_property
+    def is_repeat(self) -> NDArray[np.bool_]:
+        """Whether a frame equals the one before it, pixel by pixel."""
+        return np.asarray(self.frames["is_repeat"].all(axis=1))
+
+    @cached_property
+    def pixels(self) -> NDArray[Any]:
+        """Up to half a million pixel values from everywhere, for histograms."""
+        return self.statistics.pixels[self.indices].reshape(-1)
+
+    @cached_property
+    def pixels_per_sample(self) -> int:
+        """How many pixels a frame has."""
+        return int(np.prod(self.statistics.shape[1:]))
 
     @cached_property
     def dark(self) -> float:
@@ -60,125 +121,40 @@ class MovieSurvey:
         return float(np.nanpercentile(self.pixels, 1))
 
 
-class _Images:
-    """Sums over time of each pixel; differences from the first sample keep them precise."""
-
-    def __init__(self, first: NDArray[Any]) -> None:
-        # What has more digits than a float32 is summed as float64.
-        self._dtype = np.float32 if first.dtype.itemsize <= np.dtype(np.float32).itemsize else np.float64
-        self._reference = first.astype(self._dtype)
-        self._sum = np.zeros(first.shape, dtype=np.float64)
-        self._squares = np.zeros(first.shape, dtype=np.float64)
-        self.maximum = first.copy()
-        self._count = 0
-
-    def add(self, block: NDArray[Any]) -> None:
-        difference = np.subtract(block, self._reference, dtype=self._dtype)
-        self._sum += difference.sum(axis=0)
-        self._squares += np.einsum("t...,t...->...", difference, difference)
-        np.maximum(self.maximum, block.max(axis=0), out=self.maximum)
-        self._count += len(block)
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        return self._reference.astype(np.float64) + self._sum / self._count
-
-    @property
-    def deviation(self) -> NDArray[np.float64]:
-        variance = self._squares / self._count - (self._sum / self._count) ** 2
-        return np.sqrt(np.maximum(variance, 0))
-
-
-def survey_movie(data: Any, sample: Sample, resources: Resources) -> MovieSurvey:
+def survey_movie(
+    data: Any,
+    resources: Resources,
+    *,
+    sample_limit: int | None = None,
+    known: FrameStatistics | None = None,
+) -> MovieSurvey:
     """
-    Look at samples of a movie, each once.
+    Look at the frames of a movie, each once; what is known of them already is not read again.
 
     :param data: Array-like on disk, (time, columns, rows[, planes]).
-    :param sample: Which samples.
-    :param resources: The images take at most half of the memory, if need be with fewer pixels.
+    :param resources: What it may use of this machine.
+    :param sample_limit: Most bytes to read, uncompressed; default: every frame.
+    :param known: What was found while the movie was written.
     :raises ConversionStoppedError: If it is stopped.
+    :raises MemoryBudgetError: If there is too little memory for it.
     """
-    step = _pixel_step(data.shape[1:], np.dtype(data.dtype), resources.budget_bytes // 2)
-    indices = sample.indices
-    facts = _SampleFacts(np.dtype(data.dtype), len(indices))
-    images: _Images | None = None
+    shape, dtype = tuple(map(int, data.shape)), np.dtype(data.dtype)
+    if known is not None and known.shape == shape and known.dtype == dtype and not known.missing:
+        return MovieSurvey(known, Sample(shape[0], (range(shape[0]),)), was_read=False)
+    sample = plan_sample(data, memory_limit=resources.budget_bytes, sample_limit=sample_limit)
+    statistics = _empty(shape, dtype, resources.budget_bytes, sum(map(len, sample.runs)))
     for first, block in read_blocks(data, sample):
         resources.check_stop()
-        shown = block[:, ::step, ::step]
-        images = images or _Images(shown[0])
-        images.add(shown)
-        facts.add(first, block)
-    if images is None:
-        raise ValueError("a sample has at least one run")
-    return MovieSurvey(
-        sample=sample,
-        mean=images.mean,
-        maximum=images.maximum,
-        deviation=images.deviation,
-        pixel_step=step,
-        pixels=np.concatenate(facts.pixels),
-        pixels_per_sample=int(np.prod(data.shape[1:])),
-        **facts.columns,
-    )
+        statistics.add(block, first)
+    return MovieSurvey(statistics, sample, was_read=True)
 
 
-def _pixel_step(shape: tuple[int, ...], dtype: np.dtype[Any], limit: int) -> int:
-    bytes_per_pixel = dtype.itemsize + 3 * np.dtype(np.float64).itemsize
-    step = 1
-    while int(np.prod([-(-shape[0] // step), -(-shape[1] // step), *shape[2:]])) * bytes_per_pixel > limit:
-        step += 1
-    return step
-
-
-class _SampleFacts:
-    """Facts of each sample, in columns."""
-
-    def __init__(self, dtype: np.dtype[Any], num_samples: int) -> None:
-        self._num_samples = num_samples
-        self._filled = 0
-        self._last: tuple[int, NDArray[Any]] | None = None
-        self.pixels: list[NDArray[Any]] = []
-        self.columns: dict[str, Any] = {
-            "intensity": np.empty(num_samples),
-            "floor": np.empty(num_samples),
-            "brightest": np.empty(num_samples, dtype),
-            "num_brightest": np.empty(num_samples, np.int64),
-            "is_blank": np.empty(num_samples, bool),
-            "is_repeat": np.empty(num_samples, bool),
-        }
-
-    def add(self, first: int, block: NDArray[Any]) -> None:
-        flat = block.reshape(len(block), -1)
-        brightest = flat.max(axis=1)
-        found = {
-            "intensity": flat.mean(axis=1, dtype=np.float64),
-            "floor": _floor(flat),
-            "brightest": brightest,
-            "num_brightest": np.count_nonzero(flat == brightest[:, None], axis=1),
-            "is_blank": flat.min(axis=1) == brightest,
-            "is_repeat": self._repeats(first, flat),
-        }
-        for name, values in found.items():
-            self.columns[name][self._filled : self._filled + len(block)] = values
-        self._filled += len(block)
-        self.pixels.append(_some(flat, max(1, HISTOGRAM_PIXELS // self._num_samples)).reshape(-1).copy())
-
-    def _repeats(self, first: int, flat: NDArray[Any]) -> NDArray[np.bool_]:
-        repeats = np.zeros(len(flat), dtype=bool)
-        repeats[1:] = (flat[1:] == flat[:-1]).all(axis=1)
-        if self._last is not None and self._last[0] == first - 1:
-            repeats[0] = bool((flat[0] == self._last[1]).all())
-        self._last = first + len(flat) - 1, flat[-1].copy()
-        return repeats
-
-
-def _floor(flat: NDArray[Any]) -> NDArray[np.float64]:
-    some = _some(flat, FLOOR_PIXELS)
-    count = max(1, int(some.shape[1] * FLOOR_SHARE))
-    darkest = np.partition(some, count - 1, axis=1)[:, :count]
-    return np.asarray(darkest.mean(axis=1, dtype=np.float64))
-
-
-def _some(flat: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return about so many pixels of each sample, from everywhere: an odd step misses no column."""
-    return flat[:, :: (flat.shape[1] // count) | 1]
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], budget_bytes: int, num_seen: int) -> FrameStatistics:
+    step = pixel_step(shape, dtype, min(MOST_IMAGE_BYTES, int(budget_bytes * IMAGES_SHARE)))
+    needed = statistics_bytes(shape, dtype, step)
+    if needed > budget_bytes * STATISTICS_SHARE:
+        raise MemoryBudgetError(
+            f"The report of {shape[0]} frames needs {needed / STATISTICS_SHARE / 2**20:.0f} MiB of memory, and has "
+            f"{budget_bytes / 2**20:.0f} MiB. Give more."
+        )
+    return FrameStatistics(shape, dtype, step, num_seen)

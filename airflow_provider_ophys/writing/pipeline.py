@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_ophys.exceptions import MemoryBudgetError
@@ -22,6 +22,7 @@ from airflow_provider_ophys.writing.workers import Workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
     from airflow_provider_ophys.writing.iterator import BulkDataChunkIterator
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 # In units of what one task reads: while a block is encoded, the one before it waits to be written and the one
 # after it is being read; each task's result waits too.
 RAW_BLOCKS, ENCODED_BLOCKS = 3, 2
+
+# What statistics need while they look at a task's frames, in the same units: at most a copy of them.
+STATISTICS_SCRATCH_TASKS = 1
 
 # Reading more at once makes nothing faster but extractors that search their place at each read.
 MOST_BLOCK_BYTES = 24 * 2**20
@@ -157,6 +161,7 @@ def fill(
     name: str,
     spans: Sequence[tuple[int, int]] | None = None,
     most_rows: int | None = None,
+    statistics: FrameStatistics | None = None,
 ) -> None:
     """
     Copy an array from its source into an allocated dataset.
@@ -168,25 +173,19 @@ def fill(
     :param spans: Rows [start, stop) of the first axis to copy, each beginning where a task does (see
         :class:`Sink`) and ending where one does or at the end; ``None`` for all.
     :param most_rows: Most rows that are read at once; default: those of the source's buffer.
+    :param statistics: Are taken of the frames as they pass, unless the budget is too small for that.
     :raises ConversionStoppedError: If asked to stop.
     :raises MemoryBudgetError: If the budget is too small.
     :raises SourceDataError: If the source cannot be read.
     """
     num_rows, row_bytes = source.maxshape[0], _row_bytes(source)
-    plan = plan_source(
-        source,
-        rows_per_task=sink.rows_per_task,
-        scratch_tasks=sink.scratch_tasks,
-        result_tasks=sink.result_tasks,
-        most_rows=most_rows,
-        resources=resources,
-    )
+    plan, statistics = _plan(source, sink, resources, most_rows, statistics)
     log.debug("Filling %s: %s", name, plan)
     if spans is None:
         spans = [(0, num_rows)]
     progress = show_progress(source, name, sum(stop - start for start, stop in spans), row_bytes)
     reader, encoders = Workers(1, "ophys-read"), Workers(plan.threads, "ophys-encode")
-    filling = _Fill(source, sink, plan, resources, reader, encoders, progress)
+    filling = _Fill(source, sink, plan, resources, reader, encoders, progress, statistics)
     try:
         filling.run(_blocks(spans, plan.block_rows))
     except Exception as error:
@@ -197,6 +196,34 @@ def fill(
         reader.close()
         encoders.close()
         progress.finish()
+
+
+def _plan(
+    source: BulkDataChunkIterator,
+    sink: Sink,
+    resources: Resources,
+    most_rows: int | None,
+    statistics: FrameStatistics | None,
+) -> tuple[FillPlan, FrameStatistics | None]:
+    """Plan within the budget, with statistics if there is room for them."""
+
+    def plan(scratch_tasks: int, resources: Resources) -> FillPlan:
+        return plan_source(
+            source,
+            rows_per_task=sink.rows_per_task,
+            scratch_tasks=scratch_tasks,
+            result_tasks=sink.result_tasks,
+            most_rows=most_rows,
+            resources=resources,
+        )
+
+    if statistics is not None:
+        left = replace(resources, budget_bytes=resources.budget_bytes - statistics.num_bytes)
+        try:
+            return plan(sink.scratch_tasks + STATISTICS_SCRATCH_TASKS, left), statistics
+        except MemoryBudgetError:
+            log.info("The memory budget is too small to take statistics of frames while they are written.")
+    return plan(sink.scratch_tasks, resources), None
 
 
 def _blocks(spans: Sequence[tuple[int, int]], block_rows: int) -> Iterator[tuple[int, int]]:
@@ -215,6 +242,7 @@ class _Fill:
     reader: Workers
     encoders: Workers
     progress: Progress
+    statistics: FrameStatistics | None = None
     rows_written: int = 0
 
     def run(self, blocks: Iterator[tuple[int, int]]) -> None:
@@ -244,6 +272,8 @@ class _Fill:
     def _encode(self, block: NDArray[Any], start: int) -> list[Future[Any]]:
         def encode(rows: NDArray[Any], first: int) -> Any:
             self.resources.check_stop()
+            if self.statistics is not None:
+                self.statistics.add(rows, first)
             return self.sink.encode(rows, first)
 
         step = self.sink.rows_per_task

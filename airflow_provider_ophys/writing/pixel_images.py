@@ -1,0 +1,194 @@
+"""Images of a movie's pixels over time, from blocks in any order: mean, maximum, deviation and correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from airflow_provider_ophys.writing.exact_sums import sum_dtype
+from airflow_provider_ophys.writing.frame_scan import Scan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Of more frames than these, squares are taken of every second, third ... frame: they cost as much as all the rest.
+MOST_SQUARED_FRAMES = 1024
+# So many values are squared at once: what they take as float32 stays in a CPU's cache.
+SQUARED_PIXELS = 65_536
+WAITING_FRAMES = 8
+
+# Per pixel: the sum over time, four sums of products, and what the largest value and the reference take.
+SUMS_BYTES = 5 * np.dtype(np.float64).itemsize
+
+
+class PixelImages:
+    """
+    Sums of each pixel over time, of one plane; what is added by several threads must be added under one lock.
+
+    Squares are of differences from the first frames that are not blank: they stay precise on a large offset.
+
+    :param shape: (rows, columns).
+    :param dtype: Of the pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self.count = 0
+        self.squared_count = 0
+        self.offset = 0
+        self.total: NDArray[Any] = np.zeros(shape, dtype=sum_dtype(dtype))
+        self.maximum: NDArray[Any] = np.zeros(shape, dtype=dtype)
+        self.reference: NDArray[Any] = np.zeros(shape, dtype=np.float32 if dtype.itemsize <= 4 else np.float64)  # noqa: PLR2004
+        self.has_reference = False
+        self.sums = np.zeros((4, *shape))
+        self._waiting: list[NDArray[Any]] = []
+
+    def add(self, block: NDArray[Any], scanned: Scan, squared: slice) -> None:
+        """
+        Add frames.
+
+        :param block: (frames, rows, columns).
+        :param scanned: What is in it.
+        :param squared: Those whose squares count.
+        """
+        if self.count:
+            np.maximum(self.maximum, scanned.maximum, out=self.maximum)
+        else:
+            self.maximum[...] = scanned.maximum
+        self.count += len(block)
+        self.offset += scanned.total.add_to(self.total)
+        chosen = block[squared]
+        if len(chosen) >= WAITING_FRAMES:
+            self._square(chosen)
+        elif len(chosen):
+            self._waiting.append(chosen.copy())
+            if sum(map(len, self._waiting)) >= WAITING_FRAMES:
+                self.settle()
+
+    def settle(self) -> None:
+        """Add the squares of frames that wait for others, since many at once take less time."""
+        if self._waiting:
+            self._square(np.concatenate(self._waiting))
+            self._waiting.clear()
+
+    def _square(self, frames: NDArray[Any]) -> None:
+        if not self.has_reference and frames.min() != frames.max():
+            self.rebase(np.add.reduce(frames, axis=0, dtype=np.float64) / len(frames))
+            self.has_reference = True
+        step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
+        for start in range(0, frames.shape[1], step):
+            # One row more, to multiply the last one with.
+            part = slice(start, start + step + 1)
+            difference = frames[:, part].astype(self.reference.dtype)
+            difference -= self.reference[part]
+            here, below = difference[:, :step], difference[:, 1:]
+            linear, square, right, down = self.sums[:, start : start + step]
+            linear += np.add.reduce(here, axis=0)
+            square += np.add.reduce(here * here, axis=0)
+            right[:, :-1] += np.add.reduce(here[:, :, :-1] * here[:, :, 1:], axis=0)
+            down[: below.shape[1]] += np.add.reduce(difference[:, : below.shape[1]] * below, axis=0)
+        self.squared_count += len(frames)
+
+    def rebase(self, reference: NDArray[Any]) -> None:
+        """Make the sums of squares those of the differences from another reference."""
+        new = reference.astype(self.reference.dtype)
+        moved = self.reference.astype(np.float64) - new
+        linear, square, right, down = self.sums
+        count = self.squared_count
+        right[:, :-1] += _crossed(
+            linear, moved, count, (slice(None), slice(None, -1)), (slice(None), slice(1, None))
+        )
+        down[:-1] += _crossed(linear, moved, count, (slice(None, -1),), (slice(1, None),))
+        square += moved * (2 * linear + count * moved)
+        linear += count * moved
+        self.reference = new
+
+    def merge(self, other: PixelImages) -> None:
+        """Add what was found in other frames of the same movie."""
+        if not other.count:
+            return
+        self.settle()
+        other.settle()
+        if other.has_reference and self.has_reference:
+            other.rebase(self.reference)
+        elif other.has_reference:
+            self.rebase(other.reference)
+            self.has_reference = True
+        else:
+            other.rebase(self.reference)
+        self.sums += other.sums
+        self.total = self.total + other.total
+        self.offset += other.offset
+        self.maximum = np.maximum(self.maximum, other.maximum) if self.count else other.maximum
+        self.count += other.count
+        self.squared_count += other.squared_count
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that is known as plain arrays."""
+        self.settle()
+        counts = np.array([self.count, self.squared_count, self.offset, self.has_reference], dtype=np.int64)
+        return {
+            "counts": counts,
+            "total": self.total,
+            "maximum": self.maximum,
+            "reference": self.reference,
+            "sums": self.sums,
+        }
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """
+        Become what :meth:`to_arrays` gave.
+
+        :raises ValueError: If the arrays are of another shape.
+        :raises KeyError: If one is missing.
+        """
+        self.count, self.squared_count, self.offset, has_reference = map(int, arrays["counts"])
+        self.has_reference = bool(has_reference)
+        for name in ("total", "maximum", "reference", "sums"):
+            getattr(self, name)[...] = arrays[name]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over time, from every frame."""
+        return np.asarray((self.total + self.offset) / max(self.count, 1), dtype=np.float64)
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviation over time, from the frames whose squares were taken."""
+        return np.sqrt(self._variance)
+
+    @property
+    def likeness(self) -> NDArray[np.float64]:
+        """Mean correlation over time of each pixel with its neighbours to the left, right, above and below."""
+        deviation = self.deviation
+        linear, _, right, down = self.sums / max(self.squared_count, 1)
+        found, pairs = np.zeros(linear.shape), np.zeros(linear.shape)
+        for product, this, that in (
+            (right, np.s_[:, :-1], np.s_[:, 1:]),
+            (down, np.s_[:-1, :], np.s_[1:, :]),
+        ):
+            covariance = product[this] - linear[this] * linear[that]
+            scale = deviation[this] * deviation[that]
+            correlation = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+            for side in (this, that):
+                found[side] += correlation
+                pairs[side] += 1
+        return found / np.maximum(pairs, 1)
+
+    @property
+    def _variance(self) -> NDArray[np.float64]:
+        self.settle()
+        linear, square, *_ = self.sums / max(self.squared_count, 1)
+        return np.asarray(np.maximum(square - linear**2, 0))
+
+
+def _crossed(
+    linear: NDArray[np.float64],
+    moved: NDArray[np.float64],
+    count: int,
+    this: tuple[slice, ...],
+    that: tuple[slice, ...],
+) -> NDArray[np.float64]:
+    """Return what the sum of the products of two neighbours grows by when their references move."""
+    return moved[this] * linear[that] + moved[that] * linear[this] + count * moved[this] * moved[that]
