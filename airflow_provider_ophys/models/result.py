@@ -66,7 +66,8 @@ class ConversionResult(BaseModel):
     ``remarks`` are what the user may want to know of the file, such as a time without a time zone.
     ``source_bytes`` is the size of the recording's files, ``uncompressed_bytes`` that of the arrays that were
     filled. ``durations`` are the seconds of each phase: ``prepare`` (opening the recording and all checks before a
-    byte is written), ``allocate``, ``fill``, ``check`` and ``publish``; empty if the output was reused.
+    byte is written), ``allocate``, ``fill``, ``check`` and ``publish``, empty if the output was reused; and
+    ``report``, if one was asked for.
     ``inspection`` is what nwbinspector found, ``None`` if it was not asked.
     ``report`` is ``None`` if none was asked for or, with the reason in ``report_problem``, if it failed.
     """

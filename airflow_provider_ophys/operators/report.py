@@ -36,20 +36,20 @@ class WriteReportOperator(StoppableOperator):
     Write the report of any NWB file, HDF5 or Zarr (format 3), on a disk or in S3, whoever wrote it.
 
     The report is ``<name>.report.html``, a page that needs nothing else, ``<name>.report.png`` and
-    ``<name>.report.thumbnail.png``. The file is read in samples, from S3 too, and never copied. Returns JSON with
+    ``<name>.report.thumbnail.png``. Every frame is read, from S3 too, and never copied. Returns JSON with
     ``nwbfile_path`` or ``s3_uri`` (of the file) and ``report``, as the write operators do.
 
     :param source: Path of the file or tree, its address ``s3://bucket/key``, or the result of a write operator or
         of ``StageToS3Operator``, which is then read in S3.
     :param report_folder: Where the report goes: a folder, or ``s3://bucket/prefix/``. Default: beside the file.
     :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: as of a conversion.
-    :param sample_limit: Most to read of each movie, uncompressed, in bytes or as ``"1GiB"``; what is read is
-        spread evenly over the recording. Default: all of up to 64 MiB; of more a 25th, but from 64 to 128 MiB.
+    :param sample: Most to read of each movie, uncompressed, in bytes or as ``"1GiB"``; what is read is spread
+        evenly over the recording. Default: all of it.
     :param aws_conn_id: Id of the Airflow connection of type ``aws``.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
     """
 
-    template_fields: Sequence[str] = ("source", "report_folder", "memory_limit", "sample_limit", "aws_conn_id")
+    template_fields: Sequence[str] = ("source", "report_folder", "memory_limit", "sample", "aws_conn_id")
     ui_color = "#d4e4f7"
 
     def __init__(
@@ -58,7 +58,7 @@ class WriteReportOperator(StoppableOperator):
         source: str | os.PathLike[str] | Mapping[str, Any],
         report_folder: str | None = None,
         memory_limit: int | str | None = None,
-        sample_limit: int | str | None = None,
+        sample: int | str | None = None,
         aws_conn_id: str | None = "aws_default",
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
@@ -67,7 +67,7 @@ class WriteReportOperator(StoppableOperator):
         self.source = source
         self.report_folder = report_folder
         self.memory_limit = memory_limit
-        self.sample_limit = sample_limit
+        self.sample = sample
         self.aws_conn_id = aws_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow calls it so
@@ -131,7 +131,7 @@ class WriteReportOperator(StoppableOperator):
         # What staging returns does not tell how the file was written.
         is_conversion = isinstance(self.source, Mapping) and "throughput_mb_per_s" in self.source
         options: dict[str, Any] = {
-            "sample_limit": _bytes("sample_limit", self.sample_limit),
+            "sample": _bytes("sample", self.sample),
             "size_bytes": size_bytes,
             "result": self.source if is_conversion else None,
         }

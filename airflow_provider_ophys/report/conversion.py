@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_ophys.conversion.movie_statistics import STATISTICS_SUFFIX
 from airflow_provider_ophys.models.result import ConversionResult
 from airflow_provider_ophys.report.files import find_report, write_report
 from airflow_provider_ophys.writing.sharing import Wish, sharing
@@ -26,6 +28,7 @@ def with_report[Result: ConversionResult](result: Result, wish: Wish, stop: thre
     :param stop: Set it, from anywhere, to do without a report.
     """
     path = Path(result.nwbfile_path)
+    started = time.monotonic()
     try:
         made_from = _identity(path)
         report = find_report(path.parent, path.name, made_from)
@@ -36,6 +39,7 @@ def with_report[Result: ConversionResult](result: Result, wish: Wish, stop: thre
                     path.parent,
                     path.name,
                     resources,
+                    statistics=path.with_name(path.name + STATISTICS_SUFFIX),
                     size_bytes=result.size_bytes,
                     result=result.to_json(),
                     made_from=made_from,
@@ -43,7 +47,8 @@ def with_report[Result: ConversionResult](result: Result, wish: Wish, stop: thre
     except Exception as error:
         log.warning("The report of %s could not be made; the file itself is fine.", path, exc_info=True)
         return result.model_copy(update={"report_problem": f"{type(error).__name__}: {error}"})
-    return result.model_copy(update={"report": report})
+    durations = result.durations | {"report": round(time.monotonic() - started, 3)}
+    return result.model_copy(update={"report": report, "durations": durations})
 
 
 def _identity(path: Path) -> str:

@@ -69,10 +69,9 @@ def _described(container: Any, fields: tuple[str, ...]) -> str:
 def _movie(seen: SeenMovie) -> Rows:
     movie, survey = seen.movie, seen.survey
     looked_at = (
-        "every frame"
-        if survey.sample.is_whole
-        else f"{len(seen.times)} of {survey.sample.num_samples} frames, in {len(survey.sample.runs)} stretches; "
-        "what happens only between them is not seen"
+        f"every frame ({len(seen.times)}){'' if survey.num_read else ', while they were written'}"
+        if survey.is_whole
+        else f"{len(seen.times)} of {movie.timing.num_samples} frames; what happens only between them is not seen"
     )
     level = seen.saturation.level
     saturated = "none" if level is None else f"{seen.saturation.share:.4%} at {level:g}"

@@ -16,6 +16,7 @@ from airflow_provider_ophys.report.figure import draw_report, draw_thumbnail, to
 from airflow_provider_ophys.report.page import make_page
 from airflow_provider_ophys.report.survey import look_at
 from airflow_provider_ophys.writing.sharing import Resources
+from airflow_provider_ophys.writing.statistics_file import load_statistics
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def write_report(
     name: str,
     resources: Resources,
     *,
-    sample_limit: int | None = None,
+    sample: int | None = None,
+    statistics: Path | None = None,
     size_bytes: int | None = None,
     result: Mapping[str, Any] | None = None,
     made_from: str = "",
@@ -41,14 +43,15 @@ def write_report(
     :param folder: Where the report goes; it must exist.
     :param name: Of the NWB file.
     :param resources: What it may use of this machine.
-    :param sample_limit: Most bytes to read of each movie, uncompressed; default: see
-        :func:`airflow_provider_ophys.report.sampling.plan_sample`.
+    :param sample: Most bytes to read of each movie, uncompressed; default: every frame.
+    :param statistics: File with what was found while the movies were written, which are then not read again.
     :param size_bytes: Of the NWB file.
     :param result: What the write operator returned.
     :param made_from: Tells this file from others, for :func:`find_report`.
     """
     with open_contents(source) as contents:
-        seen = look_at(contents, resources, sample_limit=sample_limit)
+        known = None if statistics is None else load_statistics(statistics)
+        seen = look_at(contents, resources, sample_limit=sample, known=known)
         line = subtitle(contents, seen, size_bytes)
         facts = gather_facts(contents, seen, size_bytes=size_bytes, result=result or {})
         summary = seen.summary()

@@ -87,9 +87,9 @@ def find_saturation(survey: MovieSurvey) -> Saturation:
     it, more than all values within 5 % of the range below it together.
     """
     level = survey.brightest.max()
-    counts = np.where(survey.brightest == level, survey.num_brightest, 0)
+    counts = np.where(survey.brightest == level, survey.frames["tops"].sum(axis=1), 0)
     per_sample = counts / survey.pixels_per_sample
-    share = float(per_sample.mean())
+    share = survey.statistics.tops[float(level)] / (len(counts) * survey.pixels_per_sample)
     if not (_is_full_scale(level) or _is_piled_up(survey.pixels, level, share)):
         return Saturation(None, 0.0, np.zeros(len(counts)))
     return Saturation(float(level), share, per_sample)
@@ -111,7 +111,7 @@ def _is_piled_up(pixels: NDArray[Any], level: Any, share: float) -> bool:
 
 def find_marks(survey: MovieSurvey, saturation: Saturation, timing: Timing) -> list[Mark]:
     """Find everything that a person should look at, in the order of time."""
-    indices = survey.sample.indices
+    indices = survey.indices
     times = timing.at(indices)
     marks = [
         *_saturated(saturation, indices, times),

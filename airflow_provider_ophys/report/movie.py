@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from airflow_provider_ophys.exceptions import MemoryBudgetError
-from airflow_provider_ophys.report.sampling import Sample, plan_sample, read_blocks
+from airflow_provider_ophys.report.sampling import plan_sample, read_blocks
 from airflow_provider_ophys.writing.frame_statistics import (
     MOST_IMAGE_BYTES,
     FrameStatistics,
@@ -30,21 +30,24 @@ IMAGES_SHARE, STATISTICS_SHARE = 1 / 8, 1 / 2
 @dataclass(frozen=True)
 class MovieSurvey:
     """
-    What was found in the frames that were looked at, each at one of ``indices``; images are (columns, rows[, planes]).
+    What was found in the frames that were looked at; images are (columns, rows[, planes]).
 
     :param statistics: Of the frames.
-    :param sample: Which frames were looked at.
-    :param was_read: Whether the movie was read for it.
+    :param num_read: How many of them had to be read from the file.
     """
 
     statistics: FrameStatistics
-    sample: Sample
-    was_read: bool
+    num_read: int
 
     @cached_property
     def indices(self) -> NDArray[np.int64]:
         """Which frames were looked at, ascending."""
         return np.flatnonzero(self.statistics.frames["is_seen"].all(axis=1))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every frame was looked at."""
+        return len(self.indices) == len(self.statistics.frames)
 
     @cached_property
     def frames(self) -> NDArray[Any]:
@@ -139,14 +142,21 @@ def survey_movie(
     :raises MemoryBudgetError: If there is too little memory for it.
     """
     shape, dtype = tuple(map(int, data.shape)), np.dtype(data.dtype)
-    if known is not None and known.shape == shape and known.dtype == dtype and not known.missing:
-        return MovieSurvey(known, Sample(shape[0], (range(shape[0]),)), was_read=False)
-    sample = plan_sample(data, memory_limit=resources.budget_bytes, sample_limit=sample_limit)
-    statistics = _empty(shape, dtype, resources.budget_bytes, sum(map(len, sample.runs)))
+    if known is not None and (known.shape != shape or known.dtype != dtype):
+        known = None
+    # A task that was killed while it wrote has left gaps.
+    missing = None if known is None else known.missing
+    sample = plan_sample(
+        data,
+        memory_limit=resources.budget_bytes,
+        sample_limit=sample_limit if known is None else None,
+        missing=missing,
+    )
+    statistics = known or _empty(shape, dtype, resources.budget_bytes, len(sample))
     for first, block in read_blocks(data, sample):
         resources.check_stop()
         statistics.add(block, first)
-    return MovieSurvey(statistics, sample, was_read=True)
+    return MovieSurvey(statistics, len(sample))
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], budget_bytes: int, num_seen: int) -> FrameStatistics:
@@ -154,7 +164,7 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], budget_bytes: int, num_
     needed = statistics_bytes(shape, dtype, step)
     if needed > budget_bytes * STATISTICS_SHARE:
         raise MemoryBudgetError(
-            f"The report of {shape[0]} frames needs {needed / STATISTICS_SHARE / 2**20:.0f} MiB of memory, and has "
-            f"{budget_bytes / 2**20:.0f} MiB. Give more."
+            f"The report of {shape[0]} frames needs {needed / STATISTICS_SHARE / 2**20:.0f} MiB of memory, and "
+            f"has {budget_bytes / 2**20:.0f} MiB. Give more."
         )
     return FrameStatistics(shape, dtype, step, num_seen)

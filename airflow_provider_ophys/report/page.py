@@ -76,7 +76,7 @@ def _remarks(seen: Seen) -> str:
         if more > 0:
             lines.append(_remark("left", f"{movie.movie.name}: {more} more"))
         if not movie.marks:
-            seen_of = "" if movie.survey.sample.is_whole else " in the frames that were looked at"
+            seen_of = "" if movie.survey.is_whole else " in the frames that were looked at"
             lines.append(_remark("fine", f"{movie.movie.name}: nothing remarkable{seen_of}"))
     lines += [_remark("left", f"{path} is not shown: {reason}") for path, reason in seen.left_out.items()]
     return "\n".join(lines)

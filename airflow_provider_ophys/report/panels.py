@@ -180,7 +180,7 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     """Draw the mean of each sample over time, and what catches the eye in it."""
     survey, origin = seen.survey, _origin(seen.times)
     times = seen.times - origin
-    indices = survey.sample.indices
+    indices = survey.indices
     breaks = np.flatnonzero(np.diff(indices) > 1) + 1
     shown = [
         _envelope(when, values)
@@ -193,13 +193,13 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     if usual.size and np.ptp(usual) > 0:
         # What is saturated or blank is marked; it must not flatten all the rest.
         axes.set_ylim(usual.min() - 0.05 * np.ptp(usual), usual.max() + 0.05 * np.ptp(usual))
-    if not survey.sample.is_whole:
+    if not survey.is_whole:
         where = np.concatenate([line[0] for line in shown])
         axes.plot(where, np.concatenate([line[1] for line in shown]), ".", color="black", markersize=2)
     _draw_marks(axes, seen.marks, origin)
     axes.set_xlabel(_time_label(origin), fontsize=SMALL)
     axes.set_ylabel(drawable(f"mean intensity ({seen.movie.unit})"), fontsize=SMALL)
-    what = "every frame" if survey.sample.is_whole else f"{len(indices)} of {survey.sample.num_samples} frames"
+    what = "every frame" if survey.is_whole else f"{len(indices)} of {seen.movie.timing.num_samples} frames"
     axes.set_title(f"Mean intensity over time, {what}", fontsize=11, loc="left")
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.01)

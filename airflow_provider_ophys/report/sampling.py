@@ -1,5 +1,5 @@
 """
-Which samples of a movie are looked at: runs of whole stored chunks, spread evenly over the recording.
+Which samples of a movie are read: all of them, or runs of whole stored chunks, spread evenly over the recording.
 
 A chunk is read and decoded as a whole or not at all, so half of one costs as much as all of it.
 """
@@ -7,7 +7,7 @@ A chunk is read and decoded as a whole or not at all, so half of one costs as mu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +18,18 @@ from airflow_provider_ophys.exceptions import MemoryBudgetError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MIB = 2**20
-
-# A recording of up to the least is read whole; of a larger one a 25th, and at most the most.
-LEAST_BYTES = 64 * MIB
-MOST_BYTES = 128 * MIB
-SHARE = 1 / 25
-
 # Neighbours tell what a single sample cannot: whether it repeats the one before.
 RUN_SAMPLES = 16
 FEWEST_RUNS = 8
 
 # What is worked on at once, small enough for a CPU's cache.
-BLOCK_BYTES = 4 * MIB
+BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Sample:
     """
-    The samples of a movie that are looked at.
+    The samples of a movie that are read.
 
     :param num_samples: Of the movie.
     :param runs: Ascending stretches of consecutive samples; each is read at once.
@@ -45,25 +38,20 @@ class Sample:
     num_samples: int
     runs: tuple[range, ...]
 
-    @property
-    def indices(self) -> NDArray[np.int64]:
-        """All samples that are looked at."""
-        return np.concatenate([np.arange(run.start, run.stop) for run in self.runs])
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether these are all samples."""
-        return sum(map(len, self.runs)) == self.num_samples
+    def __len__(self) -> int:
+        return sum(map(len, self.runs))
 
 
-def plan_sample(data: Any, *, memory_limit: int, sample_limit: int | None = None) -> Sample:
+def plan_sample(
+    data: Any, *, memory_limit: int, sample_limit: int | None = None, missing: Sequence[range] | None = None
+) -> Sample:
     """
-    Choose the samples of a movie that are looked at.
+    Choose the samples of a movie that are read.
 
     :param data: Array-like on disk, (time, columns, rows[, planes]), with ``chunks`` if it has them.
     :param memory_limit: Bytes that may be in flight; one run takes at most a quarter of it.
-    :param sample_limit: Most bytes to read, uncompressed; default: all of up to 64 MiB, of more a 25th, but at
-        least 64 MiB and at most 128 MiB.
+    :param sample_limit: Most bytes to read, uncompressed; default: all.
+    :param missing: Where no limit is given: what is to be read; default: all.
     :raises MemoryBudgetError: If a single sample is more than a quarter of the memory limit.
     """
     num_samples = int(data.shape[0])
@@ -73,8 +61,7 @@ def plan_sample(data: Any, *, memory_limit: int, sample_limit: int | None = None
             f"One sample of the movie has {sample_bytes} bytes, more than a quarter of the memory budget "
             f"({memory_limit}). Give more memory."
         )
-    limit = sample_limit or int(min(max(num_samples * sample_bytes * SHARE, LEAST_BYTES), MOST_BYTES))
-    most_samples = max(1, limit // max(sample_bytes, 1))
+    most_samples = num_samples if sample_limit is None else max(1, sample_limit // max(sample_bytes, 1))
     chunk = int(data.chunks[0]) if getattr(data, "chunks", None) else 1
     length = chunk * math.ceil(RUN_SAMPLES / chunk)
     if most_samples // length < FEWEST_RUNS:
@@ -82,7 +69,8 @@ def plan_sample(data: Any, *, memory_limit: int, sample_limit: int | None = None
     at_once = max(1, memory_limit // 4 // max(sample_bytes, 1))
     if num_samples <= most_samples:
         step = min(at_once, length * max(1, BLOCK_BYTES // max(length * sample_bytes, 1)))
-        return Sample(num_samples, tuple(_cut(0, num_samples, step)))
+        spans = [range(num_samples)] if missing is None else missing
+        return Sample(num_samples, tuple(run for span in spans for run in _cut(span.start, span.stop, step)))
     starts = range(0, num_samples, length)
     wanted = min(max(1, most_samples // length), len(starts))
     chosen = np.unique(np.linspace(0, len(starts) - 1, wanted).round().astype(int))

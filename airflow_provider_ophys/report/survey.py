@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from airflow_provider_ophys.report.rois import (
     outlines,
     sample_traces,
 )
-from airflow_provider_ophys.report.sampling import plan_sample
+from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
 from airflow_provider_ophys.writing.sharing import Resources
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class SeenMovie:
         planes = mean.mean(axis=(0, 1)) if mean.ndim == 3 else [mean.mean()]  # noqa: PLR2004 - columns, rows, planes
         return {
             "path": self.movie.path,
-            "num_samples": self.survey.sample.num_samples,
+            "num_samples": self.movie.timing.num_samples,
             "samples_looked_at": len(self.times),
             "plane_means": [_number(plane) for plane in planes],
             "saturation_level": self.saturation.level,
@@ -108,17 +109,25 @@ class Seen:
         }
 
 
-def look_at(contents: Contents, resources: Resources, *, sample_limit: int | None = None) -> Seen:
+def look_at(
+    contents: Contents,
+    resources: Resources,
+    *,
+    sample_limit: int | None = None,
+    known: Mapping[str, FrameStatistics] | None = None,
+) -> Seen:
     """
     Read what the report of a file shows.
 
     :param contents: Of the open file.
     :param resources: What it may use of this machine.
-    :param sample_limit: Most bytes to read of a movie, uncompressed; see
-        :func:`airflow_provider_ophys.report.sampling.plan_sample`.
+    :param sample_limit: Most bytes to read of a movie, uncompressed; default: all.
+    :param known: What was found in movies while they were written, by the ``object_id`` of the series.
     """
+    known = known or {}
     movies = [
-        _look_at_movie(movie, resources, sample_limit=sample_limit) for movie in contents.movies[:MOST_SECTIONS]
+        _look_at_movie(movie, resources, sample_limit, known.get(movie.object_id))
+        for movie in contents.movies[:MOST_SECTIONS]
     ]
     too_many = [movie.path for movie in contents.movies[MOST_SECTIONS:]]
     too_many += [segmentation.path for segmentation in contents.segmentations[MOST_SECTIONS:]]
@@ -129,14 +138,15 @@ def look_at(contents: Contents, resources: Resources, *, sample_limit: int | Non
     )
 
 
-def _look_at_movie(movie: Movie, resources: Resources, *, sample_limit: int | None) -> SeenMovie:
-    sample = plan_sample(movie.data, memory_limit=resources.budget_bytes, sample_limit=sample_limit)
-    survey = survey_movie(movie.data, sample, resources)
+def _look_at_movie(
+    movie: Movie, resources: Resources, sample_limit: int | None, known: FrameStatistics | None
+) -> SeenMovie:
+    survey = survey_movie(movie.data, resources, sample_limit=sample_limit, known=known)
     saturation = find_saturation(survey)
     return SeenMovie(
         movie,
         survey,
-        movie.timing.at(sample.indices),
+        movie.timing.at(survey.indices),
         saturation,
         find_marks(survey, saturation, movie.timing),
     )

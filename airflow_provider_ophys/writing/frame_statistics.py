@@ -196,9 +196,7 @@ class FrameStatistics:
             self._join(
                 boundary,
                 plane,
-                _Edge(
-                    is_later, checksum, float(facts.scan.means[at]), facts.patterns[at], facts.spectra[at]
-                ),
+                _Edge(is_later, checksum, float(facts.scan.means[at]), facts.patterns[at], facts.spectra[at]),
             )
 
     def _join(self, boundary: int, plane: int, edge: _Edge) -> None:
