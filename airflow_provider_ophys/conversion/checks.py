@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pynwb
 from hdmf.build import BuildManager, GroupBuilder, TypeMap
+from hdmf.spec import NamespaceCatalog, SpecCatalog
 from hdmf.validate import ValidatorMap
+from pynwb.spec import NWBDatasetSpec, NWBGroupSpec, NWBNamespace
 
 from airflow_provider_ophys.conversion.datasets import BulkDataset
 from airflow_provider_ophys.conversion.storages import Storage
@@ -45,14 +47,38 @@ def check_schema(storage: Storage, part: Path, before: Path | None = None) -> No
 
 
 def _problems(storage: Storage, path: Path) -> list[str]:
-    if _has_own_schemas(storage, path):
-        # The schemas in the file are those that are loaded; reading them again is most of the work.
-        manager = BuildManager(_own_types())
-        with storage.io(path, "r", load_namespaces=False, manager=manager) as io:
-            return list(map(str, _own_schema().validate(_with_records(io.read_builder()))))
-    with storage.io(path, "r") as io:
-        _with_records(io.read_builder())
-        return list(map(str, pynwb.validate(io=io)))
+    types = _own_types()
+    if not _has_own_schemas(storage, path):
+        types = _types_in(storage, path) or types
+    # The schemas in a file are mostly those that are loaded; reading them again is most of the work.
+    schema = _own_schema() if types is _own_types() else _schema_of(types)
+    with storage.io(path, "r", load_namespaces=False, manager=BuildManager(types)) as io:
+        return list(map(str, schema.validate(_with_records(io.read_builder()))))
+
+
+def _types_in(storage: Storage, path: Path) -> TypeMap | None:
+    """Return the types by the schemas that a file holds; ``None`` if it holds none, as old ones do."""
+    catalog = NamespaceCatalog(NWBGroupSpec, NWBDatasetSpec, NWBNamespace)
+    with storage.io(path, "r", load_namespaces=False) as io:
+        io.load_namespaces(namespace_catalog=catalog, file=io._file)  # noqa: SLF001 - as pynwb.validate does
+    return TypeMap(namespaces=catalog) if catalog.namespaces else None
+
+
+def _schema_of(types: TypeMap) -> ValidatorMap:
+    """
+    Return what validates against NWB's schema and those of all extensions together.
+
+    pynwb validates against one extension after the other, for each of which the devices of the others are none.
+    """
+    together = SpecCatalog()
+    catalog = types.namespace_catalog
+    for name in sorted(set(catalog.namespaces) - {"hdmf-experimental"}):
+        namespace = catalog.get_namespace(name)
+        for data_type in namespace.get_registered_types():
+            if together.get_spec(data_type) is None:
+                together.register_spec(namespace.get_spec(data_type), "in the file")
+    version = catalog.get_namespace("core")["version"]
+    return ValidatorMap(NWBNamespace("All.", "core", [{"namespace": "core"}], version=version, catalog=together))
 
 
 def _with_records(builder: GroupBuilder) -> GroupBuilder:

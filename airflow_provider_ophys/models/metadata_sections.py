@@ -8,9 +8,9 @@ entries of the metadata to each other and is not written to the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    JsonValue,
     NonNegativeInt,
     field_validator,
     model_validator,
@@ -52,8 +53,8 @@ class Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _check_texts(cls, value: object) -> object:
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and not text.isprintable():
+        for text in _texts_in(value):
+            if not text.isprintable():
                 _check_storable(text)
         return value
 
@@ -69,6 +70,14 @@ class Section(BaseModel):
         if len(value.encode()) > LONGEST_NAME:
             raise PydanticCustomError("name", "A name may have {most} bytes at most", {"most": LONGEST_NAME})
         return value
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
 
 
 def _check_storable(text: str) -> None:
@@ -133,8 +142,35 @@ class SubjectMetadata(Section):
     weight: str | float | None = Field(None, description="Kilograms if a number.")
 
 
-class DeviceModelMetadata(Section):
+class TypedSection(Section):
+    """What may be of a type that an extension of NWB defines, whose fields stand beside the others."""
+
+    # The type that needs no extension.
+    core_type: ClassVar[str]
+
+    type: str | None = Field(None, description="Of an extension that is installed, for example 'Miniscope'.")
+    fields_of_type: dict[str, JsonValue] = Field({}, description="Those of the extension; filled from the others.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_fields_of_type(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or value.get("type") in (None, cls.core_type):
+            return value
+        known = {name: entry for name, entry in value.items() if name in cls.model_fields}
+        others = {name: entry for name, entry in value.items() if name not in known and entry is not None}
+        gathered = value.get("fields_of_type", {})
+        return {**known, "fields_of_type": {**gathered, **others} if isinstance(gathered, Mapping) else gathered}
+
+    @property
+    def extension_type(self) -> str | None:
+        """The type, if it is one of an extension."""
+        return None if self.type == self.core_type else self.type
+
+
+class DeviceModelMetadata(TypedSection):
     """A make of device, as in ``pynwb.device.DeviceModel``."""
+
+    core_type = "DeviceModel"
 
     name: str
     manufacturer: str
@@ -142,12 +178,14 @@ class DeviceModelMetadata(Section):
     description: str | None = None
 
 
-class DeviceMetadata(Section):
+class DeviceMetadata(TypedSection):
     """
     A microscope or another device, as in ``pynwb.device.Device``.
 
     Its maker and model are written as a DeviceModel, where NWB 2.9 moved them.
     """
+
+    core_type = "Device"
 
     name: str
     description: str | None = None

@@ -17,11 +17,13 @@ from airflow_provider_ophys.models.metadata_sections import (
     NAN,
     UNKNOWN,
     DeviceMetadata,
+    DeviceModelMetadata,
     ImagingPlaneMetadata,
     Metadata,
     OpticalChannelMetadata,
 )
 from airflow_provider_ophys.models.remarks import remark
+from airflow_provider_ophys.nwb.extension_types import make_of_type
 
 # Written where the user says nothing at all: marked as not known, and nothing made up.
 PLACEHOLDER_DEVICE = DeviceMetadata(name="Microscope")
@@ -145,32 +147,53 @@ def add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -
     """
     device = PLACEHOLDER_DEVICE if metadata_key is None else metadata.Devices[metadata_key]
     fields = device.model_dump(exclude_none=True, include={"name", "description", "serial_number"})
+    model = _model_of(metadata, device)
     if device.name in nwbfile.devices:
         existing = nwbfile.devices[device.name]
         _check_same(existing, fields)
-        model = _model_of(metadata, device)
-        if model and existing.model is not None:
-            _check_same(existing.model, model)
+        _check_type(existing, device.extension_type)
+        if model is not None and existing.model is not None:
+            _check_same(existing.model, _fields_of(model))
         return existing
-    return nwbfile.create_device(**fields, model=_add_device_model(nwbfile, _model_of(metadata, device)))
+    made = make_of_type(
+        Device,
+        device.extension_type,
+        {**device.fields_of_type, **fields},
+        model=None if model is None else _add_device_model(nwbfile, model),
+    )
+    nwbfile.add_device(made)
+    return made
 
 
-def _model_of(metadata: Metadata, device: DeviceMetadata) -> dict[str, Any]:
-    """Return the fields of a device's model; none if nothing is said of it."""
+def _model_of(metadata: Metadata, device: DeviceMetadata) -> DeviceModelMetadata | None:
+    """Return a device's model; ``None`` if nothing is said of it."""
     if device.device_model_metadata_key is not None:
-        return metadata.DeviceModels[device.device_model_metadata_key].model_dump(exclude_none=True)
+        return metadata.DeviceModels[device.device_model_metadata_key]
     given = device.model_fields_given
-    return {"name": device.name, "manufacturer": UNKNOWN} | given if given else {}
+    return DeviceModelMetadata(**{"name": device.name, "manufacturer": UNKNOWN} | given) if given else None
 
 
-def _add_device_model(nwbfile: NWBFile, fields: Mapping[str, Any]) -> DeviceModel | None:
-    if not fields:
-        return None
-    if fields["name"] not in nwbfile.device_models:
-        return nwbfile.create_device_model(**fields)
-    existing = nwbfile.device_models[fields["name"]]
-    _check_same(existing, fields)
-    return existing
+def _fields_of(model: DeviceModelMetadata) -> dict[str, Any]:
+    return model.model_dump(exclude_none=True, exclude={"type", "fields_of_type"})
+
+
+def _add_device_model(nwbfile: NWBFile, model: DeviceModelMetadata) -> DeviceModel:
+    if model.name in nwbfile.device_models:
+        existing = nwbfile.device_models[model.name]
+        _check_same(existing, _fields_of(model))
+        _check_type(existing, model.extension_type)
+        return existing
+    made = make_of_type(DeviceModel, model.extension_type, {**model.fields_of_type, **_fields_of(model)})
+    nwbfile.add_device_model(made)
+    return made
+
+
+def _check_type(existing: Any, extension_type: str | None) -> None:
+    if extension_type not in (None, existing.neurodata_type):
+        raise MetadataError(
+            f"The file has a {existing.neurodata_type} {existing.name!r}, but in the metadata it is a "
+            f"{extension_type}. Give one of the two another name."
+        )
 
 
 def find_entry[Entry](section: str, entries: dict[str, Entry], metadata_key: str | None) -> Entry | None:

@@ -96,6 +96,13 @@ def device_with_its_maker(w, folder):
     return written(w.add_imaging_to_nwbfile(movie(), empty(), metadata, metadata_key="movie"), folder)
 
 
+@each(core="Device", unknown="Telescope")
+def device_of_a_type(w, folder, type_name):
+    metadata = described()
+    metadata["Devices"] = DEVICES | {"scope": {"type": type_name, "name": "V4"}}
+    return written(w.add_imaging_to_nwbfile(movie(), empty(), metadata, metadata_key="movie"), folder)
+
+
 @behaviour
 def two_movies_of_one_plane(w, folder):
     metadata = described()
