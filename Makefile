@@ -78,6 +78,8 @@ bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is sma
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(ONLY)
 
 # The tables of options are made from the code first; a link that leads nowhere is an error.
+docs: export AIRFLOW_HOME := $(CURDIR)/.airflow
+docs: export AIRFLOW__LOGGING__LOGGING_LEVEL := WARNING
 docs: setup  ## Build the documentation as a site, into site/
 	@$(PYTHON) docs/option_tables.py
 	@$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet docs site
