@@ -75,7 +75,7 @@ def three_files(folder: Path) -> Made:
     files = [folder / name for name in names]
     made = Made(folder, "OMETiffImagingExtractor", {"file_path": str(files[0])}, files, frames, rate=RATE)
     made.facts = {"plane.optical_channel": [
-        {"name": "GCaMP", "description": "Channel GCaMP of the recording.", "emission_lambda": "nan"}
+        {"name": "GCaMP", "description": 'Channel "GCaMP" of the recording.', "emission_lambda": "nan"}
     ]}  # fmt: skip
     return made
 

@@ -25,7 +25,7 @@ FACTS = {
     "plane.imaging_rate": RATE,
     "plane.origin_coords": [12e-6, -34.5e-6, 250e-6],
     "plane.optical_channel": [
-        {"name": "Green", "description": "Channel Green of the recording.", "emission_lambda": "nan"}
+        {"name": "Green", "description": 'Channel "Green" of the recording.', "emission_lambda": "nan"}
     ],
     "series.scan_line_rate": 20_000.0,
     "series.pmt_gain": 0.5,
