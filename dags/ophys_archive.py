@@ -7,16 +7,24 @@ Any task with the asset ``ophys_nwb_files`` among its outlets starts it. The Air
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import dag, task
+from airflow.sdk import Asset, dag, task
 
 from airflow_provider_ophys.assets import finished_nwbfiles
 from airflow_provider_ophys.operators.staging import StageToS3Operator
-from ophys_conversion import NWB_FILES, RETRIES
+
+NWB_FILES = Asset("ophys_nwb_files")
 
 
-@dag(schedule=[NWB_FILES], catchup=False, default_args=RETRIES, tags=["ophys"], doc_md=__doc__)
+@dag(
+    schedule=[NWB_FILES],
+    catchup=False,
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
+    tags=["ophys"],
+    doc_md=__doc__,
+)
 def ophys_archive() -> None:
     """Archive what was just finished."""
 

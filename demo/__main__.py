@@ -125,7 +125,7 @@ def _demonstrate(progress: Progress, acquisition: Path | None, sampling_frequenc
                 *describe_arrival(folder),
                 *describe_conversion(stack.client, run),
                 *describe_reports(stack.client, run),
-                *describe_staging(stack.client, run, f"{GROUP}.stage_to_s3", server),
+                *describe_staging(stack.client, run, f"{GROUP}.stage", server),
                 *describe_staging(stack.client, archiving, "archive", server),
             ]
             path, report = nwb_path(stack.client, run), report_path(stack.client, run)

@@ -13,7 +13,7 @@ from demo.rest import AirflowClient, DagRun
 from demo.s3_server import S3Server
 
 type Result = Mapping[str, Any]
-GROUP = "convert"
+GROUP = "convert_session"
 
 
 class StagingError(RuntimeError):
@@ -32,7 +32,7 @@ def results(client: AirflowClient, run: DagRun, task: str) -> list[Result]:
 
 def nwb_path(client: AirflowClient, run: DagRun) -> str:
     """Give the path of the first file that a run wrote."""
-    return str(results(client, run, f"{GROUP}.write_imaging")[0]["nwbfile_path"])
+    return str(results(client, run, f"{GROUP}.write")[0]["nwbfile_path"])
 
 
 def report_path(client: AirflowClient, run: DagRun) -> str:
@@ -41,10 +41,10 @@ def report_path(client: AirflowClient, run: DagRun) -> str:
 
     :raises ReportError: When the task that should have made it could not.
     """
-    movie = results(client, run, f"{GROUP}.write_imaging")[0]
-    if movie["report"] is None:
-        raise ReportError(f"There is no report of {movie['nwbfile_path']}: {movie['report_problem']}")
-    return str(movie["report"]["html"])
+    written = results(client, run, f"{GROUP}.write")[0]
+    if written["report"] is None:
+        raise ReportError(f"There is no report of {written['nwbfile_path']}: {written['report_problem']}")
+    return str(written["report"]["html"])
 
 
 def describe_arrival(folder: Path) -> list[tuple[str, str]]:
@@ -55,12 +55,7 @@ def describe_arrival(folder: Path) -> list[tuple[str, str]]:
 
 def describe_conversion(client: AirflowClient, run: DagRun) -> list[tuple[str, str]]:
     """Describe what a run of the arrival DAG wrote, as rows of a name and a text."""
-    movies = results(client, run, f"{GROUP}.write_imaging")
-    segmentations = results(client, run, f"{GROUP}.write_segmentation")
-    return [
-        *(row for movie in movies for row in _movie_rows(movie)),
-        *(row for segmentation in segmentations for row in _segmentation_rows(segmentation)),
-    ]
+    return [row for written in results(client, run, f"{GROUP}.write") for row in _rows(written)]
 
 
 def describe_reports(client: AirflowClient, run: DagRun) -> list[tuple[str, str]]:
@@ -71,7 +66,7 @@ def describe_reports(client: AirflowClient, run: DagRun) -> list[tuple[str, str]
     """
     rows = []
     for task in client.task_instances(run):
-        report = client.xcom(task)["report"] if task.task_id == f"{GROUP}.write_imaging" else None
+        report = client.xcom(task)["report"] if task.task_id == f"{GROUP}.write" else None
         if report:
             if client.report_page(task) != Path(report["html"]).read_bytes():
                 raise ReportError(f"{client.report_address(task)} does not show {report['html']}.")
@@ -114,23 +109,24 @@ def _staged(staged: Result, server: S3Server) -> str:
     return f"{staged['s3_uri']}: {staged['objects']} object(s), {megabytes(sum(sizes))}, as the bucket lists"
 
 
-def _movie_rows(movie: Result) -> list[tuple[str, str]]:
-    shape = [movie["num_samples"], *movie["sample_shape"]]
-    raw, stored = int(np.prod(shape)) * np.dtype(movie["dtype"]).itemsize, movie["size_bytes"]
-    size = f"{megabytes(raw)} in {megabytes(stored)}, {raw / stored:.2f} times smaller"
-    return [
-        ("NWB file", f"{movie['nwbfile_path']} ({movie['backend']})"),
-        ("Movie", f"{' x '.join(map(str, shape))} (time, column, row) of {movie['dtype']}: {size}"),
-        ("", _effort(movie)),
-    ]
+def _rows(written: Result) -> list[tuple[str, str]]:
+    movies = written["photon_series"]
+    raw = sum(_num_bytes(movie) for movie in movies)
+    size = f"{megabytes(raw)} of movies in a file of {megabytes(written['size_bytes'])}"
+    rows = [("NWB file", f"{written['nwbfile_path']} ({written['backend']}): {size}")]
+    for movie in movies:
+        shape = " x ".join(map(str, (movie["num_samples"], *movie["sample_shape"])))
+        rows.append(("Movie", f"{movie['name']}: {shape} (time, column, row) of {movie['dtype']}"))
+    if written["num_rois"]:
+        tables = ", ".join(written["plane_segmentations"])
+        traces = ", ".join(written["traces"])
+        rows.append(("Segmentation", f"{tables}: {written['num_rois']} ROIs, traces {traces}"))
+    return [*rows, ("", _effort(written))]
 
 
-def _segmentation_rows(segmentation: Result) -> list[tuple[str, str]]:
-    size = f"the file is now {megabytes(segmentation['size_bytes'])}"
-    return [
-        ("Segmentation", f"{segmentation['num_rois']} ROIs, traces {', '.join(segmentation['traces'])}; {size}"),
-        ("", _effort(segmentation)),
-    ]
+def _num_bytes(movie: Result) -> int:
+    shape = (movie["num_samples"], *movie["sample_shape"])
+    return int(np.prod(shape)) * np.dtype(movie["dtype"]).itemsize
 
 
 def _effort(result: Result) -> str:

@@ -49,19 +49,17 @@ def find_conversion(path: Path, digest: str) -> dict[str, Any] | None:
 
     What cannot be read as HDF5 or Zarr was not written by it either.
     """
-    return next((record for record in _records(path) if record["digest"] == digest), None)
+    return next((record for record in recorded_conversions(path) if record["digest"] == digest), None)
 
 
-def recorded_kinds(path: Path) -> set[str]:
+def recorded_conversions(path: Path) -> list[dict[str, Any]]:
     """
-    Return what conversions of this package wrote into a file on disk: ``"imaging"``, ``"segmentation"``.
+    Return what conversions of this package recorded in a file on disk: a record for each object that they wrote.
 
-    No array is read; nothing for a path at which there is no file, or none of ours.
+    No array is read; none for a path at which there is no file, or none of ours.
+
+    :raises OutputWriteError: If the disk or share fails.
     """
-    return {record["kind"] for record in _records(path)}
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
     try:
         storage = open_storage(path)
         with storage.open_groups(path, "r") as root:

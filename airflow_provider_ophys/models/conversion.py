@@ -22,6 +22,7 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.recording import Kind, PhotonSeriesType
+from airflow_provider_ophys.models.session_name import SessionName
 from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
@@ -150,6 +151,11 @@ class Conversion(BaseModel, ABC):
     def extractor_names(self) -> str:
         """What reads the recordings, for people."""
         return ", ".join(dict.fromkeys(part.extractor for part in self.parts))
+
+    @property
+    def session_name(self) -> str:
+        """What the session is called whose file it is; empty if that is not known."""
+        return ""
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""
@@ -287,10 +293,12 @@ class SessionConversion(Conversion):
 
     :param imaging: The movies, in the order in which they are written.
     :param segmentation: The segmentations.
+    :param session: Whose they are; no other session that would have its file by its name may replace it.
     """
 
     kind: ClassVar[Literal["session"]] = "session"
 
+    session: SessionName | None = None
     imaging: list[MovieOptions] = []
     segmentation: list[SegmentationOptions] = []
 
@@ -298,6 +306,11 @@ class SessionConversion(Conversion):
     def parts(self) -> list[MovieOptions | SegmentationOptions]:
         """The movies, then the segmentations."""
         return [*self.imaging, *self.segmentation]
+
+    @property
+    def session_name(self) -> str:
+        """What the session is called whose file it is; empty if that is not known."""
+        return "" if self.session is None else self.session.name
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Self:
@@ -309,6 +322,6 @@ class SessionConversion(Conversion):
         """Return the options that decide what the file holds; where the recordings lie is not among them."""
         return self.model_dump(
             mode="json",
-            exclude=dict.fromkeys(self._not_content, True)
+            exclude=dict.fromkeys({*self._not_content, "session"}, True)
             | {part: {"__all__": {"extractor_kwargs", "iterator_type"}} for part in ("imaging", "segmentation")},
         )

@@ -17,27 +17,30 @@ ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 BACKEND_BY_SUFFIX: dict[str, Backend] = {".zarr": "zarr", ".h5": "hdf5", ".hdf5": "hdf5"}
 
 
-def check_output_path(value: str | os.PathLike[str], *, relative: bool = False) -> Path:
+def check_output_path(
+    value: str | os.PathLike[str], *, relative: bool = False, option: str = "nwbfile_path"
+) -> Path:
     """
     Check the path of an output, as far as it can be without looking at the disk.
 
     :param value: A text or a path.
     :param relative: Whether it may be relative, as in a script that knows its working folder.
+    :param option: What it is called in messages.
     :raises ConfigurationError: If it is none, an address of an object store, or relative to the folder that the
         worker happens to run in.
     """
     path = os.fspath(value)
     if not path.strip() or "\0" in path:
-        raise ConfigurationError(f"nwbfile_path {path!r} is not a path. Correct it.")
+        raise ConfigurationError(f"{option} {path!r} is not a path. Correct it.")
     if address := ADDRESS.match(path):
         then = "stage it from there with StageToS3Operator" if address[1] == "s3" else "copy it from there"
         raise ConfigurationError(
-            f"nwbfile_path {path!r} is an address, and outputs are written to local paths. Write to a folder that "
+            f"{option} {path!r} is an address, and outputs are written to local paths. Write to a folder that "
             f"the workers share, and {then}."
         )
     if not relative and not Path(path).is_absolute():
         raise ConfigurationError(
-            f"nwbfile_path {path!r} is relative, and would go into the folder that the worker happens to run in. "
+            f"{option} {path!r} is relative, and would go into the folder that the worker happens to run in. "
             "Write the absolute path."
         )
     return Path(path)

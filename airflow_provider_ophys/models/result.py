@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_ophys.models.backend import Backend
+from airflow_provider_ophys.models.session_name import SessionName
 
 # What is added to the name of an NWB file for the files of its report.
 REPORT_SUFFIXES = {"html": ".report.html", "png": ".report.png", "thumbnail": ".report.thumbnail.png"}
@@ -147,9 +148,10 @@ class SessionResult(ConversionResult):
     All of a session that was written at once.
 
     The fields are those of :class:`ImagingResult` and :class:`SegmentationResult`; of what the session does not
-    have they are ``None`` or empty.
+    have they are ``None`` or empty. ``session`` says which one it is.
     """
 
+    session: SessionName | None = None
     num_samples: int | None = None
     sample_shape: list[int] | None = None
     dtype: str | None = None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions, SessionConversion
+from airflow_provider_ophys.models.session_name import SessionName
 from airflow_provider_ophys.models.validation import list_problems
 
 
@@ -60,6 +61,7 @@ class Session(BaseModel):
     A session, as far as its folder tells of it.
 
     :param folder: Absolute path.
+    :param name: Its path below the watched folder, with ``/``; or the folder's name.
     :param imaging: Its movies, by recording, channel and plane.
     :param segmentation: Its segmentations.
     :param metadata: Of all of it, in the dict form.
@@ -71,6 +73,7 @@ class Session(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: str
+    name: str
     imaging: list[SessionMovie] = []
     segmentation: list[SessionSegmentation] = []
     metadata: dict[str, Any] = {}
@@ -79,9 +82,19 @@ class Session(BaseModel):
     unknown_files: list[str] = []
 
     @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return Path(self.folder).name
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.imaging and not self.segmentation
+
+    @property
+    def identity(self) -> SessionName:
+        """What tells it from others."""
+        ids = (
+            self.metadata.get("Subject", {}).get("subject_id"),
+            self.metadata.get("NWBFile", {}).get("session_id"),
+        )
+        subject_id, session_id = (None if each is None else str(each) for each in ids)
+        return SessionName(folder=self.folder, name=self.name, subject_id=subject_id, session_id=session_id)
 
     def conversion(self, nwbfile_path: str | Path, **options: Any) -> SessionConversion:
         """
@@ -93,7 +106,12 @@ class Session(BaseModel):
         """
         movies = [_only(movie, MovieOptions) for movie in self.imaging]
         segmentations = [_only(each, SegmentationOptions) for each in self.segmentation]
-        found = {"imaging": movies, "segmentation": segmentations, "metadata": self.metadata}
+        found = {
+            "session": self.identity,
+            "imaging": movies,
+            "segmentation": segmentations,
+            "metadata": self.metadata,
+        }
         return SessionConversion.from_options(found | {"nwbfile_path": str(nwbfile_path)} | options)
 
 

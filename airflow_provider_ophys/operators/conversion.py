@@ -159,6 +159,7 @@ class ConversionOperator(ConvertingOperator):
         "iterator_options": "json",
     }
     operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
+    named_after = ("nwbfile_path",)
 
     conversion_class: ClassVar[type[Conversion]]
 

@@ -104,6 +104,7 @@ class FillShardsOperator(ConvertingOperator):
     :param share: One of the shares that it returned.
     """
 
+    named_after = ("plan",)
     template_fields: Sequence[str] = ("plan", "share")
     template_fields_renderers: ClassVar[dict[str, str]] = {"plan": "json", "share": "json"}
 
@@ -132,6 +133,7 @@ class PublishImagingOperator(ConvertingOperator):
     """
 
     operator_extra_links = (NWBFileLink(),)
+    named_after = ("plan",)
     template_fields: Sequence[str] = ("plan", "filled")
     template_fields_renderers: ClassVar[dict[str, str]] = {"plan": "json", "filled": "json"}
 

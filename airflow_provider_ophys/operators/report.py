@@ -51,6 +51,7 @@ class WriteReportOperator(StoppableOperator):
 
     template_fields: Sequence[str] = ("source", "report_folder", "memory_limit", "sample", "aws_conn_id")
     ui_color = "#d4e4f7"
+    named_after = ("source",)
 
     def __init__(
         self,

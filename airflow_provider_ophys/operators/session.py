@@ -1,12 +1,13 @@
-"""From a microscope's folder to an NWB file with all of its session, in two tasks."""
+"""From a microscope's folder to an NWB file with all of its session, here and in S3."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
+from airflow.sdk import BaseOperatorLink, RetryPolicy, task_group
 from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
@@ -15,6 +16,8 @@ from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.session import session_conversion
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.operators.naming import NamedOperator
+from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import platform_defaults
 
@@ -24,14 +27,16 @@ if TYPE_CHECKING:
     from airflow_provider_ophys.sessions.subject_table import SubjectTable
 
 
-class DescribeSessionOperator(BaseOperator):
+class DescribeSessionOperator(NamedOperator):
     """
     Tells which recordings lie in a folder, and what is known of the session; no pixel is read.
 
     Returns the :class:`airflow_provider_ophys.models.session.Session` as JSON, for :class:`WriteSessionOperator`.
     What cannot be decided fails the task, with a message that says what to write where.
 
-    :param folder: Of the session, as the microscope left it.
+    :param folder: Of the session, as the microscope left it: a path, or what the sensor, the trigger and
+        ``arrived_folders`` hand over, a dict with ``path`` and ``name``. Without a name, the session is called by
+        its path below ``root``, or by the folder's name.
     :param metadata: Over all else: a dict, the path of a YAML or JSON file, or a list of these.
     :param root: The uppermost folder whose ``lab.yaml`` counts. Default: that of the file system.
     :param subject_table: Path of a CSV file with the column ``subject_id`` and other fields of ``Subject``, or a
@@ -45,11 +50,12 @@ class DescribeSessionOperator(BaseOperator):
     template_fields: Sequence[str] = ("folder", "metadata", "root", "subject_table", "folder_name", "volumes")
     template_fields_renderers: ClassVar[dict[str, str]] = {"metadata": "json"}
     ui_color = "#d5e8d4"
+    named_after = ("folder",)
 
     def __init__(
         self,
         *,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | Mapping[str, Any],
         metadata: object = None,
         root: str | os.PathLike[str] | None = None,
         subject_table: SubjectTable | None = None,
@@ -71,12 +77,15 @@ class DescribeSessionOperator(BaseOperator):
         from airflow_provider_ophys.sessions import describe_session
 
         defaults = platform_defaults()
+        folder, name = self._folder_and_name()
         session = describe_session(
-            self.folder,
-            metadata=self.metadata,
-            root=self.root,
-            subject_table=self.subject_table,
-            folder_name=self.folder_name,
+            folder,
+            name=name,
+            # A template may render to nothing, as of a Variable that is not set.
+            metadata=self.metadata or None,
+            root=self.root or None,
+            subject_table=self.subject_table or None,
+            folder_name=self.folder_name or None,
             volumes=self._volumes(),
             allowed_roots=defaults.allowed_roots,
             allow_pickle=defaults.allow_pickle,
@@ -86,6 +95,18 @@ class DescribeSessionOperator(BaseOperator):
         movies, segmentations = len(session.imaging), len(session.segmentation)
         self.log.info("%s has %d movies and %d segmentations.", session.folder, movies, segmentations)
         return session.model_dump(mode="json")
+
+    def _folder_and_name(self) -> tuple[str, str | None]:
+        folder: Any = self.folder
+        name = None
+        if isinstance(folder, Mapping):
+            folder, name = folder.get("path"), folder.get("name")
+        if not isinstance(folder, str) or not folder or not isinstance(name, (str, type(None))):
+            raise ConfigurationError(
+                f"folder is {self.folder!r}. Give the path of a folder, or a dict with its path and name, as "
+                "AcquisitionFolderSensor returns them."
+            )
+        return folder, name
 
     def _volumes(self) -> bool:
         try:
@@ -98,17 +119,23 @@ class WriteSessionOperator(ConvertingOperator):
     """
     Writes all movies and segmentations of a session into one NWB file, in one task.
 
-    Returns JSON as :class:`airflow_provider_ophys.operators.imaging.WriteImagingOperator` does, of all of them.
-    The other options are those of :class:`airflow_provider_ophys.operators.conversion.ConversionOperator`.
+    Returns JSON as :class:`airflow_provider_ophys.operators.imaging.WriteImagingOperator` does, of all of them,
+    and ``session``, with ``folder``, ``name``, ``subject_id`` and ``session_id``; the same is on the event of the
+    outlet asset. The other options are those of
+    :class:`airflow_provider_ophys.operators.conversion.ConversionOperator`.
 
     :param session: What :class:`DescribeSessionOperator` returned; or a dict with the lists ``imaging`` and
         ``segmentation``, of the options of each movie and segmentation, and with ``metadata``.
     :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
+    :param output_folder: Instead of it, the folder in which the file gets the session's name, with ``_`` for ``/``
+        and with ``.nwb`` or, of Zarr, ``.nwb.zarr``. It is made if it is not there. Of two sessions that would get
+        one file, such as ``a/b`` and ``a_b``, the second is refused.
     """
 
     template_fields: Sequence[str] = (
         "session",
         "nwbfile_path",
+        "output_folder",
         "backend",
         "backend_configuration",
         "compression",
@@ -122,12 +149,14 @@ class WriteSessionOperator(ConvertingOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"session": "json", "backend_configuration": "json"}
     operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
+    named_after = ("session", "nwbfile_path")
 
     def __init__(
         self,
         *,
         session: Mapping[str, Any],
-        nwbfile_path: str | os.PathLike[str],
+        nwbfile_path: str | os.PathLike[str] | None = None,
+        output_folder: str | os.PathLike[str] | None = None,
         backend: str | None = None,
         backend_configuration: Mapping[str, Any] | None = None,
         compression: str | None = None,
@@ -143,6 +172,7 @@ class WriteSessionOperator(ConvertingOperator):
         super().__init__(**kwargs)
         self.session = session
         self.nwbfile_path = spell_paths(nwbfile_path)
+        self.output_folder = spell_paths(output_folder)
         self.backend = backend
         self.backend_configuration = backend_configuration
         self.compression = compression
@@ -158,8 +188,75 @@ class WriteSessionOperator(ConvertingOperator):
         """Convert, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.run import convert_session
 
-        options = {name: getattr(self, name) for name in self.template_fields if name != "session"}
-        conversion = session_conversion(self.session, **options)
+        options = {name: getattr(self, name) for name in self.template_fields if name not in _WHAT_AND_WHERE}
         with self._stoppable() as stop:
             environment = self._environment(stop)
+            path = self._nwbfile_path(environment.defaults.allowed_roots)
+            conversion = session_conversion(self.session, path, **options)
             return self._finish(context, conversion, convert_session(conversion, environment), environment)
+
+    def _nwbfile_path(self, allowed_roots: Sequence[Path]) -> str | Path:
+        if bool(self.nwbfile_path) == bool(self.output_folder):
+            raise ConfigurationError(
+                f"nwbfile_path is {self.nwbfile_path!r}, output_folder {self.output_folder!r}. Give one of them."
+            )
+        if self.nwbfile_path:
+            return str(self.nwbfile_path)
+        name = self.session.get("name") if isinstance(self.session, Mapping) else None
+        if not name or not isinstance(name, str):
+            raise ConfigurationError(
+                "session has no name after which a file in output_folder could be called. Give nwbfile_path, or "
+                "what DescribeSessionOperator returns."
+            )
+        from airflow_provider_ophys.conversion.session import make_nwbfile_path
+
+        return make_nwbfile_path(self.output_folder, name, self.backend, allowed_roots)
+
+
+# Of the options of writing a session, those that are no options of the conversion.
+_WHAT_AND_WHERE = ("session", "nwbfile_path", "output_folder")
+_OF_DESCRIBING = frozenset(DescribeSessionOperator.template_fields) - {"folder"}
+_OF_WRITING = frozenset(WriteSessionOperator.template_fields) - {*_WHAT_AND_WHERE}
+_OF_STAGING = frozenset(StageToS3Operator.template_fields) - {"source", "destination"} - _OF_WRITING
+
+
+@task_group
+def convert_session(
+    folder: str | os.PathLike[str] | Mapping[str, Any],
+    output_folder: str | os.PathLike[str],
+    destination: str | None = None,
+    **options: Any,
+) -> None:
+    """
+    Describe a folder, write all of its session into one NWB file with a report, and stage both to S3.
+
+    Makes a task group of ``describe``, ``write`` and, if there is a destination, ``stage``. It is called once, or
+    mapped over folders: ``convert_session.partial(output_folder="/data/nwb").expand(folder=sensor.output)``;
+    ``convert_session.override(group_id="...")`` gives it another name. Airflow cannot expand it by
+    ``expand_kwargs``.
+
+    :param folder: As of :class:`DescribeSessionOperator`.
+    :param output_folder: As of :class:`WriteSessionOperator`.
+    :param destination: Where the file and its report are staged, ``s3://bucket/prefix/``.
+    :param options: Those of :class:`DescribeSessionOperator`, of :class:`WriteSessionOperator`, but with a
+        ``report`` by default, and of :class:`airflow_provider_ophys.operators.staging.StageToS3Operator`, but
+        ``memory_limit``, which is that of writing. Airflow's own, such as ``retries``, ``pool`` and
+        ``executor_config``, are those of all tasks, ``outlets`` those of the last.
+    :raises ConfigurationError: If there are options of staging and no destination.
+    """
+    outlets = options.pop("outlets", None)
+    describing, writing, staging = (
+        {name: options.pop(name) for name in sorted(names & options.keys())}
+        for names in (_OF_DESCRIBING, _OF_WRITING, _OF_STAGING)
+    )
+    described: Any = DescribeSessionOperator(task_id="describe", folder=folder, **describing, **options).output
+    writing = {"report": True, "outlets": None if destination else outlets, **writing, **options}
+    written: Any = WriteSessionOperator(
+        task_id="write", session=described, output_folder=output_folder, **writing
+    ).output
+    if destination:
+        StageToS3Operator(
+            task_id="stage", source=written, destination=destination, outlets=outlets, **staging, **options
+        )
+    elif staging:
+        raise ConfigurationError(f"{', '.join(staging)} of convert_session is of staging. Give a destination too.")

@@ -61,7 +61,8 @@ class StageToS3Operator(StoppableOperator):
     ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content), ``sent_bytes``,
     ``copied_bytes`` (by the store, of what is replaced), ``deleted_local``, ``dry_run``, ``elapsed_seconds`` and
     ``report``: the addresses of ``html``, ``png`` and ``thumbnail`` if the source is a result that names a report,
-    which is staged beside the file, verified like it, and never deleted here; else None.
+    which is staged beside the file, verified like it, and never deleted here; else None; ``session``, which one it
+    is if the source is the result of writing a session; else None.
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
@@ -96,6 +97,7 @@ class StageToS3Operator(StoppableOperator):
     template_fields: Sequence[str] = ("source", "destination", *StageToS3Options.model_fields)
     operator_extra_links = (StagedObjectLink(),)
     ui_color = "#d9e8c9"
+    named_after = ("source",)
 
     def __init__(
         self,
@@ -179,7 +181,9 @@ class StageToS3Operator(StoppableOperator):
             kind: hook.publish(path, beside, stopped=stop, owner=owner, **how).s3_uri
             for kind, path in self._report_files(staged).items()
         }
-        return {**staged.to_json(), "report": report or None}, hook.address(staged.s3_uri)
+        session = self.source.get("session") if isinstance(self.source, Mapping) else None
+        result = {**staged.to_json(), "report": report or None, "session": session}
+        return result, hook.address(staged.s3_uri)
 
     def _report_files(self, staged: StagingResult) -> dict[str, Path]:
         """Find the report that the source names, by kind."""

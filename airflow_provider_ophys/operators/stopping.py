@@ -15,9 +15,8 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.operators.naming import NamedOperator
 
 # Airflow's own way goes first.
 LATE_SECONDS = 1.0
@@ -27,7 +26,7 @@ PATIENCE_SECONDS = 2.0
 POLL_SECONDS = 0.1
 
 
-class StoppableOperator(BaseOperator):
+class StoppableOperator(NamedOperator):
     """An operator whose work ends within five seconds of its ``execution_timeout`` and of a kill."""
 
     def __init__(self, **kwargs: Any) -> None:

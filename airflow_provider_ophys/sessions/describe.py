@@ -39,6 +39,7 @@ OF_THE_FOLDER = frozenset({NAME, "DONE", *METADATA_FILES})
 def describe_session(
     folder: str | os.PathLike[str],
     *,
+    name: str | None = None,
     metadata: object = None,
     root: str | os.PathLike[str] | None = None,
     subject_table: SubjectTable | None = None,
@@ -57,6 +58,7 @@ def describe_session(
     be found.
 
     :param folder: Of the session.
+    :param name: What it is called. Default: its path below ``root``, or the folder's name.
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these.
     :param root: The uppermost folder whose ``lab.yaml`` counts. Default: that of the file system.
     :param subject_table: As :func:`airflow_provider_ophys.sessions.subject_table.look_up_subject` takes it.
@@ -75,11 +77,17 @@ def describe_session(
         place, volumes=volumes, allowed_roots=allowed_roots, allow_pickle=allow_pickle
     )
     given = GivenMetadata(place, metadata, root, subject_table, folder_name, tuple(allowed_roots))
-    draft = _Draft(place, parts, remarks)
+    draft = _Draft(place, name or _name_below(place, root), parts, remarks)
     draft.tie()
     lay_given(draft.layers, given, draft.headers(), draft.remarks)
     draft.keys = lay_headers(draft.layers, parts, draft.tied, draft.read, draft.remarks)
     return draft.session(unknown)
+
+
+def _name_below(folder: Path, root: str | os.PathLike[str] | None) -> str:
+    top = folder.parent if root is None else Path(root).absolute()
+    below = folder.relative_to(top).as_posix() if folder.is_relative_to(top) else "."
+    return folder.name if below == "." else below
 
 
 def _parts(
@@ -139,6 +147,7 @@ def _with_rates(
 @dataclass
 class _Draft:
     folder: Path
+    name: str
     parts: list[Part]
     remarks: list[str]
     layers: Layers = field(default_factory=Layers)
@@ -195,6 +204,7 @@ class _Draft:
         ]
         return Session(
             folder=str(self.folder),
+            name=self.name,
             imaging=[one for one in described if isinstance(one, SessionMovie)],
             segmentation=[one for one in described if isinstance(one, SessionSegmentation)],
             metadata=layers.metadata,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import AssetScheduler, events_of, result_of, run_dag
 from pynwb import NWBHDF5IO
@@ -72,38 +72,47 @@ def platform(tmp_path, server, monkeypatch):
     return tmp_path
 
 
-def test_the_scheduled_dag_converts_and_stages_every_session(platform, server):
+def test_the_scheduled_dag_converts_and_stages_sessions_with_and_without_files_that_describe_them(
+    platform, server
+):
     simulate_acquisition(platform / "acquisitions" / "m1", num_samples=40)
     second = simulate_acquisition(platform / "acquisitions" / "m2", num_samples=30, seed=1)
-    session = yaml.safe_load((second / "session.yaml").read_text())
-    del session["segmentation"]
-    (second / "session.yaml").write_text(yaml.safe_dump(session))
+    for name in ("session.yaml", "metadata.yaml"):
+        (second / name).unlink()
+    shutil.rmtree(second / "suite2p")
+    (platform / "acquisitions" / "lab.yaml").write_text("NWBFile: {lab: Imaging Lab}\nSubject: {subject_id: m2}")
 
     instances = run_dag(load("ophys_scheduled"))
 
     states = {task_id: [instance.state for instance in found] for task_id, found in instances.items()}
     assert states == {
         "wait_for_acquisitions": ["success"],
-        "convert.plan": ["success", "success"],
-        "convert.write_imaging": ["success", "success"],
-        "convert.require_segmentation": ["success", "skipped"],
-        "convert.write_segmentation": ["success", "skipped"],
-        "convert.stage_to_s3": ["success", "success"],
+        "convert_session.describe": ["success", "success"],
+        "convert_session.write": ["success", "success"],
+        "convert_session.stage": ["success", "success"],
     }
+    named = {instance.rendered_map_index for found in instances.values() for instance in found[:2]}
+    assert named == {None, "m1", "m2"}
     folders = result_of(instances["wait_for_acquisitions"][0])
     assert [folder["name"] for folder in folders] == ["m1", "m2"]
-    movies = [result_of(instance) for instance in instances["convert.write_imaging"]]
-    assert [movie["num_samples"] for movie in movies] == [40, 30]
-    assert result_of(instances["convert.write_segmentation"][0])["num_rois"] == 12
-    staged = [result_of(instance) for instance in instances["convert.stage_to_s3"]]
+    written = [result_of(instance) for instance in instances["convert_session.write"]]
+    assert [(each["num_samples"], each["num_rois"]) for each in written] == [(40, 12), (30, None)]
+    assert [(each["session"]["name"], each["session"]["subject_id"]) for each in written] == [
+        ("m1", "simulated-mouse-0"),
+        ("m2", "m2"),
+    ]
+    staged = [result_of(instance) for instance in instances["convert_session.stage"]]
     assert [result["s3_uri"].rpartition("/")[2] for result in staged] == ["m1.nwb", "m2.nwb"]
     assert [result["size_bytes"] for result in staged] == [
         (platform / "nwb" / f"{name}.nwb").stat().st_size for name in ("m1", "m2")
     ]
-    # A session without ROIs may be finished first.
-    assert sorted(extra["source"] for _, extra in events_of("ophys_scheduled")) == [
-        str(platform / "nwb" / f"{name}.nwb") for name in ("m1", "m2")
+    # Either may be finished first.
+    assert sorted((extra["source"], extra["session"]["name"]) for _, extra in events_of("ophys_scheduled")) == [
+        (str(platform / "nwb" / f"{name}.nwb"), name) for name in ("m1", "m2")
     ]
+    assert len(list((platform / "nwb").glob("*.report.html"))) == 2
+    with NWBHDF5IO(platform / "nwb" / "m2.nwb", "r") as io:
+        assert io.read().lab == "Imaging Lab"
     with NWBHDF5IO(platform / "nwb" / "m1.nwb", "r") as io:
         nwbfile = io.read()
         (movie,) = nwbfile.acquisition.values()
@@ -117,7 +126,7 @@ def test_the_scheduled_dag_converts_and_stages_every_session(platform, server):
 
 def test_the_archive_gets_all_files_that_are_finished_together():
     """Airflow hands a run the first of the events that come close together, and leaves the others for the next."""
-    from ophys_conversion import NWB_FILES
+    from ophys_archive import NWB_FILES
 
     files = [f"/nwb/m{number}.nwb" for number in range(10)]
     archive = AssetScheduler(load("ophys_archive"), NWB_FILES, "finished")

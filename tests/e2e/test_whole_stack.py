@@ -94,15 +94,14 @@ def test_dropped_folder_starts_one_run_that_succeeds(arrival: DagRun, stack: Air
 
 
 def test_tasks_report_what_they_did(arrival: DagRun, stack: AirflowStack, nwb_file: Path) -> None:
-    (movie,) = results(stack.client, arrival, "convert.write_imaging")
-    (rois,) = results(stack.client, arrival, "convert.write_segmentation")
-    assert movie["nwbfile_path"] == rois["nwbfile_path"] == str(nwb_file)
-    assert (movie["num_samples"], movie["sample_shape"], movie["dtype"]) == (90, [128, 96], "int16")
-    assert (rois["num_rois"], set(rois["traces"])) == (12, {"raw", "neuropil", "deconvolved"})
-    assert rois["size_bytes"] == nwb_file.stat().st_size
-    for result in (movie, rois):
-        assert (result["validation"], result["reused"]) == ("valid", False)
-        assert result["peak_memory_bytes"] > 0
+    (written,) = results(stack.client, arrival, "convert_session.write")
+    assert written["nwbfile_path"] == str(nwb_file)
+    assert (written["num_samples"], written["sample_shape"], written["dtype"]) == (90, [128, 96], "int16")
+    assert (written["num_rois"], set(written["traces"])) == (12, {"raw", "neuropil", "deconvolved"})
+    assert written["size_bytes"] == nwb_file.stat().st_size
+    assert (written["validation"], written["reused"]) == ("valid", False)
+    assert written["peak_memory_bytes"] > 0
+    assert written["session"]["name"] == "mouse_1"
 
 
 def test_file_is_valid_nwb_with_the_pixels_and_traces_of_the_recording(nwb_file: Path, recording: Path) -> None:
@@ -129,13 +128,13 @@ def test_file_is_valid_nwb_with_the_pixels_and_traces_of_the_recording(nwb_file:
 def test_button_beside_the_task_leads_to_the_object(
     arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path
 ) -> None:
-    [task] = [task for task in stack.client.task_instances(arrival) if task.task_id.endswith("stage_to_s3")]
+    [task] = [task for task in stack.client.task_instances(arrival) if task.task_id.endswith(".stage")]
     address = f"{s3_server.endpoint_url}/{s3_server.bucket}/sessions/mouse_1.nwb"
     assert stack.client.task_links(task)["Staged object"] == address
 
 
 def test_bucket_holds_the_file(arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path) -> None:
-    (staged,) = results(stack.client, arrival, "convert.stage_to_s3")
+    (staged,) = results(stack.client, arrival, "convert_session.stage")
     bucket, _, key = staged["s3_uri"].removeprefix("s3://").partition("/")
     assert (bucket, staged["objects"], staged["uploaded"]) == (s3_server.bucket, 1, 1)
     stored = s3_server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -159,9 +158,8 @@ def test_acquisition_without_segmentation_is_converted_too(
     described = guess_session(movie_only).files
     drop_like_a_microscope(movie_only, workspace.incoming, seconds=1, more_files=described)
     run = follower.follow(ON_ARRIVAL, after=arrival)
-    states = {task.task_id: task.state for task in stack.client.task_instances(run)}
-    assert states["convert.write_imaging"] == states["convert.stage_to_s3"] == "success"
-    assert states["convert.write_segmentation"] == "skipped"
+    (written,) = results(stack.client, run, "convert_session.write")
+    assert (written["num_samples"], written["num_rois"]) == (90, None)
     assert pynwb.validate(path=workspace.nwb / "mouse_2.nwb") == []
     # The first folder was not handed over again.
     assert len(stack.client.dag_runs(ON_ARRIVAL)) == 2
@@ -176,8 +174,8 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
     run = follower.follow("ophys_scheduled")
     (folders,) = results(stack.client, run, "wait_for_acquisitions")
     assert {folder["name"] for folder in folders} == {"mouse_1", "mouse_2"}
-    assert [movie["reused"] for movie in results(stack.client, run, "convert.write_imaging")] == [True, True]
-    assert [rois["reused"] for rois in results(stack.client, run, "convert.write_segmentation")] == [True]
-    staged = results(stack.client, run, "convert.stage_to_s3")
+    written = results(stack.client, run, "convert_session.write")
+    assert [each["reused"] for each in written] == [True, True]
+    staged = results(stack.client, run, "convert_session.stage")
     assert [(result["uploaded"], result["skipped"]) for result in staged] == [(0, 1), (0, 1)]
     assert {file.name: sha256(file.read_bytes()) for file in workspace.nwb.iterdir()} == before
