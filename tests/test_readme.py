@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import yaml
+from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from pynwb import NWBHDF5IO
 
@@ -16,6 +17,7 @@ from airflow_provider_ophys.models.result import ImagingResult
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+DAGS = sorted((ROOT / "dags").glob("*.py"))
 
 
 def blocks(page, language):
@@ -27,13 +29,40 @@ def block_with(page, language, text):
     return found
 
 
-def test_the_first_dag_is_one_that_airflow_takes():
+def made_by(shown, name):
     scope = {"__name__": "readme"}
-    shown = block_with(README, "python", "def one_session")
-    exec(shown.replace("\none_session()\n", "\nmade = one_session()\n"), scope)
-    back = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(scope["made"]))
+    exec(shown.replace(f"\n{name}()\n", f"\nmade = {name}()\n"), scope)
+    return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(scope["made"]))
+
+
+def test_the_first_dag_is_one_that_airflow_takes():
+    back = made_by(block_with(README, "python", "def sessions"), "sessions")
+    steps = [f"convert_session.{step}" for step in ("describe", "write", "stage")]
+    assert back.task_dict.keys() == {"arrived", *steps}
+    assert back.get_task(steps[0]).upstream_task_ids == {"arrived"}
+    assert back.get_task(steps[2]).upstream_task_ids == {steps[1]}
+
+
+def test_the_dag_of_two_parts_is_one_that_airflow_takes():
+    back = made_by(block_with(DOCS / "operators.md", "python", "def one_session"), "one_session")
     assert back.task_dict.keys() == {"movie", "cells", "stage"}
     assert back.get_task("stage").upstream_task_ids == {"cells"}
+
+
+def test_the_task_group_takes_what_is_shown():
+    shown = block_with(DOCS / "operators.md", "python", "convert_session.override")
+    with DAG("shown") as dag:
+        exec(shown)
+    assert {task_id.rpartition(".")[0] for task_id in dag.task_dict} == {"convert_session", "sessions"}
+    assert dag.get_task("sessions.describe").root == "/data"
+    assert [outlet.name for outlet in dag.get_task("sessions.stage").outlets] == ["ophys_nwb_files"]
+
+
+def test_every_variable_of_the_dags_is_in_their_page_and_no_other():
+    read = [re.findall(r"(?:var\.value\.get|Variable\.get)\(['\"](\w+)", file.read_text()) for file in DAGS]
+    named = re.findall(r"^\| `(ophys_\w+)` \| (?:`|\|)", (DOCS / "dags.md").read_text(), flags=re.MULTILINE)
+    dag_ids = {file.stem for file in DAGS}
+    assert set(named) - dag_ids == {name for names in read for name in names}
 
 
 def test_the_writers_work_from_python(tmp_path, monkeypatch):
@@ -47,11 +76,9 @@ def test_the_writers_work_from_python(tmp_path, monkeypatch):
         assert io.read().acquisition["TwoPhotonSeries"].data.shape == (5, 7, 6)
 
 
-def test_the_metadata_is_valid_and_the_session_has_its_parts():
+def test_the_metadata_is_valid():
     metadata = validate_metadata(yaml.safe_load(block_with(DOCS / "metadata.md", "yaml", "NWBFile:")))
     assert set(metadata.Ophys.MicroscopySeries) == {"movie"}
-    session = yaml.safe_load(block_with(DOCS / "dags.md", "yaml", "# session.yaml"))
-    assert set(session) == {"imaging", "segmentation"}
 
 
 def test_the_result_has_the_fields_that_it_shows():

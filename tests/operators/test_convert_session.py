@@ -152,8 +152,8 @@ def test_options_go_to_the_tasks_that_they_are_of():
 def test_what_is_of_no_task_is_refused_while_the_dag_is_read():
     with DAG("refused"), pytest.raises(ConfigurationError, match=r"layout of convert_session.*destination"):
         convert_session(folder="/data/m1", output_folder="/nwb", layout="versioned")
-    with DAG("misspelled"), pytest.raises(Exception, match="compresion"):
-        convert_session(folder="/data/m1", output_folder="/nwb", compresion="small")
+    with DAG("misspelled"), pytest.raises(Exception, match="no_such_option"):
+        convert_session(folder="/data/m1", output_folder="/nwb", no_such_option="small")
 
 
 @pytest.mark.parametrize("folder", [{"name": "m1"}, {"path": ""}, 7, {"path": "/data", "name": 7}])

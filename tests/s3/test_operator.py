@@ -62,6 +62,7 @@ def test_result_of_a_write_operator_is_staged_and_reported_as_plain_json(place: 
         "dry_run": False,
         "elapsed_seconds": result["elapsed_seconds"],
         "report": None,
+        "session": None,
     }
     assert place.contents() == {"session.nwb": b"content"}
 
