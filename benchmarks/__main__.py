@@ -31,6 +31,7 @@ MODULES = [
     "report",
     "staging",
     "parallel",
+    "changed",
 ]
 # What is not over soon with small inputs either: quick only when asked for by name.
 LONG = {"acquisition", "backfill", "parallel"}

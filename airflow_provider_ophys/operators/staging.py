@@ -59,7 +59,7 @@ class StageToS3Operator(StoppableOperator):
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
     ``s3_uri``, ``manifest_uri`` (of a tree), ``latest_uri`` (of the versioned layout), ``digest``, ``objects``,
     ``size_bytes``, ``uploaded``, ``skipped``, ``deleted`` (objects of earlier content), ``sent_bytes``,
-    ``copied_bytes`` (by the store, of what is replaced), ``deleted_local``, ``dry_run``, ``elapsed_seconds`` and
+    ``copied_bytes`` (by the store, of what it has), ``deleted_local``, ``dry_run``, ``elapsed_seconds`` and
     ``report``: the addresses of ``html``, ``png`` and ``thumbnail`` if the source is a result that names a report,
     which is staged beside the file, verified like it, and never deleted here; else None; ``session``, which one it
     is if the source is the result of writing a session; else None.

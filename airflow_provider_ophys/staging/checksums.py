@@ -35,6 +35,15 @@ def written_crc64nvme(content: bytes) -> str:
     return combined_crc64nvme([(crc64nvme(content), len(content))])
 
 
+def read_crc64nvme(written: str) -> int:
+    """
+    Read one that S3 wrote.
+
+    :raises ValueError: If it is none.
+    """
+    return int.from_bytes(base64.b64decode(written, validate=True), "big")
+
+
 def combined_crc64nvme(parts: Sequence[tuple[int, int]]) -> str:
     """
     Join the checksums of consecutive parts into that of the whole, as S3 writes it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -42,11 +42,17 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A local file and the key of the object it becomes."""
+    """
+    A local file and the key of the object it becomes.
+
+    :param changed_ns: When its inode was changed last, which nobody can set; a new name changes it too, so a file
+        with another one may be the same.
+    """
 
     path: Path
     key: str
     fingerprint: Fingerprint
+    changed_ns: int = field(default=0, compare=False)
 
     @property
     def size(self) -> int:

@@ -156,8 +156,8 @@ class StagingResult:
     versioned layout. ``objects`` and ``size_bytes`` count all that it became;
     ``uploaded`` of these objects were sent now and ``skipped`` were there already; ``deleted`` objects of earlier
     content were removed, and ``deleted_local`` tells whether the source was. ``sent_bytes`` went to the store;
-    ``copied_bytes`` it copied itself, of files that it replaced, and what an interrupted upload had left is in
-    neither. After a ``dry_run`` these say what would have been done, if nothing could be copied.
+    ``copied_bytes`` it copied itself, of what it replaced or had elsewhere; what an interrupted upload had left is
+    in neither. After a ``dry_run`` these say what would have been done, if nothing could be copied.
     """
 
     source: str

@@ -6,9 +6,10 @@ import os
 import re
 import reprlib
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,6 +73,7 @@ class StagingPlan:
         slash at its end.
     :param files: Every file and its key, sorted by key.
     :param is_tree: Whether the source is a Zarr tree.
+    :param began_ns: When its files began to be looked at.
     """
 
     source: Path
@@ -79,6 +81,7 @@ class StagingPlan:
     key: str
     files: tuple[SourceFile, ...]
     is_tree: bool
+    began_ns: int = field(default=0, compare=False)
 
     @property
     def s3_uri(self) -> str:
@@ -144,6 +147,7 @@ def plan_staging(source: Path, destination: Destination) -> StagingPlan:
     :raises SourceDataError: If it is a symbolic link, a device or the like, a folder that is no Zarr tree, or
         holds anything that cannot or must not become an object.
     """
+    began_ns = time.time_ns()
     try:
         status = source.lstat()
     except FileNotFoundError:
@@ -164,7 +168,7 @@ def plan_staging(source: Path, destination: Destination) -> StagingPlan:
         )
     else:
         files = sorted(_walk(source, key), key=lambda file: file.key)
-    return StagingPlan(source, destination.bucket, key, tuple(files), stat.S_ISDIR(status.st_mode))
+    return StagingPlan(source, destination.bucket, key, tuple(files), stat.S_ISDIR(status.st_mode), began_ns)
 
 
 def is_current(plan: StagingPlan) -> bool:
@@ -214,7 +218,7 @@ def _source_file(path: Path, key: str, status: os.stat_result) -> SourceFile:
     problem = _key_problem(key)
     if problem:
         raise SourceDataError(f"{_printable(path)} cannot become an object: {problem}. Rename it.")
-    return SourceFile(path, key, Fingerprint.of(status))
+    return SourceFile(path, key, Fingerprint.of(status), status.st_ctime_ns)
 
 
 def _key_problem(key: str) -> str | None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from airflow_provider_ophys.exceptions import StagingConflictError
 from airflow_provider_ophys.staging.files import PART_SIZE
+from airflow_provider_ophys.staging.known_digests import KnownDigests
 from airflow_provider_ophys.staging.lease import Lease, require_conditional_writes
 from airflow_provider_ophys.staging.local_deletion import delete_source
 from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest
@@ -52,7 +53,8 @@ def publish(
     started = time.monotonic()
     if options.unsafe_no_conditional:
         log.warning("Conditions and the lease are left out: nothing else may write to %s now.", plan.s3_uri)
-    transfer = Transfer(store, workers, plan)
+    known = KnownDigests.of(plan)
+    transfer = Transfer(store, workers, plan, known=known)
     pointer = Pointer(store, plan) if options.layout == "versioned" else None
     if pointer:
         pointer.look()
@@ -65,6 +67,9 @@ def publish(
     if delete_local := options.delete_local == "after_verify" and not options.dry_run:
         transfer.verify()
         delete_source(transfer.plan)
+        known.forget()
+    elif not options.dry_run:
+        known.keep(transfer.found_digests, transfer.plan.s3_uri)
     return StagingResult(
         source=str(plan.source),
         s3_uri=transfer.plan.s3_uri,
@@ -260,9 +265,11 @@ class TreePublication(_Publication):
 
     def _announce(self, marker: Document | None) -> Document | None:
         """Replace a marker that says of a whole tree what will soon not be true any more."""
-        # Reads all files, also where there is no marker: nothing is sent of what cannot be read whole.
+        if marker is None:
+            return None
+        # Reads all files: nothing is replaced by what cannot be read whole.
         announced = self.manifest.in_progress()
-        if marker is None or marker.content == announced.to_bytes():
+        if marker.content == announced.to_bytes():
             return marker
         return self._write(announced, marker)
 

@@ -30,8 +30,11 @@ _CANNOT_LIST_UPLOADS = {"AccessDenied", "NotImplemented", "MethodNotAllowed"}
 # What may go with every request, so that nothing is read from a stranger's bucket either.
 _OWNER = "ExpectedBucketOwner"
 _SOURCE_OWNER = "ExpectedSourceBucketOwner"
-# It does not know such requests, or we may not read the object; the part can be sent all the same.
-_CANNOT_COPY = {"AccessDenied", "MethodNotAllowed", "InvalidArgument", "InvalidRequest"}
+# It does not know such requests, or the object is gone or may not be read; the part can be sent all the same.
+_CANNOT_COPY = {
+    *("AccessDenied", "MethodNotAllowed", "InvalidArgument", "InvalidRequest"),
+    *("NoSuchKey", "InvalidObjectState"),
+}
 
 
 class S3Store:

@@ -3,17 +3,29 @@ One file as one object: read, sent with its checksum, and visible only when it i
 
 A big file is sent in parts, and taken up again after a kill. Where it replaces an object, the server is asked to
 copy its parts first, and tells the checksum of what it copied; only parts of which that is another one are sent.
+Where it is staged a second time, to another place, the server copies all of it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Event
 from typing import NamedTuple
 
 from airflow_provider_ophys.exceptions import OphysError, StagingConflictError, StagingError
-from airflow_provider_ophys.staging.checksums import Digest, combined_crc64nvme, crc64nvme, digest, digest_of, md5
+from airflow_provider_ophys.staging.checksums import (
+    Digest,
+    combined_crc64nvme,
+    crc64nvme,
+    digest,
+    digest_of,
+    md5,
+    read_crc64nvme,
+)
 from airflow_provider_ophys.staging.files import PART_SIZE, Part, SourceFile
+from airflow_provider_ophys.staging.server_copies import Copies, Twin
 from airflow_provider_ophys.staging.store import (
     ABSENT,
     ConditionNotMetError,
@@ -25,9 +37,6 @@ from airflow_provider_ophys.staging.store import (
 from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
-
-# Of another file altogether no part is the same, and copying them first would cost time.
-MOST_VAIN_COPIES = 16
 
 
 class Sent(NamedTuple):
@@ -58,35 +67,6 @@ class SentPart(NamedTuple):
     etag: str
     sent_bytes: int = 0
     copied_bytes: int = 0
-
-
-class Copies:
-    """
-    Parts of an object that is about to be replaced, copied on the server where they are the same.
-
-    :param source: That object.
-    """
-
-    def __init__(self, store: Store, source: RemoteObject) -> None:
-        self._store = store
-        self._source = source
-        self._same = 0
-        self._in_vain = 0
-
-    def copy(self, upload: OpenUpload, part: Part, crc: str) -> Stored | None:
-        """Copy one part; None if it is another one, or the store cannot tell."""
-        is_there = part.offset + part.size <= self._source.size
-        if not is_there or (not self._same and self._in_vain >= MOST_VAIN_COPIES):
-            return None
-        copied = self._store.copy_part(upload, part, self._source)
-        if copied is None or not copied.crc64nvme:
-            self._in_vain += MOST_VAIN_COPIES
-            return None
-        if copied.crc64nvme != crc:
-            self._in_vain += 1
-            return None
-        self._same += 1
-        return copied
 
 
 class _Upload(NamedTuple):
@@ -139,13 +119,16 @@ class Sender:
             return Digest(expected.crc64nvme, there.etag)
         return None
 
-    def send(self, file: SourceFile, *, replaced: RemoteObject | None, with_md5: bool) -> Sent:
+    def send(
+        self, file: SourceFile, *, replaced: RemoteObject | None, with_md5: bool, twin: Twin | None = None
+    ) -> Sent:
         """
         Upload one file, unless somebody else just put the same content there.
 
         :param file: What to upload.
         :param replaced: The object that it replaces; None where there must be none.
         :param with_md5: Whether the content's MD5 is needed, which takes longer to compute than all else.
+        :param twin: What it may be copied from.
         :raises StagingConflictError: If somebody else put other content there.
         :raises StagingError: If the file changes meanwhile or the server stores something else.
         """
@@ -154,6 +137,8 @@ class Sender:
         try:
             if file.size <= PART_SIZE:
                 return self._send_whole(file, condition)
+            if twin and (copied := self._copy(file, condition, twin)):
+                return copied
             return self._send_in_parts(file, condition, replaced, with_md5=with_md5)
         except ConditionNotMetError as error:
             return self._accept_if_same(file, error)
@@ -193,6 +178,38 @@ class Sender:
             sent_bytes=sum(part.sent_bytes for part in sent),
             copied_bytes=sum(part.copied_bytes for part in sent),
         )
+
+    def _copy(self, file: SourceFile, condition: str, twin: Twin) -> Sent | None:
+        """Have the server copy all of an object; None if it cannot, or has other content by now."""
+        crc, source = twin.digest.crc64nvme, twin.there
+        opened, _ = self._left_upload(file) or (self.store.begin_upload(file.key), {})
+        cannot = Event()
+
+        def copy(_: int, part: Part) -> Stored:
+            copied = None
+            if not cannot.is_set():
+                with suppress(ConditionNotMetError):  # it was replaced
+                    copied = self.store.copy_part(opened, part, source)
+            if copied is None or not copied.crc64nvme:
+                cannot.set()
+            return copied or Stored("", "")
+
+        try:
+            copied = self.workers.each_part(file, copy)
+            self.workers.check_stopped()
+            sizes = [part.size for part in file.parts()]
+            if cannot.is_set() or crc != combined_crc64nvme(
+                [(read_crc64nvme(part.crc64nvme), size) for part, size in zip(copied, sizes, strict=True)]
+            ):
+                self._abort(opened)
+                return None
+            stored = self.store.complete(opened, [part.etag for part in copied], file.size, crc, condition)
+        except BaseException:  # also what Airflow raises when a task's time is over
+            self._abort(opened)
+            raise
+        _check_stored(file, stored, crc, lambda: "unknown, nothing of it was read")
+        self.workers.progress.advance(file.size)
+        return Sent(Digest(crc, stored.etag), None, copied_bytes=file.size)
 
     def _send_part(self, file: SourceFile, upload: _Upload, part: Part, content: bytes) -> SentPart:
         checksum, there = crc64nvme(content), upload.there.get(part)

@@ -11,9 +11,11 @@ from typing import Self
 
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging.checksums import Digest
-from airflow_provider_ophys.staging.files import SourceFile
+from airflow_provider_ophys.staging.files import PART_SIZE, SourceFile
+from airflow_provider_ophys.staging.known_digests import KnownDigests
 from airflow_provider_ophys.staging.plan import StagingPlan, is_current
 from airflow_provider_ophys.staging.sending import Sender, Sent
+from airflow_provider_ophys.staging.server_copies import Twin
 from airflow_provider_ophys.staging.store import RemoteObject, Store
 from airflow_provider_ophys.staging.workers import Progress, Workers
 
@@ -88,10 +90,16 @@ class Transfer:
     :param workers: Who reads and sends the files.
     :param plan: What they are.
     :param digests: Those that are known, by the path of the file; the others are computed when they are needed.
+    :param known: What an earlier staging of the same files has left.
     """
 
     def __init__(
-        self, store: Store, workers: Workers, plan: StagingPlan, digests: Mapping[Path, Digest] | None = None
+        self,
+        store: Store,
+        workers: Workers,
+        plan: StagingPlan,
+        digests: Mapping[Path, Digest] | None = None,
+        known: KnownDigests | None = None,
     ) -> None:
         self.store = store
         self.workers = workers
@@ -99,6 +107,8 @@ class Transfer:
         self._sender = Sender(store, workers)
         # By path and not by key, which may become another one.
         self._digests = dict(digests or {})
+        self._known = known or KnownDigests(plan)
+        self._digests |= self._known.digests
         # By key, the checksum of our content and the ETag of the object that was seen to hold it.
         self._confirmed: dict[str, Digest] = {}
         # By key, what was there when it was last looked at.
@@ -119,6 +129,17 @@ class Transfer:
         known = self._confirmed.get(file.key) or self._digests[file.path]
         return known.crc64nvme
 
+    @property
+    def found_digests(self) -> dict[Path, Digest]:
+        """
+        All that is known of the files by now, by their paths.
+
+        Of a file that was sent in parts, the ETag is that of the store. In trees all have that of their content.
+        """
+        confirmed = {} if self.plan.is_tree else self._confirmed
+        found = {file.path: self._digests.get(file.path) or confirmed.get(file.key) for file in self.plan.files}
+        return {path: digest for path, digest in found.items() if digest}
+
     def look(self) -> Comparison:
         """List the destination and compare it with the plan."""
         self.remote = self._list()
@@ -126,6 +147,11 @@ class Transfer:
         found = compare(self.plan, self.remote, digests)
         answers = self.workers.each_file(lambda file: self._sender.confirm(file, digests[file.key]), found.unclear)
         asked = dict(zip(found.unclear, answers, strict=True))
+        if doubtful := [file.path for file, confirmed in asked.items() if not confirmed and self._is_kept(file)]:
+            # Before anything is refused or replaced because of what was only kept, it is read.
+            for path in doubtful:
+                del self._digests[path], self._known.digests[path]
+            return self.look()
         for file in found.same:
             self._confirmed[file.key] = Digest(digests[file.key].crc64nvme, self.remote[file.key].etag)
         self._confirmed |= {file.key: confirmed for file, confirmed in asked.items() if confirmed}
@@ -188,10 +214,8 @@ class Transfer:
         log.info("Staged %s: %d objects verified.", self.plan.s3_uri, len(self.plan.files))
 
     def _list(self) -> dict[str, RemoteObject]:
-        if self.plan.is_tree:
-            return {there.key: there for there in self.store.list_all(f"{self.plan.key}/")}
-        found = self.store.find(self.plan.key)
-        return {found.key: found} if found else {}
+        found = _list_place(self.store, self.plan.key, is_tree=self.plan.is_tree)
+        return {there.key: there for there in found}
 
     def _withdraw_root_metadata(self, check: Callable[[], None]) -> None:
         withdrawn = sorted(self.plan.root_keys & self.remote.keys())
@@ -201,9 +225,16 @@ class Transfer:
             del self.remote[key]
 
     def _send(self, files: Sequence[SourceFile]) -> int:
+        elsewhere = self._elsewhere(files)
+
         def send(file: SourceFile) -> Sent:
             # The manifest of a tree lists the MD5s, and no file should be read twice for it.
-            sent = self._sender.send(file, replaced=self.remote.get(file.key), with_md5=self.plan.is_tree)
+            sent = self._sender.send(
+                file,
+                replaced=self.remote.get(file.key),
+                with_md5=self.plan.is_tree,
+                twin=Twin(elsewhere[file.key], self._digests[file.path]) if file.key in elsewhere else None,
+            )
             self._confirmed[file.key] = sent.stored
             if sent.content:
                 self._digests[file.path] = sent.content
@@ -214,11 +245,36 @@ class Transfer:
         self.copied_bytes += sum(sent.copied_bytes for sent in results)
         return sum(sent.was_sent for sent in results)
 
+    def _is_kept(self, file: SourceFile) -> bool:
+        return file.path in self._known.digests
+
+    def _elsewhere(self, files: Sequence[SourceFile]) -> dict[str, RemoteObject]:
+        """Find, by key, objects of the same bucket with what is known to be the content of big files."""
+        own = self.plan.key
+        wanted = {file.key: file for file in files if file.size > PART_SIZE and self._is_kept(file)}
+        found: dict[str, RemoteObject] = {}
+        for place in self._known.places if wanted else ():
+            bucket, _, key = place.removeprefix("s3://").partition("/")
+            if bucket != self.plan.bucket or key == own:
+                continue
+            for there in _list_place(self.store, key, is_tree=self.plan.is_tree):
+                file = wanted.get(own + there.key.removeprefix(key))
+                if file is not None and there.size == file.size:
+                    found.setdefault(file.key, there)
+        return found
+
     def _is_verified(self, file: SourceFile, there: RemoteObject | None) -> bool:
         if there is None or there.size != file.size:
             return False
         confirmed = self._confirmed[file.key]
         return there.etag == confirmed.etag or self._sender.confirm(file, confirmed) is not None
+
+
+def _list_place(store: Store, key: str, *, is_tree: bool) -> Iterable[RemoteObject]:
+    if is_tree:
+        return store.list_all(f"{key}/")
+    found = store.find(key)
+    return [found] if found else []
 
 
 def named(keys: Sequence[str]) -> str:

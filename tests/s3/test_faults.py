@@ -155,7 +155,9 @@ def test_disk_that_cannot_be_read_is_named_and_nothing_is_published(
         patched.setattr(os, "pread", fail_late)
         with pytest.raises(StagingError, match=f"{source}.*cannot be read at byte.*Input/output error"):
             hook.publish(source, place.uri)
-    assert place.listing() == []
+    # Chunks of a tree may be there, which no reader opens without what comes last.
+    published = {"session.nwb", "session.nwb.zarr/zarr.json", "session.nwb.zarr.manifest.json"}
+    assert not published & set(place.listing())
     assert place.open_uploads() == []
     hook.publish(source, place.uri)
     assert place.contents() == _expected(source)

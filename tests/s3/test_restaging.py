@@ -92,7 +92,7 @@ def test_old_object_is_read_until_the_new_one_is_whole(
 def test_another_file_altogether_is_copied_in_vain_only_a_few_times(
     hook: OphysS3Hook, place: Place, requests: Requests, staged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_ophys.staging.sending.MOST_VAIN_COPIES", 2)
+    monkeypatch.setattr("airflow_provider_ophys.staging.server_copies.MOST_VAIN_COPIES", 2)
     hook.max_concurrency = 1
     staged.write_bytes(os.urandom(PARTS * PART_SIZE))
     result = hook.publish(staged, place.uri, overwrite=True)
