@@ -38,6 +38,7 @@ of the same task, with the same arguments, may succeed; Airflow fails the others
 from __future__ import annotations
 
 import errno
+import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -227,7 +228,13 @@ def unreadable(message: str, cause: BaseException) -> SourceDataError | SourceAc
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether an error comes from a disk or a network share that fails as a whole."""
+    """
+    Tell whether an error comes from a disk or a network share that fails as a whole.
+
+    Python takes a regular file on such a share for one in which it cannot be sought.
+    """
+    if any(isinstance(cause, io.UnsupportedOperation) for cause in causes(error)):
+        return True
     return not PASSING_ERRNOS.isdisjoint(system_errors(error))
 
 

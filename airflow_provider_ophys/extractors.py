@@ -13,33 +13,27 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast, get_args
-
-import numpy as np
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     ExtractorNotFoundError,
     ExtractorNotInstalledError,
-    ExtractorVersionError,
     OphysError,
     SourceAccessError,
     SourceDataError,
     SourceNotFoundError,
+    is_passing,
     unreadable,
 )
+from airflow_provider_ophys.mended_extractors import mended
 from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import is_meant
-from airflow_provider_ophys.recordings.minian import MinianRecording
 from airflow_provider_ophys.recordings.planar_stack import PlanarStackRecording, named_planes
-from airflow_provider_ophys.recordings.suite2p import OPTIONS, STATISTICS, Suite2pRecording
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor
@@ -54,9 +48,6 @@ EXTRAS = {
     "Caiman": "caiman",
 }
 """Part of an extractor's name -> the extra of this package that installs what it needs."""
-
-SCANIMAGE, CHANNEL_SAVE = "ScanImageImagingExtractor", "SI.hChannels.channelSave"
-MULTI_TIFF = "MultiTIFFMultiPageExtractor"
 
 _BRUKER = "Use BrukerTiffImagingExtractor with folder_path, and channel_name where there are several channels."
 SUCCESSORS = {
@@ -73,6 +64,9 @@ SUCCESSORS = {
     "MultiImagingExtractor": "Name the extractor of the recording, with all of its files.",
 }
 """Class that roiextractors has removed, or will -> what to use."""
+
+# To open what cannot be opened, without a number from the system.
+MORE_TRIES = 2
 
 # Rates are told with six digits at the least.
 RATE_TOLERANCE = 1e-6
@@ -150,7 +144,7 @@ def _open(
         arguments = {"imaging_extractors": _open_planes(arguments, check=check)}
     reader_class = extractor_class if reader == name else find_extractor(kind, reader)
     try:
-        opened = _mended(reader_class, recording)(**_with_paths(arguments))
+        opened = _opened(mended(reader_class, recording), _with_paths(arguments))
     except ImportError as error:
         raise ExtractorNotInstalledError(_install_hint(name, error)) from error
     except OphysError:
@@ -166,6 +160,23 @@ def _open(
     if kind == "imaging":
         _correct_rate(recording, opened)
     return opened
+
+
+def _opened(reader_class: type, arguments: Mapping[str, Any]) -> Any:
+    """
+    Open an extractor, at the third try if need be.
+
+    Not every reader tells of a share that failed for a moment: C libraries give no number.
+    """
+    for _ in range(MORE_TRIES):
+        try:
+            return reader_class(**arguments)
+        except (ImportError, OphysError):
+            raise
+        except Exception as error:
+            if is_passing(error):
+                raise
+    return reader_class(**arguments)
 
 
 def _correct_rate(recording: Recording, imaging: Any) -> None:
@@ -242,143 +253,6 @@ def _check_announced(recording: Recording, opened: Any) -> None:
             f"but its files have {counted}. If the share with the recording failed for a moment, try again; else "
             "tell the authors of this package."
         )
-
-
-def _mended(extractor_class: type, recording: Recording) -> type:
-    """Return a class that reads right what roiextractors' own does not."""
-    if isinstance(recording, Suite2pRecording):
-        return _given_arrays(extractor_class, recording)
-    if isinstance(recording, MinianRecording):
-        return _opening_stores(extractor_class)
-    if extractor_class.__name__ == SCANIMAGE:
-        return _scanimage_of_any_length(extractor_class)
-    return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class
-
-
-def _multi_tiff_by_page(multi_tiff: Any) -> type:
-    """
-    Mend roiextractors' extractor of many TIFFs.
-
-    tifffile does not follow the pages of a file of ScanImage before 2016 but computes where they are, all but the
-    last. It follows them if it is told that the file is none of ScanImage's.
-    """
-
-    class MultiTIFFMultiPageExtractor(multi_tiff):  # type: ignore[misc]
-        @property
-        def _tifffile(self) -> Any:
-            import tifffile
-
-            by_page = partial(tifffile.TiffFile, is_scanimage=False)
-            return SimpleNamespace(TiffFile=by_page, TIFF=tifffile.TIFF)
-
-        @_tifffile.setter
-        def _tifffile(self, module: Any) -> None:
-            """Leave out the module that roiextractors sets."""
-
-    return MultiTIFFMultiPageExtractor
-
-
-def _scanimage_of_any_length(scanimage: Any) -> type:
-    """
-    Mend roiextractors' ScanImage extractor.
-
-    It numbers the pages of a file and the samples of a recording in 16 bits, and planes in 8; beyond that, it
-    gives the first ones again. And it takes ``channelSave = [1;2]`` for two lists of channels.
-    """
-
-    class ScanImageImagingExtractor(scanimage):  # type: ignore[misc]
-        @property
-        def _metadata(self) -> dict[str, Any]:
-            return self._settings
-
-        @_metadata.setter
-        def _metadata(self, settings: dict[str, Any]) -> None:
-            saved = settings.get(CHANNEL_SAVE)
-            is_column = isinstance(saved, list) and all(isinstance(row, list) for row in saved)
-            columns = [number for row in saved for number in row] if is_column else saved  # type: ignore[union-attr]
-            self._settings = settings | {CHANNEL_SAVE: columns}
-
-        @staticmethod
-        def _create_frame_to_ifd_table(  # noqa: PLR0917 - its signature is given
-            num_channels: int,
-            num_planes: int,
-            num_acquisition_cycles: int,
-            ifds_per_file: list[int],
-            num_frames_per_slice: int = 1,
-            num_flyback_frames_per_channel: int = 0,
-        ) -> Any:
-            pages_of_images = num_planes * num_frames_per_slice * num_channels
-            pages_per_cycle = pages_of_images + num_flyback_frames_per_channel * num_channels
-            page = np.arange(num_acquisition_cycles * pages_per_cycle)
-            page = page[page % pages_per_cycle < pages_of_images]
-            first_pages = np.concatenate([[0], np.cumsum(ifds_per_file)])
-            file = np.searchsorted(first_pages, page, side="right") - 1
-            within = page % pages_per_cycle
-            columns = {
-                "file_index": file,
-                "IFD_index": page - first_pages[file],
-                "channel_index": within % num_channels,
-                "depth_index": within // (num_channels * num_frames_per_slice),
-                "slice_sample_index": within // num_channels % num_frames_per_slice,
-                "acquisition_cycle_index": page // pages_per_cycle,
-            }
-            table = np.empty(len(page), dtype=[(name, np.uint32) for name in columns])
-            for name, column in columns.items():
-                table[name] = column
-            return table
-
-    return ScanImageImagingExtractor
-
-
-def _given_arrays(extractor_class: type, recording: Suite2pRecording) -> type:
-    """
-    Make suite2p's extractor take the arrays that are pickles from what was read and checked.
-
-    By itself it reads them again, and runs what they say; and of what is chosen by default it looks at the first
-    plane in another order.
-
-    :raises ExtractorVersionError: If this version of roiextractors reads its arrays in another way.
-    """
-    read_array = _require_method(extractor_class, "_load_npy")
-
-    def load(self: object, file_name: str, mmap_mode: str | None = None, **options: Any) -> Any:
-        if mmap_mode is not None:
-            return read_array(self, file_name, mmap_mode=mmap_mode, **options)
-        return {OPTIONS: recording.options_array, STATISTICS: recording.statistics}[file_name]
-
-    planes = classmethod(lambda *_, **__: [recording.plane_name])
-    members = {"_load_npy": load, "get_available_planes": planes, "__module__": extractor_class.__module__}
-    return type(extractor_class.__name__, (extractor_class,), members)
-
-
-def _opening_stores(extractor_class: type) -> type:
-    """
-    Make Minian's extractor open each store by itself.
-
-    It looks for them in a group of Zarr that the folder would have to be, and is not if xarray wrote them.
-
-    :raises ExtractorVersionError: If this version of roiextractors opens them in another way.
-    """
-    _require_method(extractor_class, "_read_zarr_group")
-
-    def read_group(self: Any, zarr_group: str) -> Any:
-        import zarr
-
-        place = Path(self.folder_path, zarr_group.strip("/"))
-        return zarr.open(str(place), mode="r") if place.exists() else None
-
-    members = {"_read_zarr_group": read_group, "__module__": extractor_class.__module__}
-    return type(extractor_class.__name__, (extractor_class,), members)
-
-
-def _require_method(extractor_class: type, name: str) -> Any:
-    method = getattr(extractor_class, name, None)
-    if method is None:
-        raise ExtractorVersionError(
-            f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no {name}, so it cannot "
-            "be made to read right and safely. Install roiextractors 0.10."
-        )
-    return method
 
 
 def opened_paths(extractor: object) -> Iterator[Path]:

@@ -18,6 +18,7 @@ ORDER = (
     {"exceptions", "get_provider_info"},
     {"models"},
     {"recordings", "extractor_internals"},
+    {"mended_extractors"},
     {"acquisition", "extractors", "staging", "writing"},
     {"sessions", "nwb"},
     {"conversion"},

@@ -35,11 +35,11 @@ from airflow_provider_ophys.conversion.publishing import (
     sole_writer,
     sync,
 )
+from airflow_provider_ophys.conversion.recording_errors import naming_recordings
 from airflow_provider_ophys.conversion.run import (
     Run,
     check_paths,
     kept_by,
-    naming_recordings,
     parts_of,
     recordings_of,
     result_of,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import OutputExistsError, is_passing
+from airflow_provider_ophys.exceptions import OphysError, OutputExistsError, is_passing, unreadable
 from airflow_provider_ophys.models.allowed_roots import metadata_files, named_paths
 from airflow_provider_ophys.nwb.existing import find_foreign
 
@@ -42,9 +42,17 @@ def check_replaceable(path: Path, kept: Kept) -> None:
 
     :raises OutputExistsError: If it is no NWB file or store, or holds anything that is not the store's, or if it
         is, holds or lies in what is kept.
+    :raises SourceAccessError: If what is kept cannot be seen at this moment.
     """
     for read in kept.read:
-        _check_apart(path, read)
+        try:
+            _check_apart(path, read)
+        except OphysError:
+            raise
+        except OSError as error:
+            if path.resolve().is_relative_to(str(error.filename)):
+                raise
+            raise unreadable(f"{read} cannot be looked at: {error}.", error) from error
     for root in kept.roots:
         if _lies_in(root, path):
             raise OutputExistsError(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,16 +21,14 @@ from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepa
 from airflow_provider_ophys.conversion.preflight import size_on_disk
 from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, recorded_conversions
 from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
+from airflow_provider_ophys.conversion.recording_errors import naming_recordings
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
-    MemoryBudgetError,
     OphysError,
     OutputExistsError,
-    SourceAccessError,
     SourceDataError,
     SourceNotFoundError,
-    unreadable,
 )
 from airflow_provider_ophys.extractors import numbers_as_annotated, open_imaging, open_segmentation
 from airflow_provider_ophys.models.allowed_roots import (
@@ -181,7 +178,7 @@ class Run:
             if self.source is not None:
                 with naming_recordings(self.recordings):
                     self.record = _new_record(self.conversion, self.parts, metadata)
-                self.record["state"] = self.source.digest
+                    self.record["state"] = self.source.digest
         if self.record and self.path.exists():
             with self.problems.gather():
                 existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)
@@ -204,7 +201,7 @@ class Run:
             check_still(self.path, self.found)
         self.problems.tell()
         self.record["remarks"] = remarks
-        return prepared[0]
+        return cast("Output", prepared[0])
 
     def _check_proven(self, existing: Mapping[str, Any]) -> None:
         """
@@ -234,13 +231,15 @@ class Run:
         """Return the given metadata, over what the headers of the recordings say."""
         metadata = load_metadata(self.conversion.metadata)
         check_allowed_metadata(metadata, self.environment.defaults.allowed_roots)
-        self.parts = described_parts(self.conversion, self.recordings, metadata)
         existing = _planes_and_devices(self.path) if self.append else frozenset()
-        for part in self.parts:
-            metadata, remarks = under_given(
-                part, metadata, read_headers=self.conversion.source_metadata, existing=existing
-            )
-            self.remarks += [remark for remark in remarks if remark not in self.remarks]
+        with naming_recordings(self.recordings):
+            parts = described_parts(self.conversion, self.recordings, metadata)
+            for part in parts:
+                metadata, remarks = under_given(
+                    part, metadata, read_headers=self.conversion.source_metadata, existing=existing
+                )
+                self.remarks += [remark for remark in remarks if remark not in self.remarks]
+        self.parts = parts
         return metadata
 
     def _open(
@@ -250,13 +249,16 @@ class Run:
         check = self.conversion.check_recording
         return open_it(part.extractor, part.extractor_kwargs, check=check, recording=recording)
 
-    def _prepare(self) -> Output:
+    def _prepare(self) -> Output | None:
+        """Return the output; ``None`` if the metadata, without which nothing can be added, are not known."""
         for text in self.remarks:
             remark(text)
         if not self.conversion.check_recording:
             remark("Whether the recording is whole was not checked (check_recording=False).")
         parts = zip(parts_of(self.conversion), self.recordings, strict=True)
         extractors = [self._open(part, recording) for part, recording in parts]
+        if not self.parts:
+            return None
         log.info("Converting with %s into %s.", self.conversion.extractor_names, self.path)
         metadata = with_own_metadata(extractors[0], self.metadata)
         validated = validate_metadata(metadata)
@@ -372,37 +374,6 @@ def kept_by(conversion: Conversion, environment: Environment) -> Kept:
     """Return what a conversion must not replace."""
     recordings = [part.extractor_kwargs for part in conversion.parts]
     return kept_for(recordings, conversion.metadata, environment.defaults.allowed_roots)
-
-
-@contextmanager
-def naming_recordings(recordings: Sequence[Recording]) -> Iterator[None]:
-    """
-    Name the recordings in errors about them, and turn what a library says into one.
-
-    :raises SourceDataError: Of the same kind as within, or for an error that is none of ours.
-    """
-    recording = "; ".join(each.describe() for each in recordings)
-    try:
-        yield
-    except (SourceDataError, SourceAccessError) as error:
-        if any(str(path) in str(error) for each in recordings for path in each.paths.values()):
-            raise
-        raise type(error)(f"{error} Recording: {recording}.") from error
-    except MemoryError as error:
-        if isinstance(error, OphysError):
-            raise
-        raise MemoryBudgetError(
-            f"There was not enough memory for {recording}: {error}. Lower memory_limit or run fewer tasks."
-        ) from error
-    except OphysError:
-        raise
-    except Exception as error:
-        raise unreadable(
-            f"{', '.join(each.extractor for each in recordings)} cannot be converted ({recording}): "
-            f"{type(error).__name__}: {error}. "
-            "Check that the files are complete and of this extractor's format.",
-            error,
-        ) from error
 
 
 def _new_record(conversion: Conversion, parts: Sequence[DescribedPart], metadata: Metadata) -> dict[str, Any]:

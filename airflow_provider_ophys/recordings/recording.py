@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError, is_passing, unreadable
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata
+
+MOST_PROBED_FILES = 64
 
 
 class Recording:
@@ -101,6 +103,7 @@ class Recording:
         ``timeseries``, ``image_masks``.
 
         :raises SourceNotFoundError: If an argument that is named a path leads nowhere.
+        :raises SourceAccessError: If that cannot be seen at this moment.
         """
         found = {}
         for place, value in _texts("", self.arguments):
@@ -116,6 +119,25 @@ class Recording:
                     "mounts it."
                 )
         return found
+
+    def check_access(self) -> None:
+        """
+        Check that the recording's files can be read at all, by the first and the last byte of up to 64 of them.
+
+        Readers that fail do not always say that it is the share that fails.
+
+        :raises SourceAccessError: If they cannot.
+        """
+        step = max(1, len(self.files) // MOST_PROBED_FILES)
+        for file in self.files[::step]:
+            try:
+                with file.open("rb", buffering=0) as stream:
+                    stream.read(1)
+                    stream.seek(max(file.stat().st_size - 1, 0))
+                    stream.read(1)
+            except OSError as error:
+                if is_passing(error):
+                    raise unreadable(f"{file} cannot be read: {error}.", error) from error
 
     def describe(self) -> str:
         """Name the recording in a message: its extractor's arguments."""
@@ -174,6 +196,7 @@ def require_regular(file: Path) -> None:
 
     :raises SourceNotFoundError: If there is nothing.
     :raises SourceDataError: If it is no regular file.
+    :raises SourceAccessError: If its disk or share fails.
     """
     try:
         mode = file.stat().st_mode
@@ -181,6 +204,8 @@ def require_regular(file: Path) -> None:
         raise SourceNotFoundError(
             f"{file} does not exist. Check that the recording was copied completely."
         ) from error
+    except OSError as error:
+        raise unreadable(f"{file} cannot be looked at: {error}.", error) from error
     if not stat.S_ISREG(mode):
         raise SourceDataError(f"{file} is no regular file but a {_kind(mode)}. Remove it, or give another path.")
 
@@ -212,6 +237,9 @@ def _texts(place: str, value: object) -> Iterator[tuple[str, str]]:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
-    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        path.stat()
+    except (OSError, ValueError) as error:  # also too long for a name, or with a NUL in it
+        if is_passing(error):
+            raise unreadable(f"{path} cannot be looked at: {error}.", error) from error
         return False
+    return True

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import SourceChangedError
+from airflow_provider_ophys.exceptions import OphysError, SourceChangedError, unreadable
 from airflow_provider_ophys.recordings.recording import Recording
 
 # Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
@@ -97,12 +97,18 @@ class SourceState:
         Check that the recordings are still what they were.
 
         :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+        :raises SourceAccessError: If the disk or share with the recordings fails.
         """
         # Files may have come: look anew.
         anew = [
             type(each)(each.extractor, each.arguments, allow_pickle=each.allow_pickle) for each in self.recordings
         ]
-        before, now = self.files, self.of(anew).files
+        try:
+            before, now = self.files, self.of(anew).files
+        except OphysError:
+            raise
+        except OSError as error:
+            raise unreadable(f"Whether the recording is unchanged cannot be seen: {error}.", error) from error
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 sizes = [f"{state[name][0]:,} bytes" if name in state else "absent" for state in (before, now)]

@@ -20,11 +20,14 @@ from hdmf.data_utils import DataChunk, GenericDataChunkIterator
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     MemoryBudgetError,
+    OphysError,
+    SourceAccessError,
     SourceDataError,
     is_passing,
     unreadable,
 )
 from airflow_provider_ophys.models.backend import Layout
+from airflow_provider_ophys.recordings.mapped_files import read_mapped
 from airflow_provider_ophys.writing.iterator_options import SHAPES, check_iterator_options
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 from airflow_provider_ophys.writing.memory import available_memory
@@ -233,26 +236,38 @@ class ImagingExtractorDataChunkIterator(BulkDataChunkIterator):
         Read samples [start, stop).
 
         :raises SourceDataError: If the extractor cannot, or returns fewer than it promised.
+        :raises SourceAccessError: If what it cannot read was there before, or is there again.
         """
         source = type(self.imaging_extractor).__name__
         try:
             # Some extractors do not clamp at the end but make samples up.
-            series = self.imaging_extractor.get_series(start, min(stop, self._num_samples))
+            series = read_mapped(self.imaging_extractor.get_series(start, min(stop, self._num_samples)))
+        except OphysError:
+            raise
         except Exception as error:
-            # A share that hangs would hang at each of them.
-            bad = None if is_passing(error) else self._first_unreadable(start, stop)
-            where = f"samples {start} to {stop - 1}" if bad is None else f"sample {bad} (counted from 0)"
-            raise unreadable(
-                f"{source} cannot read {where}: {type(error).__name__}: {error}. "
-                "Check that the recording is complete.",
-                error,
-            ) from error
+            raise self._unreadable(start, stop, error) from error
         if series.shape[0] != stop - start:
             raise SourceDataError(
                 f"{source} returned {series.shape[0]} samples instead of {stop - start} from sample {start} on, "
                 f"of {self._num_samples} that it announced. Check that the recording is complete."
             )
         return as_stored(swap_image_axes(series), self.dtype)
+
+    def _unreadable(self, start: int, stop: int, error: Exception) -> OphysError:
+        """
+        Return the error for samples that cannot be read: of the recording's disk, or of its content.
+
+        Not every reader tells of a failing disk: some find fewer pages or no picture instead. So what the
+        extractor has announced and does not find now, or can read one by one, was not to be had for a moment.
+        """
+        # A share that hangs would hang at each of them.
+        bad = None if is_passing(error) else self._first_unreadable(start, stop)
+        where = f"samples {start} to {stop - 1}" if bad is None else f"sample {bad} (counted from 0)"
+        message = f"{type(self.imaging_extractor).__name__} cannot read {where}: {type(error).__name__}: {error}. "
+        # Inscopix' library raises nothing more exact, and once it failed to read it never can again.
+        if bad is None or isinstance(error, LookupError) or type(error) is Exception:
+            return SourceAccessError(f"{message}Check the disk or network share with the recording.")
+        return unreadable(f"{message}Check that the recording is complete.", error)
 
     def _first_unreadable(self, start: int, stop: int) -> int | None:
         """Find the sample for the message; ``None`` if each can be read by itself."""
@@ -299,7 +314,9 @@ class ArrayDataChunkIterator(BulkDataChunkIterator):
     def read(self, start: int, stop: int) -> Array:
         """Read the slab [start, stop) of the first axis."""
         try:
-            return as_stored(np.asarray(self.array[start:stop]), self.dtype)
+            return as_stored(np.asarray(read_mapped(self.array[start:stop])), self.dtype)
+        except OphysError:
+            raise
         except Exception as error:
             raise unreadable(
                 f"Rows {start} to {stop - 1} of an array of the shape {tuple(self.array.shape)} cannot be read: "

@@ -1,0 +1,122 @@
+"""
+A read that fails is never a shorter movie, and is never put down to the recording or to the output.
+
+The calls by which a conversion looks at a recording fail, once, twice or from one on: at one place for each way to
+fail, with one recording for each library that reads them; ``OPHYS_FAILING_CALLS=100`` tries all at so many.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import zlib
+
+import h5py
+import pytest
+from failing_calls import END_OF_FILE, run_with_failures, why_not
+from recording_makers import MAKERS
+
+from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
+from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
+from airflow_provider_ophys.recordings import recording_of
+
+PLACES = int(os.environ.get("OPHYS_FAILING_CALLS", "1"))
+ONE_OF_EACH = ["NumPy without channels", "HDF5", "Inscopix", "Miniscope", "ScanImage, three files", "Scanbox"]
+ONE_OF_EACH += ["OME-TIFF, three files", "TIFF, a stack", "TIFF, a stack read by page", "suite2p", "CaImAn"]
+METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
+LONG_AGO = 1_700_000_000
+READS = frozenset({"read", "pread64", "readv", "preadv"})
+LOOKS = READS | {"mmap", "open", "openat", "getdents64", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek"}
+ALWAYS = 10**9
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
+
+
+@pytest.fixture(params=MAKERS if "OPHYS_FAILING_CALLS" in os.environ else ONE_OF_EACH)
+def made(request, tmp_path):
+    recording = MAKERS[request.param](tmp_path / "recording")
+    known = recording_of(recording.kind, recording.extractor, recording.arguments).contents()
+    recording.arguments = (known.movies or known.segmentations)[0].extractor_kwargs
+    for file in recording.folder.rglob("*"):
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    return recording
+
+
+def convert(made, output):
+    """Convert; return what is in the output, or the error."""
+    kind, convert_it = (
+        (ImagingConversion, convert_imaging)
+        if made.kind == "imaging"
+        else (SegmentationConversion, convert_segmentation)
+    )
+    conversion = kind(
+        extractor=made.extractor, extractor_kwargs=made.arguments, nwbfile_path=str(output), metadata=METADATA
+    )
+    try:
+        convert_it(conversion)
+    except OphysError as error:
+        return {"error": type(error).__name__, "retryable": error.retryable, "message": str(error)}
+    return {"values": values_of(output)}
+
+
+def values_of(output):
+    """All numbers in the file but times and ids of objects, as text."""
+    found = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and name.startswith(("acq", "proc")):
+            found[name] = [list(item.shape), hashlib.sha256(item[()].tobytes()).hexdigest()]
+
+    with h5py.File(output) as file:
+        file.visititems(note)
+    return found
+
+
+class Faults:
+    """Makes calls on a folder fail from one on, so many of them; counts them."""
+
+    def __init__(self, folder, first, count, number, kinds=LOOKS):
+        self.folder, self.first, self.last = str(folder), first, first + count
+        self.number, self.kinds, self.seen = number, kinds, 0
+
+    def __call__(self, call):
+        if call.name not in LOOKS or not call.path.startswith(self.folder):
+            return 0
+        self.seen += 1
+        if not self.first < self.seen <= self.last or call.name not in self.kinds:
+            return 0
+        return self.number
+
+
+def places(made, count, which):
+    """Some places among so many calls, evenly spread, others for each recording and each way to fail."""
+    shift = zlib.crc32(f"{made.extractor} {made.arguments} {which}".encode()) / 2**32
+    return sorted({int((place + shift) * count / PLACES) for place in range(PLACES)})
+
+
+# Two failures in a row are what it took for a reader to go on with fewer pages.
+WAYS = [(1, errno.EIO, LOOKS), (2, errno.ESTALE, LOOKS), (ALWAYS, errno.EIO, LOOKS), (ALWAYS, END_OF_FILE, READS)]
+
+
+def test_a_read_that_fails_gives_an_error_and_no_other_movie(made, tmp_path):
+    calls = Faults(made.folder, 0, 0, 0)
+    whole = run_with_failures(lambda: convert(made, tmp_path / "whole.nwb"), calls)
+    assert "values" in whole, whole
+    for which, (count, number, kinds) in enumerate(WAYS):
+        for place in places(made, calls.seen, which):
+            output = tmp_path / f"out{which}-{place}.nwb"
+            faults = Faults(made.folder, place, count, number, kinds)
+            got = run_with_failures(lambda output=output: convert(made, output), faults)
+            if "error" not in got:
+                assert got == whole
+                continue
+            # What seems to end cannot be told from what was cut off.
+            assert got["retryable"] or number == END_OF_FILE, got
+            assert not got["error"].startswith("Output"), got
+            assert str(made.folder) in got["message"], got
+            assert [path.name for path in tmp_path.iterdir() if output.stem in path.name] == []
