@@ -53,7 +53,7 @@ def simulated_session(seed: int) -> dict[str, str]:
             "species": "Mus musculus",
             "sex": "F",
             "age": "P90D",
-            "description": "A mouse that never was.",
+            "description": "A simulated mouse.",
         },
         **_ophys_metadata(
             device={

@@ -12,9 +12,23 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from airflow_provider_ophys.acquisition import AcquisitionOptions
 from airflow_provider_ophys.get_provider_info import get_provider_info
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions
+from airflow_provider_ophys.models.metadata_sections import (
+    DeviceMetadata,
+    DeviceModelMetadata,
+    ImagingPlaneMetadata,
+    MicroscopySeriesMetadata,
+    NWBFileMetadata,
+    OpticalChannelMetadata,
+    PlaneSegmentationMetadata,
+    RoiResponseMetadata,
+    SubjectMetadata,
+    SummaryImageMetadata,
+)
 from airflow_provider_ophys.operators.conversion import ConversionOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.report import WriteReportOperator
@@ -122,6 +136,29 @@ def of_settings() -> list[str]:
     return [ROW.format("`[ophys]`", "default", "meaning"), HEAD[1], *rows]
 
 
+def of_metadata(section: type[BaseModel]) -> list[str]:
+    """Make the table of a section of the metadata: what can be given, and of what kind it is."""
+    rows = []
+    for name, field in section.model_fields.items():
+        if name == "fields_of_type":
+            continue
+        default = "required" if field.is_required() else in_yaml(field.default)
+        meaning = f"{kind_of(field.annotation)}. {field.description or ''}".strip()
+        rows.append(ROW.format(f"`{name}`", default, meaning))
+    return [ROW.format("field", "default", "kind and meaning"), HEAD[1], *rows]
+
+
+def kind_of(annotation: object) -> str:
+    """Return what may be written for a field, in words."""
+    named = str(annotation)
+    if "Literal" in named:
+        return "One of " + ", ".join(f"`{each}`" for each in re.findall(r"'([^']+)'", named))
+    if "list[" in named or "List" in named:
+        return "List"
+    kinds = {"datetime": "Time", "float": "Number", "int": "Whole number", "bool": "`true` or `false`"}
+    return next((kind for part, kind in kinds.items() if part in named), "Text")
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "acquisitions": of_acquisitions,
     "ConversionOperator": lambda: of_operator(ConversionOperator),
@@ -131,6 +168,16 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "StageToS3Operator": lambda: of_operator(StageToS3Operator),
     "WriteReportOperator": lambda: of_operator(WriteReportOperator),
     "settings": of_settings,
+    "NWBFile": lambda: of_metadata(NWBFileMetadata),
+    "Subject": lambda: of_metadata(SubjectMetadata),
+    "Devices": lambda: of_metadata(DeviceMetadata),
+    "DeviceModels": lambda: of_metadata(DeviceModelMetadata),
+    "Ophys.ImagingPlanes": lambda: of_metadata(ImagingPlaneMetadata),
+    "optical_channel": lambda: of_metadata(OpticalChannelMetadata),
+    "Ophys.MicroscopySeries": lambda: of_metadata(MicroscopySeriesMetadata),
+    "Ophys.PlaneSegmentations": lambda: of_metadata(PlaneSegmentationMetadata),
+    "Ophys.RoiResponses": lambda: of_metadata(RoiResponseMetadata),
+    "Ophys.SegmentationImages": lambda: of_metadata(SummaryImageMetadata),
     "session.yaml.imaging": lambda: of_session_file(MovieOptions, WriteImagingOperator),
     "session.yaml.segmentation": lambda: of_session_file(SegmentationOptions, WriteSegmentationOperator),
 }

@@ -86,8 +86,8 @@ class AcquisitionOptions(BaseModel):
 
     path: Annotated[str, BeforeValidator(os.fspath)] = Field(
         min_length=1,
-        description="The folder that is watched. It must be visible to whoever waits: the triggerer for the "
-        "trigger and the deferrable sensor, and the worker for every sensor.",
+        description="The folder that is watched. It must be visible where it is looked at: in the triggerer for "
+        "the trigger and the deferrable sensor, and on the worker for every sensor.",
     )
     pattern: Annotated[Glob, AfterValidator(_one_part_per_level)] = Field(
         "*",
@@ -96,8 +96,8 @@ class AcquisitionOptions(BaseModel):
     )
     marker_file: Annotated[Glob | None, BeforeValidator(_none_if_blank)] = Field(
         None,
-        description="Glob, relative to an acquisition folder, of the file by which the acquisition software says "
-        "that it is complete. It decides alone: `settle_seconds` then plays no part.",
+        description="Glob, relative to an acquisition folder, of the file that the acquisition software writes "
+        "when it is complete. With it, `settle_seconds` has no effect.",
     )
     required_files: Globs = Field(
         (),
@@ -131,8 +131,8 @@ class AcquisitionOptions(BaseModel):
     existing: Literal["process", "ignore"] = Field(
         "process",
         description="What to do with the folders that are already there at the first look with this ledger: "
-        '`"ignore"` sets them aside for good, which an old archive wants. One that is still being '
-        "written is new when it has changed.",
+        '`"ignore"` never hands them over, for an archive that is already there. One that is still being '
+        "written then is new when it has changed.",
     )
     max_folders: Annotated[PositiveInt | None, BeforeValidator(_none_if_blank)] = Field(
         None,

@@ -34,9 +34,9 @@ SHARD_BYTES = 128 * 2**20
 
 def get_default_backend_configuration(nwbfile: Any, backend: Backend) -> BackendConfiguration:
     """
-    Return how the datasets of an NWBFile are stored when nobody says otherwise.
+    Return how the datasets of an NWBFile are stored by default.
 
-    :param nwbfile: A ``pynwb.NWBFile`` with data that is not on disk yet, whoever added it.
+    :param nwbfile: A ``pynwb.NWBFile`` with data that is not on disk yet, added by any software.
     :param backend: ``"hdf5"`` or ``"zarr"``.
     """
     datasets = written_datasets(nwbfile)

@@ -16,7 +16,7 @@ def repair(path: Path) -> list[str]:
     """
     Finish or take back a replacement of an output that was interrupted, and remove what a killed writer left.
 
-    What is not known to be superfluous stays: an old output that was moved aside, of which no journal tells.
+    What may still be needed stays: an old output that was moved aside, if no journal names it.
 
     :param path: Of the output, whether or not there is one at this moment. Links are followed.
     :returns: What was done and what was found, one sentence each; none if all is well.

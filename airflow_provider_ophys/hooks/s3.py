@@ -201,7 +201,7 @@ class OphysS3Hook(AwsBaseHook):
 
     @cached_property
     def conn_config(self) -> Any:
-        """The connection; it must exist, lest the data go wherever other credentials of this machine lead."""
+        """The connection. It must exist: other credentials of this machine could send the data elsewhere."""
         if self.aws_conn_id:
             try:
                 self.get_connection(self.aws_conn_id)

@@ -1,4 +1,4 @@
-"""What an NWB file holds for the eyes: movies, segmentations and who recorded them; opened, not yet read."""
+"""What an NWB file holds for a report: movies, segmentations and who recorded them; opened, not yet read."""
 
 from __future__ import annotations
 

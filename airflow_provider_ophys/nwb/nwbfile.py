@@ -23,7 +23,7 @@ def read_from(extractor: object) -> str:
     """
     Say what an object of a file was read with and from: NWB has ``comments`` for that.
 
-    Of the recording's files only the names are told; where they were is nobody's business who gets the file.
+    Only the names of the recording's files are written, not the folders in which they were.
     """
     paths = [
         Path(path).name

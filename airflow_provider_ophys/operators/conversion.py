@@ -33,8 +33,8 @@ class ConvertingOperator(StoppableOperator):
     """
     Converts, tells what it wrote, and ends soon after Airflow has asked it to.
 
-    :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, which fails at once
-        what a retry cannot mend.
+    :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, with which a task
+        fails at once if a retry cannot help.
     """
 
     ui_color = "#d5e8d4"
@@ -108,10 +108,11 @@ class ConversionOperator(ConvertingOperator):
 
     All options are template fields and take XCom results; each is checked when the task runs, before any work.
 
-    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``.
-    :param extractor_kwargs: Its keyword arguments: paths, sampling frequency (hertz) ... A list of these, and of
-        extractors, is of several recordings in one file.
-    :param nwbfile_path: Of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
+    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``. A list
+        of names for several recordings.
+    :param extractor_kwargs: Keyword arguments of that class: paths, sampling frequency (hertz) ... A list of these
+        for several recordings in one file.
+    :param nwbfile_path: Path of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
     :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``, ``.h5``, ``.hdf5``), else
         HDF5; appending takes that of the file.
@@ -121,18 +122,20 @@ class ConversionOperator(ConvertingOperator):
     :param if_exists: What to do when there is something at ``nwbfile_path``. ``"reuse"`` (default) returns it if
         this very conversion wrote it, and fails otherwise; ``"fail"``; ``"overwrite"``; ``"append"`` adds to it,
         unless this very conversion did so before.
-    :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
+    :param memory_limit: Most memory for what is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
         ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
-    :param threads: Encoding threads. Default: ``[ophys] threads``.
+    :param threads: Number of encoding threads. Default: ``[ophys] threads``.
     :param validate: Before the file is published, check it against the NWB schema and compare samples of its
         arrays with the recording.
     :param inspect: ``"report"`` has nwbinspector look at the file and puts its findings in the log and the result;
         ``"fail"`` also fails, before the file is published, for all that is more than a suggestion.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
-    :param source_metadata: Put what the recording's headers say under ``metadata``.
-    :param check_recording: Check that the recording is whole before it is read; without, a remark says so.
-    :param retry_policy: As for :class:`ConvertingOperator`.
+    :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it.
+    :param check_recording: Check that the recording is complete before it is read. Without it, a remark in the
+        result says so.
+    :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, with which a task
+        fails at once if a retry cannot help.
     """
 
     template_fields: Sequence[str] = (

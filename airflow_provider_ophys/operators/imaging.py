@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class WriteImagingOperator(ConversionOperator):
     """
-    Writes a movie to an NWB file, with everything that :class:`ConversionOperator` says.
+    Writes a movie to an NWB file, with all options of :class:`ConversionOperator` too.
 
     Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_samples``, ``sample_shape`` (columns,
     rows[, planes]), ``dtype``, ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and
@@ -26,13 +26,14 @@ class WriteImagingOperator(ConversionOperator):
     ``photon_series_index`` and ``parent_container`` may be lists too. Movies that the metadata does not describe
     are named after their channels and planes, such as ``TwoPhotonSeriesGreenPlane0``.
 
-    :param photon_series_type: ``"TwoPhotonSeries"``, ``"OnePhotonSeries"``, or ``"auto"``, which goes by the
+    :param photon_series_type: ``"TwoPhotonSeries"``, ``"OnePhotonSeries"``, or ``"auto"``, which decides by the
         recording's format, the metadata and the extractor.
-    :param photon_series_index: Which of the series of that type, in the list form of metadata.
-    :param metadata_key: Which of ``Ophys.MicroscopySeries``, in the dict form; may be left out if there is at
-        most one.
+    :param photon_series_index: In the list form of metadata: which of the series of that type describes the movie,
+        counted from 0.
+    :param metadata_key: In the dict form of metadata: which entry of ``Ophys.MicroscopySeries`` describes the
+        movie. It may be left out if there is at most one.
     :param parent_container: ``"acquisition"``, or ``"processing/ophys"`` for a motion-corrected movie.
-    :param always_write_timestamps: Write one stamp per sample (seconds) even if they are regular.
+    :param always_write_timestamps: Write a timestamp (seconds) for each sample, even if they are regular.
     :param iterator_type: ``"v2"`` reads the movie piece by piece; ``None`` reads all of it into memory first.
     :param iterator_options: For ``"v2"``: ``chunk_mb``, ``chunk_shape``, ``buffer_gb``, ``buffer_shape``,
         ``display_progress``, ``progress_bar_options``.

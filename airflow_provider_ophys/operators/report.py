@@ -33,7 +33,7 @@ S3 = "s3://"
 
 class WriteReportOperator(StoppableOperator):
     """
-    Write the report of any NWB file, HDF5 or Zarr (format 3), on a disk or in S3, whoever wrote it.
+    Write the report of any NWB file, HDF5 or Zarr (format 3), on a disk or in S3, written by any software.
 
     The report is ``<name>.report.html``, a page that needs nothing else, ``<name>.report.png`` and
     ``<name>.report.thumbnail.png``. Every frame is read, from S3 too, and never copied. Returns JSON with
@@ -42,7 +42,8 @@ class WriteReportOperator(StoppableOperator):
     :param source: Path of the file or tree, its address ``s3://bucket/key``, or the result of a write operator or
         of ``StageToS3Operator``, which is then read in S3.
     :param report_folder: Where the report goes: a folder, or ``s3://bucket/prefix/``. Default: beside the file.
-    :param memory_limit: Most that is in flight, in bytes or as ``"512MiB"``. Default: as of a conversion.
+    :param memory_limit: Most memory for what is in flight, in bytes or as ``"512MiB"``. Default: as for a
+        conversion.
     :param sample: Most to read of each movie, uncompressed, in bytes or as ``"1GiB"``; what is read is spread
         evenly over the recording. Default: all of it.
     :param aws_conn_id: Id of the Airflow connection of type ``aws``.

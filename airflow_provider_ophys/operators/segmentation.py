@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class WriteSegmentationOperator(ConversionOperator):
     """
-    Writes ROIs, their traces and summary images to an NWB file, with everything of :class:`ConversionOperator`.
+    Writes ROIs, traces and summary images to an NWB file, with all options of :class:`ConversionOperator` too.
 
     Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_rois``, ``traces`` (their roles),
     ``plane_segmentations`` (names of the tables), ``elapsed_seconds``, ``throughput_mb_per_s``,
@@ -25,20 +25,20 @@ class WriteSegmentationOperator(ConversionOperator):
     list, ``extractor`` one name for all or a list, and ``metadata_key`` a list that says which entry of
     ``Ophys.PlaneSegmentations`` each one is.
 
-    :param metadata_key: Which of ``Ophys.PlaneSegmentations``; may be left out if there is at most one. Names of
-        tables, traces and images that are not given end with it.
-    :param plane_segmentation_name: Name of the table, instead of a ``metadata_key``.
+    :param metadata_key: Which entry of ``Ophys.PlaneSegmentations`` describes the segmentation. It may be left out
+        if there is at most one. Names of tables, traces and images that are not given end with it.
+    :param plane_segmentation_name: Name of the table of ROIs, instead of a ``metadata_key``.
     :param background_plane_segmentation_name: Name of the table of background components. Default:
         ``"BackgroundPlaneSegmentation"``.
     :param include_background_segmentation: Write background components too: their masks and traces.
     :param include_roi_centroids: Write the centroid of each ROI, (x, y[, z]) in pixels.
-    :param roi_centroids: ``"mean"``, those of the segmentation software, else the mean position of the pixels; or
-        ``"peak"``, the pixel of the greatest weight.
+    :param roi_centroids: ``"mean"``: those of the segmentation software, or else the mean position of the pixels;
+        ``"peak"``: the pixel with the greatest weight.
     :param include_roi_acceptance: Write which ROIs were accepted and rejected, where the segmentation knows it.
-    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for those of a
-        volume.
-    :param iterator_options: ``buffer_gb``, ``chunk_mb`` ... of masks and traces; ``chunk_shape`` and
-        ``buffer_shape`` of the traces, (samples, ROIs).
+    :param mask_type: ``"image"`` for dense masks, ``"pixel"`` for lists of pixels, ``"voxel"`` for lists of the
+        voxels of a volume.
+    :param iterator_options: ``buffer_gb``, ``chunk_mb`` ... for masks and traces; ``chunk_shape`` and
+        ``buffer_shape`` for the traces, (samples, ROIs).
     """
 
     template_fields: Sequence[str] = (

@@ -34,16 +34,16 @@ class DescribeSessionOperator(NamedOperator):
     Returns the :class:`airflow_provider_ophys.models.session.Session` as JSON, for :class:`WriteSessionOperator`.
     What cannot be decided fails the task, with a message that says what to write where.
 
-    :param folder: Of the session, as the microscope left it: a path, or what the sensor, the trigger and
-        ``arrived_folders`` hand over, a dict with ``path`` and ``name``. Without a name, the session is called by
-        its path below ``root``, or by the folder's name.
-    :param metadata: Over all else: a dict, the path of a YAML or JSON file, or a list of these.
-    :param root: The uppermost folder whose ``lab.yaml`` counts. Default: that of the file system.
+    :param folder: Folder of the session, as the microscope left it: a path, or a dict with ``path`` and ``name``,
+        as the sensor, the trigger and ``arrived_folders`` hand over. Without a name, the session is named after
+        its path below ``root``, or after the folder.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these. It wins over all other metadata.
+    :param root: The uppermost folder whose ``lab.yaml`` counts. Default: the root of the file system.
     :param subject_table: Path of a CSV file with the column ``subject_id`` and other fields of ``Subject``, or a
         function that returns these for a subject's id.
-    :param folder_name: What the folder's name says, such as ``"{subject_id}_{session_start_time:%Y%m%d}"``, or a
-        regular expression with named groups.
-    :param volumes: Whether a volume stays one 4-D series; otherwise each of its planes becomes a series.
+    :param folder_name: What the parts of the folder's name mean, such as
+        ``"{subject_id}_{session_start_time:%Y%m%d}"``; or a regular expression with named groups.
+    :param volumes: Whether a volume becomes one 4-D series; otherwise each of its planes becomes a series.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
     """
 

@@ -53,8 +53,8 @@ class StageToS3Operator(StoppableOperator):
     """
     Upload a finished NWB file or Zarr tree to S3 and verify every object against the server's listing.
 
-    Whoever reads the bucket sees all of it or none of it: a file appears when it is whole, and a tree cannot be
-    opened before its root metadata, which is sent last. Running the task again sends only what is not there yet.
+    Readers of the bucket see all of it or none of it: a file appears when it is complete, and a tree cannot be
+    opened before its root metadata, which is sent last. Running the task again sends only what is missing.
 
     The result, in XCom and on the event of each outlet asset, is plain JSON: ``source`` (the local path),
     ``s3_uri``, ``manifest_uri`` (of a tree), ``latest_uri`` (of the versioned layout), ``digest``, ``objects``,
@@ -76,22 +76,22 @@ class StageToS3Operator(StoppableOperator):
     :param layout: ``"in_place"`` is ``<name>``, where a tree that is replaced is absent for a while.
         ``"versioned"`` is ``<name>/<digest>/<name>`` for each content, all of which stay, and
         ``<name>/latest.json``, which is switched to the newest at once.
-    :param unsafe_no_conditional: Stage to a store that keeps no conditions of writes, which is refused otherwise.
-        It is then up to you that never more than one task writes to a destination.
-    :param memory_limit: Most that staging holds beyond its imports, at least 32 MiB: bytes, or ``"512MiB"``.
-    :param extra_args: What the requests carry, as boto3 names it: ``ServerSideEncryption``, ``SSEKMSKeyId``,
+    :param unsafe_no_conditional: Stage to a store that does not support conditional writes (``If-None-Match``),
+        which is refused otherwise. You then have to ensure that only one task at a time writes to a destination.
+    :param memory_limit: Most memory that staging uses beyond its imports, at least 32 MiB: bytes, or ``"512MiB"``.
+    :param extra_args: Arguments of the requests, named as in boto3: ``ServerSideEncryption``, ``SSEKMSKeyId``,
         ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
-    :param dry_run: Only tell what would be done: nothing is written, deleted or announced.
+    :param dry_run: Only report what would be done: nothing is written, deleted or announced.
     :param verify_only: Audit what was staged earlier: compare it with the source or, if that is not there any
         more, with the manifest of the tree or the ``digest`` in the result of its staging, given as the source.
         Returns ``missing``, ``altered`` and ``extra`` keys, and fails if there are any.
     :param delete_local: ``"after_verify"`` deletes the source when a listing has just confirmed all of it.
-    :param max_concurrency: Most requests at the same time, as many as boto3 makes by default.
-    :param allow_insecure_http: Whether data may go over plain http to another machine.
+    :param max_concurrency: Most requests at the same time. The default is that of boto3.
+    :param allow_insecure_http: Whether data may be sent over plain http to another machine.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
 
     A missing or unsuitable source, a wrong destination, connection, bucket or right, and other content at the
-    destination fail the task at once; what another try may mend keeps the task's retries.
+    destination fail the task at once. Other errors may pass, and leave the task its retries.
     """
 
     template_fields: Sequence[str] = ("source", "destination", *StageToS3Options.model_fields)

@@ -53,9 +53,9 @@ def describe_session(
 
     The metadata are merged field by field: what the headers say < ``lab.yaml`` from the root downwards < the
     subject table < the folder's name < ``metadata.yaml`` < ``metadata``. In them, the entry
-    ``default_metadata_key`` of a section says what is true of all planes, series or tables, and one that is called
-    as a channel what is true of that. A ``session.yaml`` in the folder names the recordings in place of what would
-    be found.
+    ``default_metadata_key`` of a section says what is true of all planes, series or tables, and an entry that is
+    named as a channel what is true of that channel. A ``session.yaml`` in the folder names the recordings in place
+    of what would be found.
 
     :param folder: Of the session.
     :param name: What it is called. Default: its path below ``root``, or the folder's name.
