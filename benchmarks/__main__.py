@@ -34,7 +34,7 @@ MODULES = [
     "changed",
 ]
 # What is not over soon with small inputs either: quick only when asked for by name.
-LONG = {"acquisition", "backfill", "parallel"}
+LONG = {"acquisition", "backfill", "parallel", "changed"}
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """
 One step of what happens to a session over time, in a process of its own; prints its cost.
 
-``append WHO FILE`` adds 100 ROIs to a file, by this package or the reference ("ours", "theirs"). ``session``,
-``movie`` and ``cells`` convert a simulated acquisition, or a part of it: ``session FOLDER FILE``. ``repeat FOLDER
-FILE DESTINATION`` converts and stages it as tasks do that are cleared.
+``append WHO ROUNDS FILE ...`` adds 100 ROIs to a copy of each file, by this package or the reference ("ours",
+"theirs"), once more before that is measured, as in a worker that has all loaded. ``session``, ``movie`` and
+``cells`` convert a simulated acquisition, or a part of it: ``session FOLDER FILE``. ``repeat FOLDER FILE
+DESTINATION`` converts and stages it as tasks do that are cleared.
 
 Runs in either environment, so it imports nothing but the standard library before it knows which.
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +27,28 @@ from benchmarks.segment import START_TIME, simulate, start_of_peak_kib, status_k
 NUM_ROIS, NUM_SAMPLES = 100, 1000
 METADATA = {"NWBFile": {"session_start_time": START_TIME}}
 
-Step = Callable[[], dict[str, float] | None]
+Step = Callable[[], Any]
 
 
-def prepare_append(who: str, output: Path) -> Step:
-    """Import what adds cells to a file; return what does it."""
+def append(who: str, rounds: int, outputs: list[Path]) -> dict[str, list[dict[str, float]]]:
+    """Add cells to copies of files, which are made before; return what each took, by the file's name."""
     if who == "ours":
         from airflow_provider_ophys.nwb import write_segmentation_to_nwbfile as write
     else:
         from neuroconv.tools.roiextractors import write_segmentation_to_nwbfile as write
     segmentation = simulate("pixel", NUM_ROIS, NUM_SAMPLES)
-
-    def append() -> None:
-        write(segmentation, nwbfile_path=output, metadata={}, append_on_disk_nwbfile=True)
-
-    return append
+    found: dict[str, list[dict[str, float]]] = {output.name: [] for output in outputs}
+    warm_up = {output.suffixes[-1]: output for output in reversed(outputs)}.values()
+    for output in [*warm_up, *outputs * rounds]:
+        copy = output.with_name(f"changed-{output.name}")
+        subprocess.run(["cp", "-r", "--reflink=auto", output, copy], check=True)
+        os.sync()
+        add = partial(write, segmentation, nwbfile_path=copy, metadata={}, append_on_disk_nwbfile=True)
+        found[output.name].append(measure(add))
+        subprocess.run(["rm", "-r", copy], check=True)
+    for output in warm_up:
+        del found[output.name][0]
+    return found
 
 
 def parts_of(acquisition: Path) -> dict[str, list[dict[str, Any]]]:
@@ -118,8 +129,9 @@ def measure(step: Step) -> dict[str, float]:
 def main(what: str, first: str, *others: str) -> None:
     """Prepare and measure."""
     if what == "append":
-        step = prepare_append(first, Path(others[0]))
-    elif what == "repeat":
+        print(json.dumps({"runs": append(first, int(others[0]), [Path(output) for output in others[1:]])}))
+        return
+    if what == "repeat":
         step = prepare_repeat(Path(first), Path(others[0]), others[1])
     else:
         step = prepare_session(what, Path(first), Path(others[0]))

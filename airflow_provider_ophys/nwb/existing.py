@@ -78,8 +78,13 @@ def _foreign_file(path: Path) -> str | None:
     with path.open("rb") as stream:
         if stream.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
             return "it is a file that is not HDF5"
-    # Without a lock: only an attribute is read, and whoever has the file open keeps it.
-    with h5py.File(path, "r", locking=False) as file:
+    try:
+        # Without a lock: only an attribute is read, and whoever has the file open keeps it.
+        file = h5py.File(path, "r", locking=False)
+    except OSError:
+        # HDF5 opens a file only in the way in which this process has it open already.
+        file = h5py.File(path, "r")
+    with file:
         return None if "nwb_version" in file.attrs else "it is an HDF5 file without NWB's nwb_version"
 
 

@@ -6,19 +6,25 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from forked_processes import ForkedProcesses
+from hdmf_zarr import NWBZarrIO
 from killed_appends import append
 from mounts import SHARING, mounted
 from pynwb import NWBHDF5IO
 from roiextractors import NumpyImagingExtractor
 from roiextractors.testing import generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.conversion.publishing import part_of
 from airflow_provider_ophys.conversion.repair import repair
+from airflow_provider_ophys.conversion.storages import open_storage
+from airflow_provider_ophys.exceptions import DiskSpaceError, OutputExistsError
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile, write_segmentation_to_nwbfile
 from airflow_provider_ophys.nwb.existing import find_foreign
 
@@ -133,3 +139,77 @@ def test_an_addition_to_hdf5_that_is_killed_leaves_the_old_file_or_the_new_one(t
             shutil.copyfile(old, path)
             changes += 1
     assert changes > 4
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 8 MB that has hard links and cannot clone."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted_it = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", folder], check=False, capture_output=True, text=True
+    )
+    if mounted_it.returncode:
+        pytest.skip(f"a disk can only be mounted by root: {mounted_it.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_where_a_copy_does_not_fit_a_file_is_refused_and_a_store_is_not(small_disk):
+    hdf5, store = small_disk / "a.nwb", small_disk / "a.nwb.zarr"
+    write_movie(hdf5, 130)
+    content = hdf5.read_bytes()
+    with pytest.raises(DiskSpaceError, match="will need at least"):
+        append_cells(hdf5)
+    assert hdf5.read_bytes() == content
+    assert list(small_disk.iterdir()) == [hdf5]
+    hdf5.unlink()
+    write_movie(store, 130)
+    append_cells(store)
+    with NWBZarrIO(store, "r") as io:
+        assert len(io.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]) == 2
+
+
+def test_a_disk_that_becomes_full_leaves_what_was_there(small_disk):
+    path, backup = small_disk / "a.nwb.zarr", small_disk / "backup"
+    write_movie(path, 20)
+    before = link_tree(path, backup)
+    with (small_disk / "other").open("wb") as other:
+        os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(small_disk).free - 200_000)
+    with pytest.raises(DiskSpaceError):
+        append_cells(path)
+    assert files_of(path) == files_of(backup) == before
+    assert {entry.name for entry in small_disk.iterdir()} == {"a.nwb.zarr", "backup", "other"}
+
+
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+def test_who_has_the_old_output_open_goes_on_reading_it(tmp_path, backend):
+    path = tmp_path / "a.nwb"
+    pixels = write_movie(path, backend=backend)
+    with open_storage(path).io(path, "r") as io:
+        old = io.read()
+        append_cells(path)
+        np.testing.assert_array_equal(old.acquisition["TwoPhotonSeries"].data[3], pixels[3].T)
+        assert "ophys" not in old.processing
+    with open_storage(path).io(path, "r") as io:
+        assert "ophys" in io.read().processing
+
+
+def test_an_output_that_somebody_else_writes_to_meanwhile_is_left_as_they_made_it(tmp_path):
+    path = tmp_path / "a.nwb"
+    write_movie(path)
+
+    cells = generate_dummy_segmentation_extractor(num_rois=2, num_rows=128, num_columns=128)
+    read = cells.get_traces_dict
+
+    def read_while_another_writes() -> Any:
+        if part_of(path).exists():
+            with path.open("ab") as stream:
+                stream.write(b"by another writer")
+        return read()
+
+    cells.get_traces_dict = read_while_another_writes
+    with pytest.raises(OutputExistsError, match="changed while"):
+        write_segmentation_to_nwbfile(cells, path, append_on_disk_nwbfile=True)
+    assert path.read_bytes().endswith(b"by another writer")
+    assert list(tmp_path.iterdir()) == [path]
