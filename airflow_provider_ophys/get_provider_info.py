@@ -104,6 +104,17 @@ def get_provider_info() -> dict[str, object]:
                         "example": "/data/acquisitions,/data/nwb",
                         "default": "",
                     },
+                    "report_roots": {
+                        "description": (
+                            "To which DAGs the web UI shows reports of a folder, or of s3://bucket/prefix: JSON, "
+                            "by place a list of team:<name> and of DAG ids, which may have * in them. Reports of "
+                            "other places are shown to each DAG that made them.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": '{"/data/nwb/lab_a": ["team:lab_a", "lab_a_*"]}',
+                        "default": "",
+                    },
                     "lock": {
                         "description": (
                             "How two tasks are kept from writing one output: by a lock of the file system "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from airflow.sdk import conf
+from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
@@ -48,6 +49,24 @@ def allowed_roots() -> tuple[Path, ...]:
     """
     with _naming_section():
         return _allowed_roots()
+
+
+def report_roots() -> dict[str, tuple[str, ...]]:
+    """
+    Return which places the web UI shows reports of to some DAGs only.
+
+    :returns: By folder or ``s3://bucket/prefix``, to whom: ``team:<name>``, or the id of a DAG, which may have
+        ``*`` in it.
+    :raises ConfigurationError: If it is no such table.
+    """
+    text = conf.get(SECTION, "report_roots", fallback="") or "{}"
+    try:
+        return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(text)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"report_roots in the section [{SECTION}] of Airflow's configuration is wrong. Write JSON, such as "
+            '{"/data/nwb/lab_a": ["team:lab_a", "lab_a_*"]}.'
+        ) from error
 
 
 def max_map_length() -> int:

@@ -16,6 +16,7 @@ from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import platform_defaults
@@ -48,6 +49,8 @@ class ConvertingOperator(StoppableOperator):
     ) -> dict[str, Any]:
         """Tell the log, the assets and OpenLineage what was written; return it as plain JSON."""
         result = self._with_report(conversion, converted, environment)
+        if result["report"]:
+            record_maker(maker_in(context), result["report"])
         self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         self._converted = (conversion, result)

@@ -14,6 +14,7 @@ from airflow.sdk import RetryPolicy
 from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots, platform_defaults
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
     from airflow_provider_ophys.models.result import Report
+    from airflow_provider_ophys.report.origin import Maker
     from airflow_provider_ophys.writing.sharing import Resources
 
 S3 = "s3://"
@@ -71,12 +73,14 @@ class WriteReportOperator(StoppableOperator):
         self.memory_limit = memory_limit
         self.sample = sample
         self.aws_conn_id = aws_conn_id
+        self._maker: Maker | None = None
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow calls it so
+    def execute(self, context: Context) -> dict[str, Any]:
         """Write the report, and return where it is and what it says in short."""
         unfinished = ConversionStoppedError(
             "Writing the report was stopped while a server or a disk did not answer. Run it again."
         )
+        self._maker = maker_in(context)
         with self._stoppable() as stop:
             written = call_until_stopped(lambda: self._report(stop), stop, unfinished)
         self.log.info("Wrote %s.", written["report"]["html"])
@@ -138,7 +142,9 @@ class WriteReportOperator(StoppableOperator):
             "result": self.source if is_conversion else None,
         }
         if not str(target).startswith(S3):
-            return write_report(source, _folder(Path(target)), name, resources, **options)
+            report = write_report(source, _folder(Path(target)), name, resources, **options)
+            record_maker(self._maker, report.files)
+            return report
         with tempfile.TemporaryDirectory(prefix="ophys-report-") as folder:
             report = write_report(source, Path(folder), name, resources, **options)
             return self._publish(report, str(target), resources.stop)
@@ -149,6 +155,8 @@ class WriteReportOperator(StoppableOperator):
             kind: hook.publish(path, destination, stopped=stop, overwrite=True).s3_uri
             for kind, path in report.files.items()
         }
+        if record := record_maker(self._maker, report.files):
+            hook.publish(record, destination, stopped=stop, overwrite=True)
         return report.model_copy(update=published)
 
     def _hook(self) -> OphysS3Hook:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +17,7 @@ from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import StagingDamageError, StagingError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
+from airflow_provider_ophys.operators.report_maker import maker_in
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
 from airflow_provider_ophys.settings import allowed_roots
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+    from airflow_provider_ophys.report.origin import Maker
     from airflow_provider_ophys.staging.audit import AuditReport
     from airflow_provider_ophys.staging.options import StagingResult
 
@@ -149,8 +153,10 @@ class StageToS3Operator(StoppableOperator):
             if options.verify_only:
                 report = call_until_stopped(lambda: self._audit(options, stop), stop, unfinished)
                 return self._tell_audit(report, context)
-            owner = _task_instance(context)
-            result, address = call_until_stopped(lambda: self._stage(options, stop, owner), stop, unfinished)
+            owner, maker = _task_instance(context), maker_in(context)
+            result, address = call_until_stopped(
+                lambda: self._stage(options, stop, owner, maker), stop, unfinished
+            )
         if not options.dry_run:
             _push(self, context, ADDRESS_KEY, address)
             # Asset URIs have the syntax of URLs, which keys need not have.
@@ -169,7 +175,9 @@ class StageToS3Operator(StoppableOperator):
             allow_insecure_http=options.allow_insecure_http,
         )
 
-    def _stage(self, options: StageToS3Options, stop: Event, owner: str | None) -> tuple[dict[str, Any], str]:
+    def _stage(
+        self, options: StageToS3Options, stop: Event, owner: str | None, maker: Maker | None
+    ) -> tuple[dict[str, Any], str]:
         """Publish the source and its report; return the result, and the address for people."""
         hook = self._hook(options)
         how = options.of_publishing()
@@ -177,10 +185,14 @@ class StageToS3Operator(StoppableOperator):
         # Of a report there is only one: it follows the file, whatever was there.
         how = {"overwrite": True, **{name: how[name] for name in _REPORT_OPTIONS}}
         beside = f"{staged.s3_uri.rpartition('/')[0]}/"
+        files = self._report_files(staged)
         report = {
             kind: hook.publish(path, beside, stopped=stop, owner=owner, **how).s3_uri
-            for kind, path in self._report_files(staged).items()
+            for kind, path in files.items()
         }
+        if report and maker is not None:
+            with _record_of(files, maker) as record:
+                hook.publish(record, beside, stopped=stop, owner=owner, **how)
         session = self.source.get("session") if isinstance(self.source, Mapping) else None
         result = {**staged.to_json(), "report": report or None, "session": session}
         return result, hook.address(staged.s3_uri)
@@ -222,6 +234,15 @@ class StageToS3Operator(StoppableOperator):
                 f"in the XCom {AUDIT_KEY!r}. Stage it again, or restore it."
             )
         return report.to_json()
+
+
+@contextmanager
+def _record_of(files: Mapping[str, Path], maker: Maker) -> Iterator[Path]:
+    """Write the record of who made a report, with the task that stages it, where it can be staged from."""
+    from airflow_provider_ophys.report.origin import origin_of, record_path, write_origin
+
+    with tempfile.TemporaryDirectory(prefix="ophys-report-") as folder:
+        yield write_origin(origin_of(files, maker), Path(folder) / record_path(files["html"]).name)
 
 
 def _push(operator: BaseOperator, context: Context, key: str, value: object) -> None:

@@ -31,6 +31,11 @@ def readable(dag_ids: Iterable[str], user: GetUserDep) -> set[str]:
     return {dag_id for dag_id in wanted if _may_read(details[dag_id], user)}
 
 
+def team_of(dag_id: str) -> str | None:
+    """Look up the team that a DAG belongs to; ``None`` when there are none."""
+    return DagModel.get_dag_id_to_team_name_mapping([dag_id]).get(dag_id)
+
+
 def _may_read(dag: DagDetails, user: GetUserDep) -> bool:
     manager = get_auth_manager()
     return all(

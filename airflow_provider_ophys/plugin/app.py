@@ -18,19 +18,22 @@ from fastapi.staticfiles import StaticFiles
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.plugin import pages
-from airflow_provider_ophys.plugin.access import ReadableTask, readable
+from airflow_provider_ophys.plugin.access import ReadableTask, readable, team_of
 from airflow_provider_ophys.plugin.choice import ChoiceDep, whole_moments
 from airflow_provider_ophys.plugin.files import (
+    S3,
     Kind,
+    Policy,
     ReportNotServedError,
     read_reported,
     reported_path,
 )
 from airflow_provider_ophys.plugin.folders import dags_that_watch, waiting_folders
 from airflow_provider_ophys.plugin.recordings import gather
-from airflow_provider_ophys.plugin.tasks import task_result, tasks_of_runs
+from airflow_provider_ophys.plugin.tasks import TaskKey, task_result, tasks_of_runs
 from airflow_provider_ophys.plugin.waiting import dags_that_wait, waiting_tasks
-from airflow_provider_ophys.settings import allowed_roots
+from airflow_provider_ophys.report.origin import Maker
+from airflow_provider_ophys.settings import allowed_roots, report_roots
 
 MOST_RUNS, MOST_TASKS = 50, 500
 
@@ -87,7 +90,7 @@ def report(task: ReadableTask, session: SessionDep) -> Response:
     trouble = ""
     if path := reported_path(result, "html"):
         try:
-            read_reported(path, "html", allowed_roots())
+            _read(path, "html", task)
         except (ReportNotServedError, ConfigurationError) as error:
             trouble = str(error)
     return pages.report(
@@ -121,6 +124,13 @@ def _reported(session: SessionDep, task: ReadableTask, kind: Kind) -> bytes:
     if not path:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "This task made no report.")
     try:
-        return read_reported(path, kind, allowed_roots())
+        return _read(path, kind, task)
     except (ReportNotServedError, ConfigurationError) as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+
+
+def _read(path: str, kind: Kind, task: TaskKey) -> bytes:
+    if path.startswith(S3):
+        raise ReportNotServedError("It is in S3, which this page does not read.")
+    policy = Policy(allowed_roots(), report_roots())
+    return read_reported(path, kind, policy, Maker(task.dag_id, task.task_id), team_of(task.dag_id))

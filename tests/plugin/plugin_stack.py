@@ -19,10 +19,12 @@ from demo.stack import AirflowStack
 
 DAGS = Path(__file__).with_name("dags")
 PREFIX = "/lab/airflow"
-PASSWORDS = {"boss": "boss-secret", "ann": "ann-secret", "bob": "bob-secret"}
+PASSWORDS = {"boss": "boss-secret", "ann": "ann-secret", "bob": "bob-secret", "eve": "eve-secret"}
+# Name, role and, but for the administrator, lab.
+USERS = ("boss:admin", "ann:viewer:lab", "bob:viewer:other_lab", "eve:user:other_lab")
 # The name of a file may be anything but a slash.
 NAMES = ("mouse_1", "<img src=x onerror=alert(1)>")
-FINISHED = {"sessions": "success", "broken": "failed", "hostile": "success", "elsewhere": "success"}
+FINISHED = dict.fromkeys(("sessions", "hostile", "elsewhere", "envious"), "success") | {"broken": "failed"}
 ALLOWED = ("incoming", "nwb", "recording")
 PATIENCE_SECONDS = 600
 
@@ -92,7 +94,7 @@ def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
             "AIRFLOW__CORE__MULTI_TEAM": "True",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "boss:admin,ann:viewer:lab,bob:viewer:other_lab",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(USERS),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([_bundle("lab"), _bundle("other_lab")]),
             "AIRFLOW__OPHYS__ALLOWED_ROOTS": ",".join(str(root / name) for name in ALLOWED),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
+
+from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 
 pytestmark = pytest.mark.stack
 
@@ -90,6 +92,29 @@ def test_only_reports_below_the_allowed_roots_are_served(airflow, tokens, number
     _, _, text = get(airflow, "report", token=tokens["ann"], **wanted)
     assert "is not shown" in text
     assert str(claimed) in text
+
+
+@pytest.fixture(scope="module")
+def claimed_by_eve(airflow):
+    """Eve may edit the XComs of her lab: she has one of her tasks say that another lab's report is its own."""
+    run_id = quote(airflow.runs["envious"].run_id, safe="")
+    result = f"/dags/envious/dagRuns/{run_id}/taskInstances/claim/xcomEntries/return_value"
+    place = f"{airflow.root}/nwb/mouse_1.nwb"
+    report = {kind: f"{place}{suffix}" for kind, suffix in REPORT_SUFFIXES.items()}
+    value = {"nwbfile_path": place, "report": {**report, "summary": {}}}
+    airflow.client("eve").api("PATCH", result, body={"value": value})
+    assert airflow.client("eve").api("GET", result)["value"] is not None
+    return task(airflow, "envious", "claim")
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_who_writes_the_path_of_another_labs_report_into_an_xcom_does_not_get_it(airflow, claimed_by_eve, page):
+    eve = airflow.client("eve").log_in()
+    for kind in ("png", "thumbnail"):
+        status, headers, text = get(airflow, page, token=eve, kind=kind, **claimed_by_eve)
+        assert (status, "proves that this task made it" in text) == (200 if page == "report" else 404, True)
+        assert headers["Content-Type"].startswith("text/html")
+        assert "<h1>mouse_1" not in text
 
 
 def test_a_report_can_do_nothing_but_be_looked_at(airflow, tokens):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from s3_views import Place
 from airflow_provider_ophys.exceptions import OphysError, StagingError
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.staging import StageToS3Operator
+from airflow_provider_ophys.report.origin import ORIGIN_SUFFIX, Maker, ReportOrigin, record_origin
 from airflow_provider_ophys.staging.files import PART_SIZE
 from demo.s3_server import S3Server
 
@@ -90,6 +92,29 @@ def test_the_report_beside_the_file_is_staged_and_no_other_file(
         "session.nwb.report.png": b"png",
         "session.nwb.report.thumbnail.png": b"thumbnail",
     }
+
+
+def test_who_made_and_who_staged_a_report_is_recorded_beside_it(
+    place: Place, nwbfile: Path, tmp_path: Path
+) -> None:
+    files = {kind: tmp_path / f"session.nwb{suffix}" for kind, suffix in REPORT_SUFFIXES.items()}
+    for kind, path in files.items():
+        path.write_text(kind)
+    writes, stages = Maker("conversion", "write"), Maker("archive", "stage")
+    record_origin(files, writes)
+    source = {"nwbfile_path": str(nwbfile), "report": {kind: str(path) for kind, path in files.items()}}
+    instance = SimpleNamespace(
+        dag_id=stages.dag_id, task_id=stages.task_id, run_id="r", map_index=-1, xcom_push=lambda **_: None
+    )
+    operator = StageToS3Operator(task_id="stage", source=source, destination=place.uri)
+    operator.execute({**_context(), "ti": instance})
+    there = ReportOrigin.read(place.contents()[f"session.nwb{ORIGIN_SUFFIX}"])
+    assert there is not None
+    assert there.makers == [writes, stages]
+    assert there.proves(stages, "html", b"html")
+    here = ReportOrigin.read((tmp_path / f"session.nwb{ORIGIN_SUFFIX}").read_bytes())
+    assert here is not None
+    assert here.makers == [writes], "staging reads what is here and does not write"
 
 
 def test_result_is_on_the_events_of_all_outlets(place: Place, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airflow.sdk import dag
+from airflow.sdk import dag, task
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 
@@ -24,4 +24,14 @@ def elsewhere():
     )
 
 
+@dag(schedule=None)
+def envious():
+    @task
+    def claim() -> dict[str, object]:
+        return {"report": None}
+
+    claim()
+
+
 elsewhere()
+envious()
