@@ -25,6 +25,7 @@ from airflow.sdk import Param, Variable, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.session_notes import tell_batch
 from airflow_provider_ophys.settings import max_map_length, platform_defaults
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def ophys_backfill() -> None:
         from airflow_provider_ophys.conversion.archive import convert_batch
 
         context["names"] = names
-        outcomes, passing = convert_batch(names, context["task_state_store"], archive(params["pattern"]).convert)
+        sessions = archive(params["pattern"])
+        outcomes, passing = convert_batch(names, context["task_state_store"], sessions.convert)
+        tell_batch(context, sessions.root, outcomes)
         if passing is not None and context["ti"].try_number <= context["ti"].max_tries:
             raise passing
         return outcomes

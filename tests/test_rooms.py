@@ -25,15 +25,17 @@ ORDER = (
     {"report"},
     {"compat"},
     {"settings"},
-    {"assets", "preload", "retries"},
-    {"hooks", "triggers", "plugin"},
+    {"assets", "preload", "retries", "session_notes"},
+    {"hooks", "triggers"},
+    {"plugin"},
     {"operators", "sensors"},
     {"terminal"},
     {"__main__"},
 )
 ROW_OF = {room: row for row, rooms in enumerate(ORDER) for room in rooms}
 AIRFLOW_ROOMS = {
-    *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "sensors", "settings", "triggers"),
+    *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "sensors", "session_notes"),
+    *("settings", "triggers"),
 }
 PYNWB_ROOMS = {"nwb", "conversion"}
 # Users' door: it exports names of rooms above it, each imported on first use, so nobody inside enters by it.
@@ -51,7 +53,9 @@ LIGHT = {
     "sessions/__init__.py",
     "extractors.py",
 }
-LIGHT_ROOMS = {"acquisition", "assets", "compat", "models", "operators", "retries", "sensors", "triggers"}
+LIGHT_ROOMS = {
+    *("acquisition", "assets", "compat", "models", "operators", "retries", "sensors", "session_notes", "triggers"),
+}
 
 
 def module_of(file):

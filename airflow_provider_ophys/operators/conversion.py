@@ -16,9 +16,10 @@ from airflow_provider_ophys.models.conversion import Conversion
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.operators.lineage import NWBFileLink
-from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
+from airflow_provider_ophys.operators.report_maker import maker_in, push_picture, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
@@ -42,15 +43,21 @@ class ConvertingOperator(StoppableOperator):
 
     def __init__(self, *, retry_policy: RetryPolicy | None = RETRY_POLICY, **kwargs: Any) -> None:
         super().__init__(retry_policy=retry_policy, **kwargs)
+        # Whose session it is, as the file says.
+        self.written_subject: dict[str, str] = {}
         self._converted: tuple[Conversion, dict[str, Any]] | None = None
 
     def _finish(
         self, context: Context, conversion: Conversion, converted: ConversionResult, environment: Environment
     ) -> dict[str, Any]:
         """Tell the log, the assets and OpenLineage what was written; return it as plain JSON."""
+        from airflow_provider_ophys.conversion.subject import subject_in
+
         result = self._with_report(conversion, converted, environment)
         if result["report"]:
             record_maker(maker_in(context), result["report"])
+            push_picture(self, context, result["report"]["thumbnail"])
+        self.written_subject = subject_in(Path(result["nwbfile_path"]))
         self._tell(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         self._converted = (conversion, result)
@@ -210,6 +217,7 @@ class ConversionOperator(ConvertingOperator):
     def _convert(self, conversion: Any, environment: Environment) -> ImagingResult | SegmentationResult:
         """Run the conversion of this operator's kind."""
 
+    @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         with self._stoppable() as stop:

@@ -11,6 +11,7 @@ from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, Paralle
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import max_map_length
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class PlanImagingOperator(WriteImagingOperator):
         super().__init__(**kwargs)
         self.num_tasks = num_tasks
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # type: ignore[override]
+    @tells_sessions("plan")
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Allocate, and return the shares."""
         from airflow_provider_ophys.conversion.many_workers import plan_imaging
 
@@ -113,6 +115,7 @@ class FillShardsOperator(ConvertingOperator):
         self.plan = plan
         self.share = share
 
+    @tells_sessions("fill")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fill, and return what was done."""
         from airflow_provider_ophys.conversion.many_workers import fill_share
@@ -150,6 +153,7 @@ class PublishImagingOperator(ConvertingOperator):
         self.plan = plan
         self.filled = filled
 
+    @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Check and publish, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.many_workers import publish_imaging

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
+from airflow_provider_ophys.session_notes import THUMBNAIL_KEY, push
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
     from airflow_provider_ophys.report.origin import Maker
 
@@ -23,6 +24,14 @@ def maker_in(context: Context) -> Maker | None:
 
     instance = context.get("ti")
     return None if instance is None else Maker(instance.dag_id, instance.task_id)
+
+
+def push_picture(operator: BaseOperator, context: Context, thumbnail: str) -> None:
+    """Push a small picture of a report to where the page "Ophys" finds it, on whatever machine the report is."""
+    from airflow_provider_ophys.report.small_picture import small_picture
+
+    if picture := small_picture(Path(thumbnail)):
+        push(operator, context, THUMBNAIL_KEY, picture)
 
 
 def record_maker(maker: Maker | None, report: Mapping[str, Any]) -> Path | None:

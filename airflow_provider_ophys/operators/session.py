@@ -19,6 +19,7 @@ from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.naming import NamedOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class DescribeSessionOperator(NamedOperator):
         self.folder_name = folder_name
         self.volumes = volumes
 
+    @tells_sessions("describe")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Describe, and tell the log what is assumed, missing or contradictory."""
         from airflow_provider_ophys.sessions import describe_session
@@ -184,6 +186,7 @@ class WriteSessionOperator(ConvertingOperator):
         self.report = report
         self.check_recording = check_recording
 
+    @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.run import convert_session

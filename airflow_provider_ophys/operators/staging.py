@@ -20,6 +20,7 @@ from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.report_maker import maker_in
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.options import StageToS3Options
 from airflow_provider_ophys.staging.plan import local_source
@@ -142,6 +143,7 @@ class StageToS3Operator(StoppableOperator):
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
 
+    @tells_sessions("stage")
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish or audit; return what was done or found."""
         unfinished = StagingError(

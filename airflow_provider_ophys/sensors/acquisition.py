@@ -24,7 +24,9 @@ from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     SourceNotFoundError,
 )
+from airflow_provider_ophys.models.session_note import SessionNote
 from airflow_provider_ophys.retries import fail_without_retry
+from airflow_provider_ophys.session_notes import leave_notes
 from airflow_provider_ophys.settings import max_map_length
 from airflow_provider_ophys.triggers.acquisition import AcquisitionReadyTrigger
 
@@ -104,7 +106,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         with fail_without_retry():
             folders = self._look(context)
         if folders:
-            announce_folders(self, context, folders)
+            self._tell(context, folders)
         elif self.deferrable:
             self._wait_in_triggerer(self.clocks.time_of_day() + self.timeout)
         return PokeReturnValue(is_done=bool(folders), xcom_value=folders or None)
@@ -128,8 +130,13 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         if not folders:
             now = self.clocks.time_of_day()
             self._wait_in_triggerer(now + self.timeout if deadline is None else deadline)
-        announce_folders(self, context, folders)
+        self._tell(context, folders)
         return folders
+
+    def _tell(self, context: Context, folders: Sequence[Mapping[str, Any]]) -> None:
+        announce_folders(self, context, folders)
+        notes = [SessionNote(step="arrive", folder=folder["path"], name=folder["name"]) for folder in folders]
+        leave_notes(self, context, notes)
 
     def _wait_in_triggerer(self, deadline: float) -> NoReturn:
         # A clock that was set back makes nobody wait for longer than was asked for.
