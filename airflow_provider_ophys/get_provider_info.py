@@ -115,6 +115,16 @@ def get_provider_info() -> dict[str, object]:
                         "example": '{"/data/nwb/lab_a": ["team:lab_a", "lab_a_*"]}',
                         "default": "",
                     },
+                    "neurosift": {
+                        "description": (
+                            "Offer to open staged files in Neurosift, a web page of others, which is given an "
+                            "address that opens the file for an hour. The bucket has to allow it (CORS).\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                     "lock": {
                         "description": (
                             "How two tasks are kept from writing one output: by a lock of the file system "

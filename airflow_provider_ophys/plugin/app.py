@@ -6,36 +6,30 @@ All that it answers is read only, and depends on who asks: see :mod:`airflow_pro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import FastAPI, HTTPException, Query, Request, Response, status
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response, status
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.plugin import pages
-from airflow_provider_ophys.plugin.access import ReadableTask, readable, team_of
-from airflow_provider_ophys.plugin.choice import ChoiceDep, whole_moments
-from airflow_provider_ophys.plugin.files import (
-    S3,
-    Kind,
-    Policy,
-    ReportNotServedError,
-    read_reported,
-    reported_path,
-)
-from airflow_provider_ophys.plugin.folders import dags_that_watch, waiting_folders
-from airflow_provider_ophys.plugin.recordings import gather
-from airflow_provider_ophys.plugin.tasks import TaskKey, task_result, tasks_of_runs
-from airflow_provider_ophys.plugin.waiting import dags_that_wait, waiting_tasks
-from airflow_provider_ophys.report.origin import Maker
-from airflow_provider_ophys.settings import allowed_roots, report_roots
-
-MOST_RUNS, MOST_TASKS = 50, 500
+from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.plugin import objects, pages, reports
+from airflow_provider_ophys.plugin.access import ReadableTask, readable
+from airflow_provider_ophys.plugin.choice import ChoiceDep, TrendsChoiceDep
+from airflow_provider_ophys.plugin.files import ReportNotServedError
+from airflow_provider_ophys.plugin.folders import assets_of_dags, waiting_folders
+from airflow_provider_ophys.plugin.listing import LISTING
+from airflow_provider_ophys.plugin.sessions import SessionRow
+from airflow_provider_ophys.plugin.set_up import set_up
+from airflow_provider_ophys.plugin.table import as_csv
+from airflow_provider_ophys.plugin.trends import trends_of
+from airflow_provider_ophys.plugin.waiting import active_dags, waiting_tasks
 
 app = FastAPI(title="Ophys", docs_url=None, redoc_url=None, openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).with_name("static")), name="static")
@@ -63,45 +57,75 @@ def _misspelled(_: Request, error: RequestValidationError) -> Response:
     return pages.message(f"This address is not right: {wrong}.", status_code=422)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """
+    What a person may see.
+
+    :param active: DAGs that have a run now.
+    :param assets: Assets that these DAGs have to do with.
+    """
+
+    dag_ids: Sequence[str]
+    active: Sequence[str]
+    assets: frozenset[int]
+    rows: Sequence[SessionRow]
+
+
+def _seen(user: GetUserDep, session: SessionDep) -> Seen:
+    LISTING.index.refresh(session)
+    assets, active = assets_of_dags(session), active_dags(session)
+    dag_ids = readable({*LISTING.index.dag_ids, *assets, *active}, user)
+    own = frozenset(asset_id for dag_id in dag_ids for asset_id in assets.get(dag_id, ()))
+    told = sorted(dag_ids & LISTING.index.dag_ids)
+    return Seen(told, [dag_id for dag_id in active if dag_id in dag_ids], own, LISTING.rows(dag_ids, own))
+
+
+SeenDep = Annotated[Seen, Depends(_seen)]
+
+
 @app.get("/")
-def overview(choice: ChoiceDep, user: GetUserDep, session: SessionDep) -> Response:
-    """Show the recent recordings and what waits, of the DAGs that the user may read."""
-    dag_ids = sorted(readable(choice.dag_ids(session), user))
-    runs, earlier_runs = whole_moments(choice.runs(session, dag_ids, limit=MOST_RUNS + 1), MOST_RUNS)
-    names = [(run.dag_id, run.run_id) for run in runs]
-    tasks, earlier = whole_moments(tasks_of_runs(session, names, limit=MOST_TASKS + 1), MOST_TASKS)
-    waiting = readable(choice.of(dags_that_wait(session)), user)
-    watching = dags_that_watch(session)
-    assets = {asset_id for dag_id in readable(choice.of(watching), user) for asset_id in watching[dag_id]}
+def overview(choice: ChoiceDep, seen: SeenDep, user: GetUserDep, session: SessionDep) -> Response:
+    """Show the sessions, what failed and why, and what waits, of the DAGs that the user may read."""
+    ours = {task for task in LISTING.index.unknown_operators() if task[0] in seen.active}
     return pages.overview(
         choice=choice,
-        dag_ids=dag_ids,
-        recordings=[one for one in gather(tasks) if choice.state in {None, *one.states}],
-        waiting=waiting_tasks(session, waiting, limit=pages.MOST_WAITING + 1),
-        folders=waiting_folders(session, assets),
-        earlier=earlier or earlier_runs,
+        dag_ids=seen.dag_ids,
+        every_row=seen.rows,
+        rows=choice.pick(seen.rows),
+        waiting=waiting_tasks(session, seen.active, ours, limit=pages.MOST_WAITING + 1),
+        folders=waiting_folders(session, seen.assets),
+        set_up=None if seen.rows else set_up(session, lambda dag_ids: readable(dag_ids, user)),
     )
+
+
+@app.get("/sessions.csv")
+def sessions_csv(choice: ChoiceDep, seen: SeenDep) -> Response:
+    """Give the sessions that are chosen, of all pages, as a table."""
+    headers = {"Content-Disposition": 'attachment; filename="ophys-sessions.csv"', "Cache-Control": "no-store"}
+    content = as_csv(choice.pick(seen.rows), choice.zone)
+    return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@app.get("/trends")
+def trends(choice: TrendsChoiceDep, seen: SeenDep) -> Response:
+    """Show how many sessions there were by day and by subject, how fast and how big, and what was left to do."""
+    return pages.trends(choice=choice, dag_ids=seen.dag_ids, trends=trends_of(choice, seen.rows))
 
 
 @app.get("/report")
 def report(task: ReadableTask, session: SessionDep) -> Response:
     """Show the report of a task, or say why there is none."""
-    result = task_result(session, task) or {}
-    trouble = ""
-    if path := reported_path(result, "html"):
+    found, trouble = reports.find(session, task), ""
+    if found is not None:
         try:
-            _read(path, "html", task)
-        except (ReportNotServedError, ConfigurationError) as error:
+            reports.read(found, "html", task)
+        except (ReportNotServedError, OphysError) as error:
             trouble = str(error)
+    places = [row.places for row in LISTING.rows([task.dag_id], []) if trouble and row.report == task]
     return pages.report(
-        task=task, path=path, trouble=trouble, in_s3=_places_in_s3(session, task) if trouble else []
+        task=task, path=found.html if found else "", trouble=trouble, places=places[0] if places else ()
     )
-
-
-def _places_in_s3(session: SessionDep, task: ReadableTask) -> list[str]:
-    tasks = tasks_of_runs(session, [task.run], limit=MOST_TASKS)
-    about_it = [one for one in gather(tasks) if task in {each.key for each in one.tasks}]
-    return [place for one in about_it for place in one.places_in_s3]
 
 
 @app.get("/report/document")
@@ -116,21 +140,27 @@ def report_picture(
     task: ReadableTask, session: SessionDep, kind: Annotated[Literal["png", "thumbnail"], Query()] = "thumbnail"
 ) -> Response:
     """Serve a picture that a task reported."""
-    return Response(_reported(session, task, kind), media_type="image/png", headers=pages.PICTURE_HEADERS)
+    content = reports.small_picture(session, task) if kind == "thumbnail" else None
+    content = content or _reported(session, task, kind)
+    return Response(content, media_type="image/png", headers=pages.PICTURE_HEADERS)
 
 
-def _reported(session: SessionDep, task: ReadableTask, kind: Kind) -> bytes:
-    path = reported_path(task_result(session, task) or {}, kind)
-    if not path:
+def _reported(session: SessionDep, task: ReadableTask, kind: reports.Kind) -> bytes:
+    if (found := reports.find(session, task)) is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "This task made no report.")
     try:
-        return _read(path, kind, task)
-    except (ReportNotServedError, ConfigurationError) as error:
+        return reports.read(found, kind, task)
+    except (ReportNotServedError, OphysError) as error:
         raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
 
 
-def _read(path: str, kind: Kind, task: TaskKey) -> bytes:
-    if path.startswith(S3):
-        raise ReportNotServedError("It is in S3, which this page does not read.")
-    policy = Policy(allowed_roots(), report_roots())
-    return read_reported(path, kind, policy, Maker(task.dag_id, task.task_id), team_of(task.dag_id))
+@app.get("/object")
+def staged_object(
+    task: ReadableTask, session: SessionDep, to: Annotated[Literal["", "neurosift"], Query()] = ""
+) -> Response:
+    """Lead to what a task staged, by an address that opens it for a while."""
+    try:
+        address = objects.address(session, task, neurosift=to == "neurosift")
+    except (ReportNotServedError, OphysError) as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+    return RedirectResponse(address, headers={"Cache-Control": "no-store"})

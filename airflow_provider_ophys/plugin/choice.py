@@ -2,133 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
-from airflow.models.dagrun import DagRun
+from airflow.sdk import conf
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BeforeValidator
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from pydantic import BeforeValidator
 
-from airflow_provider_ophys.plugin.tasks import is_ours
+from airflow_provider_ophys.plugin.sessions import STATES, SessionRow, State
 
-type State = Literal["running", "success", "failed", "upstream_failed", "skipped", "up_for_retry", "queued"]
+type Sort = Literal["", "when", "name", "subject", "size", "speed", "state"]
 
-STATES = ("running", "success", "failed", "upstream_failed", "skipped", "up_for_retry", "queued")
-DAYS = 7
+# How many days are looked back where nothing else is asked for.
+DAYS, TRENDS_DAYS = 7, 30
+PER_PAGE = 50
 
-# A field of the form that is left empty says nothing.
+# What an empty field asks for, where a missing one asks for the last days.
+_ALL_DAYS = date.min
+# Others that are left empty say nothing.
 _Date = Annotated[date | None, BeforeValidator(lambda value: value or None), Query()]
-_State = Annotated[State | None, BeforeValidator(lambda value: value or None), Query()]
-_Latest = Annotated[AwareDatetime | None, BeforeValidator(lambda value: value or None), Query()]
+_State = Annotated[State | Literal["no file"] | None, BeforeValidator(lambda value: value or None), Query()]
 
 
-class Run(NamedTuple):
-    """Which run, and when it was due."""
-
-    dag_id: str
-    run_id: str
-    run_after: datetime
-
-
-class HasRunAfter(Protocol):
-    """A run, or a task of one."""
-
-    @property
-    def run_after(self) -> datetime:
-        """When the run was due."""
-
-
-def whole_moments[T: HasRunAfter](entries: Sequence[T], limit: int) -> tuple[list[T], datetime | None]:
-    """
-    Keep what fits on a page, so that what was due at the same moment is on the same page.
-
-    :param entries: Newest first; one more than fit if there are more.
-    :param limit: How many fit.
-    :returns: What to show, and the moment at which the next page begins; None when all is shown.
-    """
-    if len(entries) <= limit:
-        return list(entries), None
-    rest = entries[limit].run_after
-    kept = [entry for entry in entries if entry.run_after > rest]
-    # A single run may have more tasks than fit.
-    return (kept, rest) if kept else (list(entries[:limit]), rest - timedelta(microseconds=1))
+def time_zone() -> tzinfo:
+    """Give the time zone of this Airflow, in which days begin."""
+    name = conf.get("core", "default_timezone", fallback="utc")
+    if name == "system":
+        return datetime.now().astimezone().tzinfo or UTC
+    return UTC if name.lower() == "utc" else ZoneInfo(name)
 
 
 @dataclass(frozen=True)
 class Choice:
     """
-    Which runs to show.
+    Which sessions to show, and how.
 
-    :param dag_id: Of this DAG only; empty for all that the person may see.
-    :param state: With a task in this state only; None for all.
-    :param since: Due on this day (UTC) or later. Default: a week ago, which keeps the search short.
-    :param until: Due on this day (UTC) or earlier.
-    :param latest: Due at this moment or before: where the previous page ended.
+    :param q: Texts that must all be in the session's name, subject, paths, addresses or error.
+    :param dag_id: Of which a task of this DAG told something; empty for all.
+    :param state: In this state, or without an NWB file; None for all.
+    :param since: Of which something was told on this day or later. Default: a week ago, unless a text is given.
+    :param until: Of which something was told on this day or earlier.
+    :param sort: By what; default: failed ones first, then what is under way, then the newest.
+    :param descending: The other way round.
+    :param page: Which page of them, from 1.
     """
 
+    q: str
     dag_id: str
-    state: State | None
-    since: date
+    state: State | Literal["no file"] | None
+    since: date | None
     until: date | None
-    latest: datetime | None
+    sort: Sort
+    descending: bool
+    page: int
+    zone: tzinfo
 
-    def of(self, dag_ids: Iterable[str]) -> list[str]:
-        """Pick those of some DAGs that are chosen."""
-        return [dag_id for dag_id in dag_ids if self.dag_id in ("", dag_id)]
+    def pick(self, rows: Iterable[SessionRow]) -> list[SessionRow]:
+        """Pick the sessions that are chosen, in their order, of all pages."""
+        words = self.q.casefold().split()
+        found = [row for row in rows if self._is_chosen(row) and all(word in _text_of(row) for word in words)]
+        # The newest first, whatever else they are sorted by.
+        found.sort(key=lambda row: row.at, reverse=True)
+        if self.sort != "when":
+            found.sort(key=lambda row: _order(row, self.sort))
+        return found[::-1] if self.descending else found
 
-    def dag_ids(self, session: Session) -> list[str]:
-        """List the DAGs of which a run of these days has tasks of ours, whatever else is chosen."""
-        statement = select(DagRun.dag_id).where(*self._days(), is_ours()).distinct().order_by(DagRun.dag_id)
-        return list(session.scalars(statement))
-
-    def runs(self, session: Session, dag_ids: Collection[str], *, limit: int) -> list[Run]:
-        """
-        List the runs that are chosen, the newest first.
-
-        :param dag_ids: The DAGs that may be shown.
-        :param limit: Most runs to list.
-        """
-        statement = (
-            select(DagRun.dag_id, DagRun.run_id, DagRun.run_after)
-            .where(DagRun.dag_id.in_(self.of(dag_ids)), *self._days(), is_ours(self.state))
-            .order_by(DagRun.run_after.desc(), DagRun.id.desc())
-            .limit(limit)
+    def _is_chosen(self, row: SessionRow) -> bool:
+        day = row.at.astimezone(self.zone).date()
+        return (
+            (self.since is None or day >= self.since)
+            and (self.until is None or day <= self.until)
+            and (not self.dag_id or self.dag_id in row.dag_ids)
+            and (self.state is None or row.state == self.state or (self.state == "no file" and not row.has_file))
         )
-        if self.latest:
-            statement = statement.where(DagRun.run_after <= self.latest)
-        return [Run(*row) for row in session.execute(statement)]
 
-    def older(self, latest: datetime) -> str:
-        """Write the query of the page that begins at a moment."""
-        asked = {
-            "dag_id": self.dag_id,
-            "state": self.state or "",
-            "since": self.since.isoformat(),
-            "until": self.until.isoformat() if self.until else "",
-            "latest": latest.isoformat(),
-        }
-        return urlencode(asked)
+    def query(self, **changes: Any) -> str:
+        """Write the query of the same page, but for some of it."""
+        asked = asdict(self) | changes
+        del asked["zone"]
+        asked["descending"] = "1" if asked["descending"] else ""
+        asked["page"] = "" if asked["page"] == 1 else asked["page"]
+        # A day that was taken away is not the same as none.
+        return urlencode({name: value or "" for name, value in asked.items() if value or name == "since"})
 
-    def _days(self) -> list[ColumnElement[bool]]:
-        conditions = [DagRun.run_after >= datetime.combine(self.since, time(), UTC)]
-        if self.until:
-            conditions.append(DagRun.run_after < datetime.combine(self.until + timedelta(days=1), time(), UTC))
-        return conditions
+    def sorted_by(self, sort: Sort) -> str:
+        """Write the query that sorts by something, or the other way round if it is sorted by that."""
+        return self.query(sort=sort, descending=not self.descending if self.sort == sort else False, page=1)
+
+    def one_page(self, rows: Sequence[SessionRow]) -> Sequence[SessionRow]:
+        """Cut out the page that is shown."""
+        return rows[(self.page - 1) * PER_PAGE : self.page * PER_PAGE]
 
 
-def _choice(
-    dag_id: Annotated[str, Query()] = "",
-    state: _State = None,
-    since: _Date = None,
-    until: _Date = None,
-    latest: _Latest = None,
-) -> Choice:
-    return Choice(dag_id, state, since or datetime.now(UTC).date() - timedelta(days=DAYS), until, latest)
+def _order(row: SessionRow, sort: Sort) -> tuple[Any, ...]:
+    if sort == "name":
+        return (row.name.casefold(),)
+    if sort == "subject":
+        return (not row.subject, row.subject.casefold())
+    if sort in ("size", "speed"):
+        number = row.size_bytes if sort == "size" else row.speed
+        return (number is None, -(number or 0))
+    # What is done and what was reused is alike.
+    return (min(STATES.index(row.state), STATES.index("done")),)
 
 
-ChoiceDep = Annotated[Choice, Depends(_choice)]
+def _text_of(row: SessionRow) -> str:
+    places = (place.uri for place in row.places)
+    return "\n".join((row.name, row.subject, row.path, row.folder, row.source, row.error, *places)).casefold()
+
+
+def _choice_since(days: int) -> Callable[..., Choice]:
+    """Make what reads a query; where it says nothing else, it begins so many days ago."""
+
+    def choice(  # noqa: PLR0917 -- FastAPI passes them by name
+        q: Annotated[str, Query(max_length=500)] = "",
+        dag_id: Annotated[str, Query()] = "",
+        state: _State = None,
+        since: Annotated[date | None, BeforeValidator(lambda value: value or _ALL_DAYS), Query()] = None,
+        until: _Date = None,
+        sort: Annotated[Sort, Query()] = "",
+        descending: Annotated[bool, BeforeValidator(lambda value: value or False), Query()] = False,
+        page: Annotated[int, BeforeValidator(lambda value: value or 1), Query(ge=1, le=10**6)] = 1,
+    ) -> Choice:
+        zone = time_zone()
+        if since is None and not q:
+            since = datetime.now(zone).date() - timedelta(days=days)
+        return Choice(q, dag_id, state, None if since == _ALL_DAYS else since, until, sort, descending, page, zone)
+
+    return choice
+
+
+ChoiceDep = Annotated[Choice, Depends(_choice_since(DAYS))]
+TrendsChoiceDep = Annotated[Choice, Depends(_choice_since(TRENDS_DAYS))]

@@ -31,13 +31,11 @@ class WatchedFolder:
     seen: datetime
 
 
-def dags_that_watch(session: Session) -> dict[str, set[int]]:
-    """Give the ids of the assets in whose state store folders wait, by the DAGs that have to do with them."""
-    noted = select(AssetStateStoreModel.asset_id).where(_IS_NOTE)
+def assets_of_dags(session: Session) -> dict[str, set[int]]:
+    """Give the ids of the assets that DAGs have to do with, by the DAGs' ids."""
     found: dict[str, set[int]] = {}
     for model in (DagScheduleAssetReference, TaskInletAssetReference, TaskOutletAssetReference):
-        rows = session.execute(select(model.dag_id, model.asset_id).where(model.asset_id.in_(noted)))
-        for dag_id, asset_id in rows:
+        for dag_id, asset_id in session.execute(select(model.dag_id, model.asset_id)):
             found.setdefault(dag_id, set()).add(asset_id)
     return found
 

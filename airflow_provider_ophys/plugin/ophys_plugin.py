@@ -7,6 +7,7 @@ it asks for them.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
@@ -43,5 +44,8 @@ class OphysPlugin(AirflowPlugin):
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # Airflow only reads it
         """The app and where it is mounted, built when the API server asks."""
         from airflow_provider_ophys.plugin.app import app
+        from airflow_provider_ophys.plugin.listing import warm_up
 
+        # Who looks first after a start should not wait for a year of sessions to be read.
+        threading.Thread(target=warm_up, name="ophys-sessions", daemon=True).start()
         return [{"app": app, "url_prefix": URL_PREFIX, "name": "Ophys"}]

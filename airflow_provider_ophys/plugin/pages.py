@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from airflow_provider_ophys.plugin.choice import STATES, Choice
+from airflow_provider_ophys.plugin import charts, formats
+from airflow_provider_ophys.plugin.choice import PER_PAGE, Choice, time_zone
 from airflow_provider_ophys.plugin.folders import WatchedFolder
-from airflow_provider_ophys.plugin.recordings import Recording
-from airflow_provider_ophys.plugin.tasks import Task, TaskKey
+from airflow_provider_ophys.plugin.listing import today_in
+from airflow_provider_ophys.plugin.objects import neurosift_allowed
+from airflow_provider_ophys.plugin.sessions import STATES, Place, SessionRow
+from airflow_provider_ophys.plugin.set_up import SetUp
+from airflow_provider_ophys.plugin.tasks import TaskKey
+from airflow_provider_ophys.plugin.trends import Trends
 from airflow_provider_ophys.plugin.waiting import Waiting
 
 # Airflow's own pages embed ours; nobody else's do.
@@ -28,7 +32,7 @@ _REPORT_POLICY = (
     "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-MOST_WAITING = 50
+MOST_WAITING = 200
 REPORT_HEADERS = {"Content-Security-Policy": _REPORT_POLICY, "Cache-Control": "private, no-cache"}
 PICTURE_HEADERS = {"Content-Security-Policy": FILE_POLICY, "Cache-Control": "private, max-age=300"}
 _PAGE_HEADERS = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "private, no-store"}
@@ -38,40 +42,60 @@ def overview(
     *,
     choice: Choice,
     dag_ids: Sequence[str],
-    recordings: Sequence[Recording],
+    every_row: Sequence[SessionRow],
+    rows: Sequence[SessionRow],
     waiting: Sequence[Waiting],
     folders: Sequence[WatchedFolder],
-    earlier: datetime | None,
+    set_up: SetUp | None,
 ) -> HTMLResponse:
     """
     Write the page "Ophys".
 
     :param dag_ids: The DAGs to choose from.
+    :param every_row: All sessions that the person may see.
+    :param rows: Those that are chosen, of which one page is shown.
     :param waiting: Of which the first are shown.
-    :param earlier: Where the next page begins; None when there is none.
+    :param set_up: For a page that has nothing else to show.
     """
     return _page(
         "overview.html",
         choice=choice,
-        states=STATES,
+        states=(*STATES, "no file"),
         dag_ids=dag_ids,
-        recordings=recordings,
+        today=today_in(every_row, choice.zone),
+        incomplete=sum(len(folder.note["folders"]) + folder.note["more"] for folder in folders),
+        rows=choice.one_page(rows),
+        num_rows=len(rows),
+        num_pages=max(1, -(-len(rows) // PER_PAGE)),
         waiting=waiting[:MOST_WAITING],
         more_wait=len(waiting) > MOST_WAITING,
         folders=folders,
-        older=choice.older(earlier) if earlier else "",
+        set_up=set_up,
+        neurosift=neurosift_allowed(),
     )
 
 
-def report(*, task: TaskKey, path: str, trouble: str, in_s3: Sequence[str]) -> HTMLResponse:
+def trends(*, choice: Choice, dag_ids: Sequence[str], trends: Trends) -> HTMLResponse:
+    """Write the page of what was converted over time."""
+    days = [day.name for day in trends.days]
+    drawn = [
+        charts.bar_chart("Sessions converted per day", "sessions", days, [day.sessions for day in trends.days]),
+        charts.bar_chart("GB written per day", "GB", days, [day.size_bytes / 1e9 for day in trends.days]),
+        charts.bar_chart("MB/s, median of the day", "MB/s", days, [day.speed or 0 for day in trends.days]),
+        charts.bar_chart("Waiting at the end of the day", "sessions", days, [day.backlog for day in trends.days]),
+    ]
+    return _page("trends.html", choice=choice, dag_ids=dag_ids, trends=trends, charts=drawn)
+
+
+def report(*, task: TaskKey, path: str, trouble: str, places: Sequence[Place]) -> HTMLResponse:
     """
     Write the tab "Report" of a task instance.
 
     :param path: Where the task says that its report is; empty when it made none.
     :param trouble: Why the report is not shown; empty when it is.
-    :param in_s3: Where in S3 the report is, or the file that it was staged with.
+    :param places: Where in S3 its session is.
     """
-    return _page("report.html", task=task, path=path, trouble=trouble, in_s3=in_s3)
+    return _page("report.html", task=task, path=path, trouble=trouble, places=places)
 
 
 def message(text: str, *, status_code: int, headers: Mapping[str, str] | None = None) -> HTMLResponse:
@@ -86,59 +110,10 @@ def _page(
     return HTMLResponse(content, status_code=status_code, headers={**_PAGE_HEADERS, **(headers or {})})
 
 
-def _query(task: TaskKey) -> str:
-    return urlencode(
-        {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
-    )
-
-
-def _run_link(task: TaskKey) -> str:
-    """Give the address of a run in Airflow's own pages, from a page of ours."""
-    return f"../dags/{quote(task.dag_id, safe='')}/runs/{quote(task.run_id, safe='')}"
-
-
-def _task_link(task: TaskKey) -> str:
-    mapped = f"/mapped/{task.map_index}" if task.map_index >= 0 else ""
-    return f"{_run_link(task)}/tasks/{quote(task.task_id, safe='')}{mapped}"
-
-
-def _digits(number: float) -> str:
-    """Write three digits, or all of a larger number."""
-    return f"{number:.3g}" if abs(number) < 100 else f"{number:.0f}"  # noqa: PLR2004 -- has three already
-
-
-def _bytes(number: object) -> str:
-    if not isinstance(number, int | float):
-        return ""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:  # noqa: PLR2004 -- SI prefixes, as Airflow's operators log them
-            return f"{_digits(value)} {unit}"
-        value /= 1000
-    return f"{_digits(value)} TB"
-
-
-def _seconds(number: object) -> str:
-    if not isinstance(number, int | float):
-        return ""
-    if number < 60:  # noqa: PLR2004 -- seconds of a minute
-        return f"{number:.1f} s"
-    minutes, seconds = divmod(round(number), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def _speed(task: Task) -> str:
-    speed = task.result.get("throughput_mb_per_s")
-    return _digits(speed) if isinstance(speed, int | float) and not task.result.get("reused") else ""
-
-
-def _label(task: TaskKey) -> str:
-    return f"{task.task_id} [{task.map_index}]" if task.map_index >= 0 else task.task_id
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def _local(moment: datetime) -> str:
+    """Write a time as this Airflow's clock shows it; a script writes it as the person has Airflow show times."""
+    here = moment.astimezone(time_zone())
+    return f"{here:%Y-%m-%d %H:%M} {here.tzname() or ''}".rstrip()
 
 
 _environment = Environment(
@@ -148,13 +123,4 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {
-    "bytes": _bytes,
-    "label": _label,
-    "query": _query,
-    "run_link": _run_link,
-    "seconds": _seconds,
-    "speed": _speed,
-    "task_link": _task_link,
-    "utc": _utc,
-}
+_environment.filters |= formats.FILTERS | {"local": _local}

@@ -1,4 +1,4 @@
-"""Which task instances are ours, and what Airflow's metadata database knows of them."""
+"""Task instances, and what Airflow's metadata database knows of them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from airflow.models.dagrun import DagRun
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import ColumnElement, exists, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-# Airflow notes of a task the name of its operator's class.
+from airflow_provider_ophys.models.session_note import SessionNote
+
+# Airflow notes the name of a task's operator. Those of subclasses are known from what their tasks told.
 SENSOR = "AcquisitionFolderSensor"
-STAGING = "StageToS3Operator"
-WRITING = (
+OPERATORS = (
+    SENSOR,
+    "DescribeSessionOperator",
+    "WriteSessionOperator",
     "WriteImagingOperator",
     "WriteSegmentationOperator",
-    "WriteReportOperator",
-    # Of a movie that many tasks write, the first and the last; those between may be a hundred.
     "PlanImagingOperator",
+    "FillShardsOperator",
     "PublishImagingOperator",
+    "WriteReportOperator",
+    "StageToS3Operator",
 )
-OPERATORS = (SENSOR, STAGING, *WRITING)
 RETURN_VALUE = "return_value"
-# Where StageToS3Operator leaves the address of what it staged.
-ADDRESS = "staged_address"
+# In place of a DAG's id, which has no colon: of what an asset's event told, and no task.
+ASSET = ":asset"
 
 type Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True, order=True)
-class TaskKey:
+class TaskKey(NamedTuple):
     """
     Which task instance.
 
@@ -48,103 +50,58 @@ class TaskKey:
     map_index: int
 
     @property
+    def is_task(self) -> bool:
+        """Whether there is a task, and no event of an asset (whose id stands for a run's)."""
+        return self.dag_id != ASSET
+
+    @property
     def run(self) -> tuple[str, str]:
         """The run that it belongs to."""
         return self.dag_id, self.run_id
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, slots=True)
+class Told:
     """
-    One task instance of ours.
+    What a task told of a session, and what became of the task.
 
-    :param run_after: When its run was due.
-    :param seconds: How long its last try took, or has taken so far.
-    :param result: What it returned; empty when it has not, or no dict.
-    :param address: Where a browser finds what it staged; empty when it staged nothing.
-    :param fields: Its template fields as they were rendered; empty when it did not start, or long ago.
+    :param at: When it told it.
+    :param state: Of the task; None before it is scheduled.
+    :param tries: How often it was tried, and how often it may be.
     """
 
     key: TaskKey
-    operator: str
-    state: str | None
-    run_after: datetime
-    started: datetime | None
-    ended: datetime | None
-    seconds: float | None
-    result: Json
-    address: str
-    fields: Json
+    note: SessionNote
+    at: datetime
+    state: str | None = "success"
+    started: datetime | None = None
+    ended: datetime | None = None
+    tries: tuple[int, int] = (1, 1)
+
+    @property
+    def since(self) -> datetime:
+        """When the task started."""
+        return self.started or self.at
 
 
-def is_ours(state: str | None = None) -> ColumnElement[bool]:
-    """Whether a run has a task instance of ours, and one in this state if one is given: for a select of runs."""
-    ours = (
-        exists()
-        .where(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id)
-        .where(TaskInstance.operator.in_(OPERATORS))
-    )
-    return ours if state is None else ours.where(TaskInstance.state == state)
-
-
-def task_result(session: Session, key: TaskKey) -> Json | None:
-    """Look up what a task instance returned; None when it returned no dict, or is not there at all."""
+def xcom_of(session: Session, task: TaskKey, key: str) -> object:
+    """Look up what a task instance left under a key, as plain JSON; None when there is nothing."""
     value = session.scalar(
         select(XComModel.value).where(
-            XComModel.dag_id == key.dag_id,
-            XComModel.run_id == key.run_id,
-            XComModel.task_id == key.task_id,
-            XComModel.map_index == key.map_index,
-            XComModel.key == RETURN_VALUE,
+            XComModel.dag_id == task.dag_id,
+            XComModel.run_id == task.run_id,
+            XComModel.task_id == task.task_id,
+            XComModel.map_index == task.map_index,
+            XComModel.key == key,
         )
     )
-    return _as_dict(value) or None
+    return _plain(value)
 
 
-def tasks_of_runs(session: Session, runs: Collection[tuple[str, str]], *, limit: int) -> list[Task]:
-    """
-    List the task instances of ours in some runs, the newest run first.
-
-    :param runs: The runs, as (DAG id, run id).
-    :param limit: Most task instances to list.
-    """
-    statement = (
-        select(TaskInstance, DagRun.run_after)
-        .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
-        .where(tuple_(TaskInstance.dag_id, TaskInstance.run_id).in_(list(runs)))
-        .where(TaskInstance.operator.in_(OPERATORS))
-        .order_by(DagRun.run_after.desc(), TaskInstance.run_id, TaskInstance.start_date, TaskInstance.map_index)
-        .limit(limit)
-    )
-    found = [(key_of(instance), instance, run_after) for instance, run_after in session.execute(statement)]
-    keys = {key for key, _, _ in found}
-    values = _xcoms(session, keys)
-    fields = rendered_fields(session, keys)
-    return [
-        Task(
-            key=key,
-            operator=instance.operator or "",
-            state=instance.state,
-            run_after=run_after,
-            started=instance.start_date,
-            ended=instance.end_date,
-            seconds=instance.duration,
-            result=_as_dict(values.get((key, RETURN_VALUE))),
-            address=_as_address(values.get((key, ADDRESS))),
-            fields=fields.get(key, {}),
-        )
-        for key, instance, run_after in found
-    ]
-
-
-def _xcoms(session: Session, keys: Collection[TaskKey]) -> dict[tuple[TaskKey, str], object]:
-    model = XComModel
-    rows = session.execute(
-        select(model.dag_id, model.run_id, model.task_id, model.map_index, model.key, model.value)
-        .where(tuple_(model.dag_id, model.run_id).in_(list({key.run for key in keys})))
-        .where(model.task_id.in_({key.task_id for key in keys}), model.key.in_((RETURN_VALUE, ADDRESS)))
-    )
-    return {(TaskKey(*row[:4]), row[4]): row[5] for row in rows}
+def task_result(session: Session, task: TaskKey) -> Json:
+    """Look up what a task instance returned; empty when it returned no dict, or is not there at all."""
+    value = xcom_of(session, task, RETURN_VALUE)
+    return value if isinstance(value, dict) else {}
 
 
 def rendered_fields(session: Session, keys: Collection[TaskKey]) -> dict[TaskKey, Json]:
@@ -155,24 +112,13 @@ def rendered_fields(session: Session, keys: Collection[TaskKey]) -> dict[TaskKey
         .where(tuple_(model.dag_id, model.run_id).in_(list({key.run for key in keys})))
         .where(model.task_id.in_({key.task_id for key in keys}))
     )
-    return {TaskKey(*row[:4]): _as_dict(row[4]) for row in rows}
+    found = ((TaskKey(*row[:4]), _plain(row[4])) for row in rows)
+    return {key: fields for key, fields in found if isinstance(fields, dict)}
 
 
 def key_of(instance: TaskInstance) -> TaskKey:
     """Name a task instance."""
     return TaskKey(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
-
-
-def _as_dict(value: object) -> Json:
-    """Read an XCom that should be a dict; anything else is as good as none."""
-    value = _plain(value)
-    return value if isinstance(value, dict) else {}
-
-
-def _as_address(value: object) -> str:
-    """Read an XCom that should be the address of a page; one that is a script, say, is as good as none."""
-    value = _plain(value)
-    return value if isinstance(value, str) and value.startswith(("https://", "http://")) else ""
 
 
 def _plain(value: object) -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -13,11 +12,12 @@ from airflow.models.pool import Pool
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.utils.state import DagRunState, TaskInstanceState
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from airflow_provider_ophys.plugin.tasks import OPERATORS, SENSOR, TaskKey, key_of, rendered_fields
 
+_ACTIVE = (DagRunState.QUEUED, DagRunState.RUNNING)
 _WAITING = (
     TaskInstanceState.SCHEDULED,
     TaskInstanceState.QUEUED,
@@ -45,38 +45,29 @@ class Waiting:
     until: datetime | None = None
 
 
-def dags_that_wait(session: Session) -> list[str]:
-    """List the DAGs of which a task waits now."""
-    return list(session.scalars(_waiting_rows(TaskInstance.dag_id).distinct()))
+def active_dags(session: Session) -> list[str]:
+    """List the DAGs that have a run now, which Airflow has an index of."""
+    return list(session.scalars(select(DagRun.dag_id).where(DagRun.state.in_(_ACTIVE)).distinct()))
 
 
-def waiting_tasks(session: Session, dag_ids: Collection[str], *, limit: int) -> list[Waiting]:
+def waiting_tasks(
+    session: Session, dag_ids: Collection[str], ours: Collection[tuple[str, str]], *, limit: int
+) -> list[Waiting]:
     """
     List what waits now, the newest run first.
 
     :param dag_ids: The DAGs to look at.
+    :param ours: Tasks (ids of DAG and task) that are known to be ours, whatever their operators are called.
     :param limit: Most tasks to list.
     """
-    statement = (
-        _waiting_rows(TaskInstance, DagRun, DagModel)
-        .where(TaskInstance.dag_id.in_(dag_ids))
-        .order_by(DagRun.run_after.desc(), TaskInstance.task_id, TaskInstance.map_index)
-        .limit(limit)
+    is_ours = or_(
+        TaskInstance.operator.in_(OPERATORS), tuple_(TaskInstance.dag_id, TaskInstance.task_id).in_(list(ours))
     )
-    rows = session.execute(statement).all()
-    fields = rendered_fields(session, {key_of(instance) for instance, _, _ in rows})
-    return [
-        _waiting(session, instance, run, dag, str(fields.get(key_of(instance), {}).get("path", "")))
-        for instance, run, dag in rows
-    ]
-
-
-def _waiting_rows(*columns: Any) -> Select[Any]:
-    return (
-        select(*columns)
+    statement = (
+        select(TaskInstance, DagRun, DagModel)
         .join(DagRun, (DagRun.dag_id == TaskInstance.dag_id) & (DagRun.run_id == TaskInstance.run_id))
         .join(DagModel, DagModel.dag_id == TaskInstance.dag_id)
-        .where(DagRun.state.in_((DagRunState.QUEUED, DagRunState.RUNNING)), TaskInstance.operator.in_(OPERATORS))
+        .where(DagRun.state.in_(_ACTIVE), DagRun.dag_id.in_(dag_ids), is_ours)
         .where(
             or_(
                 TaskInstance.state.in_(_WAITING),
@@ -85,7 +76,15 @@ def _waiting_rows(*columns: Any) -> Select[Any]:
                 TaskInstance.state.is_(None) & (DagRun.state == DagRunState.QUEUED),
             )
         )
+        .order_by(DagRun.run_after.desc(), TaskInstance.task_id, TaskInstance.map_index)
+        .limit(limit)
     )
+    rows = session.execute(statement).all()
+    fields = rendered_fields(session, {key_of(instance) for instance, _, _ in rows if instance.operator == SENSOR})
+    return [
+        _waiting(session, instance, run, dag, str(fields.get(key_of(instance), {}).get("path", "")))
+        for instance, run, dag in rows
+    ]
 
 
 def _waiting(session: Session, instance: TaskInstance, run: DagRun, dag: DagModel, watched: str) -> Waiting:

@@ -16,6 +16,7 @@ from airflow_runs import events_of, result_of, run_dag
 from hdmf_zarr import NWBZarrIO
 
 from airflow_provider_ophys.conversion.many_workers import plan_imaging
+from airflow_provider_ophys.conversion.movie_statistics import STATISTICS_SUFFIX
 from airflow_provider_ophys.exceptions import ConfigurationError, PathNotAllowedError
 from airflow_provider_ophys.models.plan import ParallelImagingConversion
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
@@ -113,7 +114,9 @@ def test_with_report_and_inspection_within_the_allowed_roots(tiff, allowed):
         assert result["report"][kind] == str(allowed / f"many.nwb{suffix}")
     # Outside of Airflow there is no task that made it.
     assert {entry.name for entry in allowed.iterdir()} == {"movie.tif", f"many.nwb{ORIGIN_SUFFIX}"} | {
-        f"{name}.nwb{suffix}" for name in ("one", "many") for suffix in ("", *REPORT_SUFFIXES.values())
+        f"{name}.nwb{suffix}"
+        for name in ("one", "many")
+        for suffix in ("", STATISTICS_SUFFIX, *REPORT_SUFFIXES.values())
     }
 
     again = run_dag(group_dag("parallel_report_again", movie, path, **more))

@@ -47,9 +47,9 @@ def visit(browser: Browser, airflow: PluginStack) -> Iterator[Callable[..., Page
     """Open a page of Airflow as one of its users; nothing in it may raise an error or a dialog."""
     contexts: list[BrowserContext] = []
 
-    def open_page(user: str, path: str, scheme: str = "light") -> Page:
+    def open_page(user: str, path: str, scheme: str = "light", width: int = 1280) -> Page:
         context = browser.new_context(
-            viewport={"width": 1400, "height": 900}, color_scheme=scheme, timezone_id="Europe/Paris"
+            viewport={"width": width, "height": 900}, color_scheme=scheme, timezone_id="Europe/Paris"
         )
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)

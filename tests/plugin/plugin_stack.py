@@ -24,7 +24,11 @@ PASSWORDS = {"boss": "boss-secret", "ann": "ann-secret", "bob": "bob-secret", "e
 USERS = ("boss:admin", "ann:viewer:lab", "bob:viewer:other_lab", "eve:user:other_lab")
 # The name of a file may be anything but a slash.
 NAMES = ("mouse_1", "<img src=x onerror=alert(1)>")
-FINISHED = dict.fromkeys(("sessions", "hostile", "elsewhere", "envious"), "success") | {"broken": "failed"}
+FINISHED = dict.fromkeys(
+    ("sessions", "hostile", "elsewhere", "envious", "many_workers"), "success"
+) | dict.fromkeys(("broken", "mended", "undescribed"), "failed")
+# In a second round: a task that failed is run again, and a file goes to a second place.
+LATER = ("mended", "archive")
 ALLOWED = ("incoming", "nwb", "recording")
 PATIENCE_SECONDS = 600
 
@@ -58,13 +62,19 @@ class PluginStack:
     def run_all(self) -> None:
         """Run each DAG once, and wait until all have finished but the one that goes on waiting."""
         client = self.stack.client
-        self._wait(lambda: {*FINISHED, "watching"} <= set(client.dag_ids()))
+        self._wait(lambda: {*FINISHED, *LATER, "watching"} <= set(client.dag_ids()))
         self.runs = {dag_id: client.trigger(dag_id) for dag_id in (*FINISHED, "watching")}
-        for dag_id, state in FINISHED.items():
-            run = client.wait_for_run(self.runs[dag_id], timeout=PATIENCE_SECONDS)
-            states = {task.label: task.state for task in client.task_instances(run)}
-            assert run.state == state, (dag_id, states)
+        self._wait_for(FINISHED)
+        shutil.copy(self.root / "recording" / "movie.tif", self.root / "recording" / "late.tif")
+        self.runs |= {dag_id: client.trigger(dag_id) for dag_id in LATER}
+        self._wait_for(dict.fromkeys(LATER, "success"))
         self._wait(lambda: [task.state for task in client.task_instances(self.runs["watching"])] == ["deferred"])
+
+    def _wait_for(self, states: dict[str, str]) -> None:
+        for dag_id, state in states.items():
+            run = self.stack.client.wait_for_run(self.runs[dag_id], timeout=PATIENCE_SECONDS)
+            tasks = {task.label: task.state for task in self.stack.client.task_instances(run)}
+            assert run.state == state, (dag_id, tasks)
 
     def _wait(self, done) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -80,6 +90,8 @@ def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
     for name in ("nwb", "incoming/not_complete"):
         (root / name).mkdir(parents=True)
     (root / "incoming" / "not_complete" / "movie.tif").write_bytes(b"half of a movie")
+    (root / "incoming" / "bad_session").mkdir()
+    (root / "incoming" / "bad_session" / "session.yaml").write_text("imaging: 5\n")
     simulate_acquisition(root / "recording", num_samples=60)
     claims = _claims(root)
     passwords = root / "passwords.json"

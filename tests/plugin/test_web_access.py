@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import urllib.error
 import urllib.request
 from urllib.parse import quote, urlencode
@@ -13,6 +15,7 @@ from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 pytestmark = pytest.mark.stack
 
 PAGES = ("", "report", "report/document", "report/picture")
+LISTS = ("sessions.csv", "trends")
 
 
 def get(airflow, page, *, token=None, cookie=None, **query):
@@ -44,14 +47,14 @@ def tokens(airflow):
     return {user: airflow.client(user).log_in() for user in ("boss", "ann", "bob")}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *LISTS, "object"])
 def test_nobody_gets_nothing(airflow, page):
     status, _, text = get(airflow, page, **task(airflow, "sessions", "write_imaging", 0))
     assert status == 401
     assert "mouse_1" not in text
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *LISTS, "object"])
 def test_a_forged_token_gets_nothing(airflow, tokens, page):
     head, payload, signature = tokens["ann"].split(".")
     for forged in ("nonsense", f"{head}.{payload}.{signature[::-1]}"):
@@ -73,11 +76,12 @@ def test_who_may_not_read_the_dag_gets_no_report_of_it(airflow, tokens, page):
         assert status in {403, 404} or "made no report" in text
 
 
-def test_the_list_of_one_who_asks_for_a_dag_of_others_is_empty(airflow, tokens):
-    status, _, text = get(airflow, "", token=tokens["bob"], dag_id="sessions")
+@pytest.mark.parametrize("page", ["", *LISTS])
+def test_the_list_of_one_who_asks_for_a_dag_of_others_is_empty(airflow, tokens, page):
+    status, _, text = get(airflow, page, token=tokens["bob"], dag_id="sessions", since="")
     assert status == 200
     assert "mouse_1" not in text
-    assert "sessions" not in text
+    assert "write_imaging" not in text
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -139,6 +143,22 @@ def test_every_answer_is_guarded(airflow, tokens, page):
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("until", ["9999-12-31", "0001-01-01"])
+@pytest.mark.parametrize("page", ["", *LISTS])
+def test_any_day_may_be_asked_for(airflow, tokens, page, until):
+    assert get(airflow, page, token=tokens["ann"], until=until, since="0001-01-01")[0] == 200
+
+
+def test_all_sessions_that_are_chosen_are_in_the_table_for_spreadsheets(airflow, tokens):
+    status, headers, text = get(airflow, "sessions.csv", token=tokens["ann"], q="mouse_1")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/csv")
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["session"], row["state"]) == ("mouse_1", "done")
+    assert row["nwbfile_path"] == f"{airflow.root}/nwb/mouse_1.nwb"
+    assert row["s3"].split() == ["s3://ophys/sessions/mouse_1.nwb", "s3://ophys/archive/mouse_1.nwb"]
+
+
 def test_an_address_that_is_not_right_is_explained(airflow, tokens):
     status, _, text = get(airflow, "", token=tokens["ann"], since="yesterday", state="<b>")
     assert status == 422
@@ -155,8 +175,44 @@ def without_the_report(airflow):
     elsewhere.rename(page)
 
 
-def test_a_report_that_is_not_on_this_machine_is_named_with_its_place_in_s3(airflow, tokens, without_the_report):
+def test_a_report_that_is_not_on_this_machine_says_so(airflow, tokens, without_the_report):
     status, _, text = get(airflow, "report", token=tokens["ann"], **task(airflow, "sessions", "write_imaging", 0))
     assert status == 200
     assert "not on the machine" in text
-    assert "s3://ophys/sessions/mouse_1.nwb.report.html" in text
+
+
+def test_a_report_in_s3_is_shown_through_the_connection_that_staged_it(airflow, tokens, without_the_report):
+    wanted = task(airflow, "sessions", "stage", 0)
+    status, headers, text = get(airflow, "report/document", token=tokens["ann"], **wanted)
+    assert status == 200
+    assert "sandbox" in headers["Content-Security-Policy"]
+    assert "<h1>mouse_1" in text
+    assert get(airflow, "report/picture", token=tokens["ann"], kind="png", **wanted)[0] == 200
+
+
+def test_what_was_staged_opens_by_an_address_that_is_signed(airflow, tokens):
+    status, _, content = get(airflow, "object", token=tokens["ann"], **task(airflow, "sessions", "stage", 0))
+    assert status == 200, "the address was followed"
+    assert content.startswith("\ufffdHDF")
+    assert get(airflow, "object", token=tokens["bob"], **task(airflow, "sessions", "stage", 0))[0] == 403
+    status, _, text = get(
+        airflow, "object", token=tokens["ann"], to="neurosift", **task(airflow, "sessions", "stage", 0)
+    )
+    assert (status, "neurosift" in text) == (404, True), "it is off unless somebody turns it on"
+
+
+def test_who_writes_the_address_of_another_labs_object_into_a_note_does_not_get_it(airflow, tokens):
+    run_id = quote(airflow.runs["envious"].run_id, safe="")
+    entries = f"/dags/envious/dagRuns/{run_id}/taskInstances/claim/xcomEntries"
+    report = {kind: f"s3://ophys/sessions/mouse_1.nwb{suffix}" for kind, suffix in REPORT_SUFFIXES.items()}
+    place = {"s3_uri": "s3://ophys/sessions/mouse_1.nwb", "aws_conn_id": "aws_default", "report": report}
+    note = {"sessions": [{"step": "stage", **place}]}
+    eve = airflow.client("eve")
+    eve.api("POST", entries, body={"key": "ophys_session", "value": note})
+    eve.api("PATCH", f"{entries}/return_value", body={"value": {"report": {**report, "summary": {}}}})
+    for page in ("object", "report/document", "report/picture"):
+        status, _, text = get(airflow, page, token=eve.log_in(), kind="png", **task(airflow, "envious", "claim"))
+        assert status == 404, page
+        assert "mouse_1" not in text
+    # Her lab sees what she wrote, and no more; not in other tests.
+    eve.api("PATCH", f"{entries}/ophys_session", body={"value": {"sessions": []}})

@@ -12,17 +12,31 @@ pytestmark = pytest.mark.stack
 
 OPHYS = "iframe[title=Ophys]"
 HOSTILE = "<img src=x onerror=alert(1)>"
+ANNS = {HOSTILE, "bad_session", "broken", "mended", "mouse_1", "parallel"}
 
 
 def overview(page):
     """The page Ophys inside of Airflow's, when it is there."""
     frame = page.frame_locator(OPHYS)
-    frame.get_by_role("heading", name="Recordings").wait_for()
+    frame.get_by_role("heading", name="Sessions").wait_for()
+    # Until then a choice does nothing by itself.
+    expect(frame.locator("html[data-ready]")).to_have_count(1)
     return frame
 
 
 def names(frame):
-    return sorted(frame.locator("td.file strong").all_inner_texts())
+    return set(frame.locator("th.name strong").all_inner_texts())
+
+
+def row_of(frame, name):
+    return frame.locator("tbody").filter(has=frame.get_by_text(name, exact=True))
+
+
+def steps(row):
+    return {
+        step.inner_text().partition(":")[0].strip(): step.get_attribute("class")
+        for step in row.locator(".steps li").all()
+    }
 
 
 def tab(airflow, dag_id, task, map_index=None):
@@ -38,61 +52,114 @@ def report_frame(page):
 def test_the_navigation_leads_to_the_page(visit):
     page = visit("ann", "")
     page.get_by_role("link", name="Ophys").click()
-    assert "mouse_1.nwb" in names(overview(page))
+    assert "mouse_1" in names(overview(page))
 
 
-def test_a_recording_is_one_row_with_all_that_was_done_to_it(visit, airflow):
-    page = visit("ann", "plugin/ophys")
-    row = overview(page).locator("tbody", has_text="mouse_1.nwb")
-    expect(row).to_contain_text(str(airflow.root / "nwb" / "mouse_1.nwb"))
-    expect(row).to_contain_text(f"from {airflow.root}/recording/movie.tif")
-    assert row.locator("tr").count() == 3
-    assert row.locator(".state").all_inner_texts() == ["success"] * 3
-    expect(row).to_contain_text("write_segmentation [0]")
-    duration, speed = row.locator("tr").first.locator("td.number").all_inner_texts()[:2]
-    assert re.fullmatch(r"([\d.]+ s|\d+ min \d+ s)", duration)
-    assert float(speed) > 0
+def test_a_session_is_one_row_with_all_that_was_done_to_it(visit, airflow):
+    row = row_of(overview(visit("ann", "plugin/ophys")), "mouse_1")
+    assert row.count() == 1
+    done = ("converted", "checked", "staged", "archived")
+    assert steps(row) == {"arrived": "none", "described": "none", **dict.fromkeys(done, "done")}
+    expect(row.locator(".state")).to_have_text("done")
+    expect(row).to_contain_text("simulated-mouse-0")
     size = (airflow.root / "nwb" / "mouse_1.nwb").stat().st_size
     expect(row).to_contain_text(f"{size / 1e6:.3g} MB")
+    assert float(row.locator("td[data-name='MB/s']").inner_text()) > 0
     expect(row.locator(".check", has_text="valid")).to_have_count(1)
-    staged = row.get_by_role("link", name="s3://ophys/sessions/mouse_1.nwb")
-    assert staged.get_attribute("href").startswith(airflow.s3.endpoint_url)
+    row.get_by_text("where", exact=True).click()
+    expect(row).to_contain_text(str(airflow.root / "nwb" / "mouse_1.nwb"))
+    expect(row).to_contain_text("archive, sessions")
+    for place in ("sessions", "archive"):
+        expect(row.get_by_role("link", name=f"s3://ophys/{place}/mouse_1.nwb")).to_be_visible()
     picture = row.locator("img")
     picture.scroll_into_view_if_needed()
     picture.evaluate("image => image.decode()")
     assert picture.evaluate("image => image.naturalWidth") > 0
 
 
+def test_what_failed_comes_first_and_says_why(visit):
+    frame = overview(visit("ann", "plugin/ophys"))
+    first = frame.locator("th.name strong").all_inner_texts()[:2]
+    assert set(first) == {"bad_session", "broken"}
+    broken = row_of(frame, "broken")
+    expect(broken.locator(".error")).to_contain_text("missing.tif. Check the path, and that this worker mounts")
+    expect(broken).to_contain_text("broken · write_imaging")
+    expect(row_of(frame, "bad_session").locator(".error")).to_contain_text("session.yaml")
+    expect(frame.locator("#today")).to_contain_text("4 done, 2 failed")
+
+
+def test_what_a_later_run_mended_is_not_red_though_it_is_an_operator_of_the_lab(visit):
+    row = row_of(overview(visit("ann", "plugin/ophys")), "mended")
+    expect(row.locator(".state")).to_have_text("done")
+    assert row.locator(".error").count() == 0
+
+
+def test_what_many_tasks_wrote_is_one_session(visit):
+    row = row_of(overview(visit("ann", "plugin/ophys")), "parallel")
+    assert steps(row)["converted"] == steps(row)["staged"] == "done"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_as_light_as_airflow(visit, keep, scheme):
-    page = visit("ann", "plugin/ophys", scheme)
-    colour = overview(page).locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_as_light_as_airflow_and_fits(visit, keep, scheme, width):
+    page = visit("ann", "plugin/ophys", scheme, width)
+    frame = overview(page)
+    colour = frame.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", colour))) < 3 * 128) == (scheme == "dark")
-    keep(page, f"overview-{scheme}")
+    assert frame.locator("html").evaluate("html => html.scrollWidth - html.clientWidth") == 0
+    keep(page, f"overview-{scheme}-{width}")
 
 
 def test_people_see_their_own_dags_only(visit):
-    assert names(overview(visit("ann", "plugin/ophys"))) == [f"{HOSTILE}.nwb", "broken.nwb", "mouse_1.nwb"]
+    assert names(overview(visit("ann", "plugin/ophys"))) == ANNS
     bob = overview(visit("bob", "plugin/ophys"))
-    assert names(bob) == ["secret.nwb"]
+    assert names(bob) == {"secret"}
     assert bob.get_by_label("DAG").locator("option").all_inner_texts() == ["all", "elsewhere"]
     assert bob.get_by_text("wait", exact=True).count() == 0
-    assert len(names(overview(visit("boss", "plugin/ophys")))) == 4
+    assert names(overview(visit("boss", "plugin/ophys"))) == ANNS | {"secret"}
 
 
-def test_filters_choose_and_stay_in_the_address(visit):
+def test_choices_stay_in_the_address(visit):
     page = visit("ann", "plugin/ophys")
     overview(page).get_by_label("State").select_option("failed")
-    expect(overview(page).locator("td.file strong")).to_have_text(["broken.nwb"])
+    expect(overview(page).locator("th.name strong")).to_have_count(2)
     page.wait_for_url(re.compile("state=failed"))
     page.reload()
-    expect(overview(page).locator("td.file strong")).to_have_text(["broken.nwb"])
+    expect(overview(page).locator("th.name strong")).to_have_count(2)
     overview(page).get_by_label("State").select_option("")
-    overview(page).get_by_label("DAG").select_option("sessions")
-    expect(overview(page).locator("td.file strong")).to_have_count(2)
-    overview(page).get_by_label("to").fill("2020-01-02")
-    overview(page).get_by_label("From").fill("2020-01-01")
-    expect(overview(page).locator(".empty")).to_be_visible()
+    overview(page).get_by_label("Search").fill("mouse_1.nwb")
+    overview(page).get_by_label("Search").press("Enter")
+    expect(overview(page).locator("th.name strong")).to_have_text(["mouse_1"])
+
+
+def test_a_date_is_typed_and_counts_when_the_person_says_so(visit):
+    frame = overview(visit("ann", "plugin/ophys"))
+    frame.get_by_label("to").focus()
+    frame.get_by_label("to").press_sequentially("01022020")
+    expect(frame.get_by_label("to")).to_have_value("2020-01-02")
+    expect(frame.locator("th.name strong")).to_have_count(len(ANNS))
+    frame.get_by_label("to").press("Enter")
+    expect(frame.locator(".empty")).to_be_visible()
+
+
+def test_looking_again_leaves_focus_scroll_and_what_is_open(visit):
+    page = visit("ann", "plugin/ophys", "light", 390)
+    frame = overview(page)
+    row = row_of(frame, "parallel")
+    row.get_by_text("where", exact=True).click()
+    link = row.get_by_role("link", name="s3://ophys/sessions/parallel.nwb.zarr")
+    link.focus()
+    body = frame.locator("body")
+    before = body.evaluate("() => { window.shown = 'x'; return [scrollY, shown = 'another'][0] }")
+    body.evaluate("() => refresh()")
+    expect(link).to_be_visible()
+    expect(link).to_be_focused()
+    assert body.evaluate("() => scrollY") == before
+    search = frame.get_by_label("Search")
+    search.fill("half a wo")
+    body.evaluate("() => { document.getElementById('content').dataset.mark = 'old'; shown = 'another' }")
+    body.evaluate("() => refresh()")
+    assert frame.locator("#content").get_attribute("data-mark") == "old", "somebody types"
 
 
 def test_what_waits_says_why(visit, airflow):
@@ -103,16 +170,35 @@ def test_what_waits_says_why(visit, airflow):
     expect(folder).to_contain_text("waiting for its marker 'DONE'")
 
 
-def test_links_lead_out_of_the_frame(visit, airflow):
+def test_links_lead_out_of_the_frame_to_the_log(visit):
     page = visit("ann", "plugin/ophys")
-    overview(page).get_by_role("link", name="write_imaging [0]").click()
-    page.wait_for_url(re.compile(r"/lab/airflow/dags/sessions/runs/[^/]+/tasks/write_imaging/mapped/0$"))
+    overview(page).get_by_role("link", name="Log of broken").click()
+    page.wait_for_url(re.compile(r"/lab/airflow/dags/broken/runs/[^/]+/tasks/write_imaging$"))
+    expect(page.get_by_text("Check the path, and that this").last).to_be_visible()
+
+
+def test_a_task_is_cleared_where_it_is_shown_by_who_may(visit, airflow):
+    page = visit("ann", "plugin/ophys")
+    clear = overview(page).locator("a.clear").first
+    clear.click()
+    expect(clear).to_have_text("run it again?")
+    clear.click()
+    expect(clear).to_contain_text("not cleared: 403")
+    page = visit("boss", "plugin/ophys")
+    clear = overview(page).get_by_role("link", name="Clear write_imaging of broken")
+    clear.click()
+    clear.click()
+    expect(clear).to_have_text("cleared")
+    run = airflow.stack.client.wait_for_run(airflow.runs["broken"], timeout=120)
+    assert run.state == "failed"
+    (again,) = airflow.stack.client.task_instances(run)
+    assert again.try_number == 2
 
 
 def test_what_comes_from_metadata_stays_text(visit, airflow, keep):
     page = visit("ann", "plugin/ophys")
     frame = overview(page)
-    expect(frame.get_by_text(f"{HOSTILE}.nwb", exact=True)).to_be_visible()
+    expect(frame.get_by_text(HOSTILE, exact=True)).to_be_visible()
     assert frame.locator("img[src=x]").count() == 0
     page = visit("ann", tab(airflow, "sessions", "write_imaging", 1))
     report = report_frame(page)
@@ -138,3 +224,25 @@ def test_the_tab_of_a_mapped_task_shows_that_one(visit, airflow, keep):
 def test_the_tab_of_another_task_says_that_there_is_none(visit, airflow):
     page = visit("ann", tab(airflow, "broken", "write_imaging"))
     expect(page.frame_locator("iframe[title=Report]").locator("main")).to_contain_text("made no report")
+
+
+def test_trends_are_drawn_and_in_a_table(visit, keep):
+    page = visit("ann", "plugin/ophys")
+    overview(page).get_by_role("link", name="Trends").click()
+    frame = page.frame_locator(OPHYS)
+    expect(frame.locator("svg")).to_have_count(4)
+    assert frame.locator("svg").first.locator("rect").count() >= 7
+    subject = frame.get_by_role("row", name=re.compile("simulated-mouse-0"))
+    expect(subject.locator("td").first).to_have_text("4")
+    keep(page, "trends")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["ophys/", "ophys/trends", "ophys/report?dag_id=broken&run_id=x&task_id=y"])
+def test_a_screen_reader_finds_names_and_contrast_for_all(visit, path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+    page = visit("ann", path, scheme)
+    for summary in page.locator("summary").all():
+        summary.click()
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()

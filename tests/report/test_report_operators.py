@@ -17,6 +17,7 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.report import WriteReportOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
+from airflow_provider_ophys.report.origin import ORIGIN_SUFFIX
 from demo.recording import simulate_acquisition
 from demo.s3_server import S3Server
 
@@ -91,7 +92,7 @@ def test_a_dag_writes_and_stages_the_report_with_the_file(tmp_path, acquisition,
 
     # Read in S3, the file looks as it did here.
     assert result_of(done["again"][0])["report"]["summary"] == written["summary"]
-    assert len(list((tmp_path / "again").iterdir())) == len(SUFFIXES)
+    assert len(list((tmp_path / "again").iterdir())) == len((*SUFFIXES, ORIGIN_SUFFIX))
 
 
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])

@@ -1,4 +1,4 @@
-"""What the pages are looked at with: two sessions, one that fails, one that is waited for, and hostile results."""
+"""What the pages are looked at with: sessions of every kind, one that is waited for, and hostile results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from airflow.sdk import dag, task
 
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.parallel import write_imaging_in_parallel
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
+from airflow_provider_ophys.operators.session import DescribeSessionOperator, WriteSessionOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 
@@ -54,6 +56,50 @@ def broken():
     )
 
 
+class LabsOwnOperator(WriteImagingOperator):
+    """A lab's subclass, of whose name we know nothing."""
+
+
+@dag(schedule=None)
+def mended():
+    """Fails as long as its recording is not there; found by the file that it would write."""
+    LabsOwnOperator(
+        task_id="convert",
+        extractor="ScanImageImagingExtractor",
+        extractor_kwargs={"file_path": str(ROOT / "recording" / "late.tif")},
+        metadata=METADATA,
+        nwbfile_path=str(ROOT / "nwb" / "mended.nwb"),
+    )
+
+
+@dag(schedule=None)
+def undescribed():
+    """A folder whose session.yaml is wrong: nobody knows the name of its file."""
+    described = DescribeSessionOperator(task_id="describe", folder=str(ROOT / "incoming" / "bad_session"))
+    WriteSessionOperator(task_id="write", session=described.output, nwbfile_path=str(ROOT / "nwb" / "bad.nwb"))
+
+
+@dag(schedule=None)
+def many_workers():
+    movie = write_imaging_in_parallel(
+        group_id="movie",
+        num_tasks=2,
+        extractor="ScanImageImagingExtractor",
+        extractor_kwargs={"file_path": str(ROOT / "recording" / "movie.tif")},
+        metadata=METADATA,
+        nwbfile_path=str(ROOT / "nwb" / "parallel.nwb.zarr"),
+        backend="zarr",
+    )
+    StageToS3Operator(task_id="stage", source=movie.output, destination="s3://ophys/sessions/")
+
+
+@dag(schedule=None)
+def archive():
+    StageToS3Operator(
+        task_id="archive", source=str(ROOT / "nwb" / "mouse_1.nwb"), destination="s3://ophys/archive/"
+    )
+
+
 @dag(schedule=None)
 def watching():
     AcquisitionFolderSensor(
@@ -72,5 +118,9 @@ def hostile():
 
 sessions()
 broken()
+mended()
+undescribed()
+many_workers()
+archive()
 watching()
 hostile()
