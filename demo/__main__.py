@@ -1,5 +1,5 @@
 """
-``python -m demo``: one acquisition, from a microscope's folder to a verified NWB file in S3, in a real Airflow.
+``python -m demo``: folders of three makers, each to a verified NWB file in S3, in a real Airflow.
 
 ``python -m demo --stay`` starts the same Airflow and S3 and leaves them running for you until Ctrl-C.
 """
@@ -7,49 +7,67 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.sessions import describe_session
 from demo.follow import ARCHIVE, ON_ARRIVAL, Follower, FollowError
 from demo.processes import uninterrupted
 from demo.progress import Progress
-from demo.recording import MARKER, drop_like_a_microscope, simulate_acquisition
+from demo.recording import (
+    MARKER,
+    drop_like_a_microscope,
+    simulate_acquisition,
+    simulate_bruker,
+    simulate_miniscope,
+)
 from demo.rest import AirflowApiError
 from demo.s3_server import S3Server
 from demo.servers import ServerError
-from demo.session import SESSION, UnknownRecordingError, guess_session
 from demo.stack import AirflowStack
 from demo.summary import (
-    GROUP,
     ReportError,
     StagingError,
-    describe_arrival,
-    describe_conversion,
-    describe_reports,
-    describe_staging,
+    arrived_in,
+    describe_archived,
+    describe_sessions,
     format_table,
     megabytes,
-    nwb_path,
-    report_path,
+    num_archived,
 )
 from demo.workspace import Workspace, WorkspaceInUseError, emptied_workspace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DROP_SECONDS = 4.0
+FOLDER_NAME = "{subject_id}_{session_id}"
+# What no header says of these recordings; it stands once, above their folders.
+LAB = """\
+NWBFile:
+  institution: Institute of Simulated Neuroscience
+  lab: Imaging
+Subject:
+  species: Mus musculus
+  sex: F
+  age: P90D
+Ophys:
+  ImagingPlanes:
+    default_metadata_key: {indicator: GCaMP6f, location: VISp}
+"""
 EXPECTED_ERRORS = (
     AirflowApiError,
     FollowError,
     OSError,
+    OphysError,
     ReportError,
     ServerError,
     StagingError,
-    UnknownRecordingError,
     WorkspaceInUseError,
 )
 
@@ -65,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.stay:
             _stay(progress)
         else:
-            _demonstrate(progress, options.acquisition, options.sampling_frequency)
+            _demonstrate(progress, options.acquisition)
     except KeyboardInterrupt:
         print("\nInterrupted; everything is stopped.", file=sys.stderr)
         return 130
@@ -81,69 +99,64 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--acquisition",
         type=Path,
         metavar="PATH",
-        help="a recording's folder of your own, which is copied and never changed (default: one is simulated)",
-    )
-    parser.add_argument(
-        "--sampling-frequency",
-        type=float,
-        metavar="HZ",
-        help="frames per second, for an acquisition whose TIFF does not say it",
+        help="a recording's folder of your own, which is copied and never changed (default: three are simulated)",
     )
     parser.add_argument("--stay", action="store_true", help="start everything and leave it to you until Ctrl-C")
     options = parser.parse_args(arguments)
     if options.stay and options.acquisition:
         parser.error("--stay converts nothing by itself; drop your acquisition once it runs")
-    if options.sampling_frequency is not None and not options.acquisition:
-        parser.error("--sampling-frequency belongs to an --acquisition")
-    if options.sampling_frequency is not None and not 0 < options.sampling_frequency < math.inf:
-        parser.error(f"--sampling-frequency must be more than 0 Hz, not {options.sampling_frequency}")
     if options.acquisition and not options.acquisition.is_dir():
         parser.error(f"--acquisition must be a folder, and {options.acquisition} is none")
     return options
 
 
-def _demonstrate(progress: Progress, acquisition: Path | None, sampling_frequency: float | None) -> None:
-    with emptied_workspace(REPOSITORY / ".demo") as workspace, ThreadPoolExecutor(1) as background:
-        making: Future[None] | None = None
+def _demonstrate(progress: Progress, acquisition: Path | None) -> None:
+    with emptied_workspace(REPOSITORY / ".demo") as workspace, ThreadPoolExecutor(3) as background:
         if acquisition is None:
-            source, described = workspace.recordings / "two_photon_session", {}
-            making = background.submit(_simulate, source, progress)
+            (workspace.incoming / "lab.yaml").write_text(LAB)
+            making = [background.submit(make) for make in _simulations(workspace.recordings, progress)]
         else:
-            source = acquisition.resolve()
-            described = _described(source, sampling_frequency, progress)
-        with _services(workspace, progress) as (server, stack):
-            if making is not None:
-                making.result()
+            # What cannot be decided is said at once, not after the start of an Airflow.
+            source = Path(describe_session(acquisition).folder)
+            making = [background.submit(lambda: source)]
+        with _services(workspace, progress, "" if acquisition else FOLDER_NAME) as (server, stack):
+            sources = [made.result() for made in making]
             follower = Follower(stack, progress)
             follower.wait_for_dags(ON_ARRIVAL, ARCHIVE)
-            progress.say(f"copying {source.name} into the watched folder, as a microscope would")
-            folder = drop_like_a_microscope(source, workspace.incoming, DROP_SECONDS, more_files=described)
-            progress.say(f"{folder.name} is complete: its marker {MARKER} is there")
-            run = follower.follow(ON_ARRIVAL)
-            archiving = follower.follow(ARCHIVE)
-            rows = [
-                *describe_arrival(folder),
-                *describe_conversion(stack.client, run),
-                *describe_reports(stack.client, run),
-                *describe_staging(stack.client, run, f"{GROUP}.stage", server),
-                *describe_staging(stack.client, archiving, "archive", server),
-            ]
-            path, report = nwb_path(stack.client, run), report_path(stack.client, run)
+            names = ", ".join(source.name for source in sources)
+            progress.say(f"copying {names} into the watched folder, as microscopes would")
+            folders = list(
+                background.map(
+                    lambda source: drop_like_a_microscope(source, workspace.incoming, DROP_SECONDS), sources
+                )
+            )
+            progress.say(f"all is there, with the marker {MARKER}")
+            runs = follower.follow_until(
+                ON_ARRIVAL, lambda runs: len(arrived_in(stack.client, runs)) == len(folders)
+            )
+            archiving = follower.follow_until(
+                ARCHIVE, lambda runs: num_archived(stack.client, runs) == len(folders)
+            )
+            described = describe_sessions(stack.client, runs, server)
+            archived = describe_archived(stack.client, archiving, server)
             progress.say("stopping")
-    print(f"\n{format_table([*rows, ('Elapsed', f'{progress.seconds:.0f} s')])}\n")
-    print(f"Look at it: {report}")
+    print(f"\n{format_table([*described.rows, ('', ''), *archived, ('Elapsed', f'{progress.seconds:.0f} s')])}\n")
+    for report in described.reports:
+        print(f"Look at it: {report}")
+    path = described.nwbfile_paths[0]
     print(f"Open it: {sys.executable} -c \"from pynwb import read_nwb; print(read_nwb('{path}'))\"")
 
 
 def _stay(progress: Progress) -> None:
     with emptied_workspace(REPOSITORY / ".airflow") as workspace:
-        source = workspace.recordings / "two_photon_session"
-        _simulate(source, progress)
-        # Whoever copies it by hand sets the marker last.
-        (source / MARKER).unlink()
-        with _services(workspace, progress) as (server, stack), suppress(KeyboardInterrupt):
+        (workspace.incoming / "lab.yaml").write_text(LAB)
+        sources = [make() for make in _simulations(workspace.recordings, progress)]
+        for source in sources:
+            # Whoever copies it by hand sets the marker last.
+            (source / MARKER).unlink()
+        with _services(workspace, progress, FOLDER_NAME) as (server, stack), suppress(KeyboardInterrupt):
             Follower(stack, progress).wait_for_dags(ON_ARRIVAL, ARCHIVE)
-            print(_how_to_use(workspace, source, server, stack), flush=True)
+            print(_how_to_use(workspace, sources, server, stack), flush=True)
             while True:
                 stack.check_alive()
                 time.sleep(1)
@@ -151,8 +164,14 @@ def _stay(progress: Progress) -> None:
 
 
 @contextmanager
-def _services(workspace: Workspace, progress: Progress) -> Iterator[tuple[S3Server, AirflowStack]]:
-    """Run the S3 server and Airflow, configured for each other."""
+def _services(
+    workspace: Workspace, progress: Progress, folder_name: str = ""
+) -> Iterator[tuple[S3Server, AirflowStack]]:
+    """
+    Run the S3 server and Airflow, configured for each other.
+
+    :param folder_name: What the names of acquisition folders say.
+    """
     server = S3Server(workspace.s3)
     try:
         progress.say("starting an S3 server (SeaweedFS)")
@@ -161,6 +180,7 @@ def _services(workspace: Workspace, progress: Progress) -> Iterator[tuple[S3Serv
             "AIRFLOW_CONN_AWS_DEFAULT": server.connection_json(),
             "AIRFLOW__OPHYS__ALLOWED_ROOTS": f"{workspace.incoming},{workspace.nwb}",
             "AIRFLOW_VAR_OPHYS_ACQUISITION_ROOT": str(workspace.incoming),
+            "AIRFLOW_VAR_OPHYS_FOLDER_NAME": folder_name,
             "AIRFLOW_VAR_OPHYS_OUTPUT_ROOT": str(workspace.nwb),
             "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{server.bucket}/sessions/",
             "AIRFLOW_VAR_OPHYS_ARCHIVE_DESTINATION": f"s3://{server.bucket}/archive/",
@@ -179,29 +199,53 @@ def _services(workspace: Workspace, progress: Progress) -> Iterator[tuple[S3Serv
             server.stop()
 
 
-def _simulate(folder: Path, progress: Progress) -> None:
-    simulate_acquisition(folder, num_samples=1000, num_rows=512, num_columns=512, num_rois=250)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    progress.say(f"simulated a two-photon acquisition of {megabytes(size)}")
+def _simulations(recordings: Path, progress: Progress) -> list[Callable[[], Path]]:
+    """Return what makes the folders of three makers; their names are those of subject and session."""
+
+    def simulate(maker: str, simulated: Callable[[Path], Path], name: str) -> Path:
+        folder = simulated(recordings / name)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        progress.say(f"simulated {name}, of {maker}: {megabytes(size)}")
+        return folder
+
+    return [
+        partial(
+            simulate,
+            "ScanImage, with what suite2p found",
+            partial(
+                simulate_acquisition,
+                num_rows=512,
+                num_columns=512,
+                num_samples=100,
+                num_planes=3,
+                channels=("Green", "Red"),
+                num_rois=100,
+                sampling_frequency=10.0,
+            ),
+            "m21_planes",
+        ),
+        partial(
+            simulate,
+            "Bruker",
+            partial(simulate_bruker, num_rows=512, num_columns=512, num_samples=300, num_rois=150),
+            "m22_cortex",
+        ),
+        partial(
+            simulate,
+            "a Miniscope",
+            partial(
+                simulate_miniscope, num_rows=600, num_columns=600, num_samples=300, num_rois=150, animal="m23"
+            ),
+            "m23_openfield",
+        ),
+    ]
 
 
-def _described(source: Path, sampling_frequency: float | None, progress: Progress) -> dict[str, str]:
-    """Describe a folder that does not do so itself, and say what is assumed."""
-    if (source / SESSION).exists():
-        if sampling_frequency is not None:
-            raise UnknownRecordingError(
-                f"{source / SESSION} says what to convert: leave out --sampling-frequency."
-            )
-        return {}
-    guess = guess_session(source, sampling_frequency=sampling_frequency)
-    progress.say(f"{source} has no {SESSION}; the copy gets one, which assumes:")
-    for assumption in guess.assumptions:
-        print(f"         - {assumption}")
-    return guess.files
-
-
-def _how_to_use(workspace: Workspace, source: Path, server: S3Server, stack: AirflowStack) -> str:
-    target = workspace.incoming / "my_session"
+def _how_to_use(workspace: Workspace, sources: Sequence[Path], server: S3Server, stack: AirflowStack) -> str:
+    copies = "\n".join(
+        f"  cp -r {source} {workspace.incoming} && touch {workspace.incoming / source.name / MARKER}"
+        for source in sources
+    )
     return f"""
   Web UI          {stack.url}  (no password: everyone on this machine is an administrator)
   Recordings      {stack.url}/plugin/ophys
@@ -211,7 +255,7 @@ def _how_to_use(workspace: Workspace, source: Path, server: S3Server, stack: Air
   Logs            {workspace.airflow}
 
 Drop an acquisition, its marker last:
-  cp -r {source} {target} && touch {target / MARKER}
+{copies}
 
 The DAG {ON_ARRIVAL} then converts it. Ctrl-C stops everything; the next start empties all of these folders.
 """

@@ -70,6 +70,18 @@ class Follower:
             raise FollowError(self._failure(run))
         return run
 
+    def follow_until(self, dag_id: str, done: Callable[[list[DagRun]], bool]) -> list[DagRun]:
+        """
+        Follow the runs of a DAG, one after the other, until they have done something.
+
+        :param done: Is given the runs that have finished.
+        :raises FollowError: As :meth:`follow` does.
+        """
+        runs = [self.follow(dag_id)]
+        while not done(runs):
+            runs.append(self.follow(dag_id, after=runs[-1]))
+        return runs
+
     def _wait_for_run(self, dag_id: str, after: DagRun | None) -> DagRun:
         def later_runs() -> list[DagRun]:
             runs = self._client.dag_runs(dag_id)

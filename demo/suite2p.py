@@ -52,17 +52,18 @@ class Suite2pFolder:
         self._neuropil_fluorescence[:, sample] = self._neuropil.measure(frame, down, right)
         self._images.add(np.roll(frame, (-down, -right), axis=(0, 1)))
 
-    def save(self, folder: Path, sampling_frequency: float) -> None:
-        """Write ``plane0`` into a folder."""
-        plane = folder / "plane0"
-        plane.mkdir(parents=True)
+    def save(self, folder: Path, sampling_frequency: float, *, plane: int = 0, num_planes: int = 1) -> None:
+        """Write a plane into a ``suite2p`` folder."""
+        options = self._options(sampling_frequency) | {"nplanes": num_planes, "iplane": plane}
+        target = folder / f"plane{plane}"
+        target.mkdir(parents=True)
         corrected = self._fluorescence - NEUROPIL_COEFFICIENT * self._neuropil_fluorescence
-        np.save(plane / "F.npy", self._fluorescence)
-        np.save(plane / "Fneu.npy", self._neuropil_fluorescence)
-        np.save(plane / "spks.npy", _deconvolve(corrected, sampling_frequency))
-        np.save(plane / "iscell.npy", self._classification())
-        np.save(plane / "stat.npy", self._statistics(corrected), allow_pickle=True)
-        np.save(plane / "ops.npy", np.array(self._options(sampling_frequency), object), allow_pickle=True)
+        np.save(target / "F.npy", self._fluorescence)
+        np.save(target / "Fneu.npy", self._neuropil_fluorescence)
+        np.save(target / "spks.npy", _deconvolve(corrected, sampling_frequency))
+        np.save(target / "iscell.npy", self._classification())
+        np.save(target / "stat.npy", self._statistics(corrected), allow_pickle=True)
+        np.save(target / "ops.npy", np.array(options, object), allow_pickle=True)
 
     def _classification(self) -> npt.NDArray[np.float64]:
         """Give the verdict on each structure (0 or 1) and the probability behind it, shape (neuron, 2)."""
@@ -94,7 +95,6 @@ class Suite2pFolder:
         num_rows, num_columns = self._tissue.shape
         shifts = np.array([self._tissue.shift(sample) for sample in range(self._num_samples)], np.int32)
         return {
-            "nplanes": 1,
             "nchannels": 1,
             "functional_chan": 1,
             "tau": CALCIUM_DECAY,

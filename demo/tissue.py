@@ -85,10 +85,15 @@ class Tissue:
         down, right = self._motion[sample]
         return round(float(down)), round(float(right))
 
-    def photons(self, sample: int) -> Image:
-        """Give the expected photons of each pixel of a frame, shape (rows, columns)."""
-        scene = self._background * np.float32(self._neuropil[sample])
-        scene.reshape(-1)[self._places] += self._at_rest * (1 + self._activity[self._owners, sample])
+    def photons(self, sample: int, *, active: bool = True) -> Image:
+        """
+        Give the expected photons of each pixel of a frame, shape (rows, columns).
+
+        :param active: Whether the fluorescence follows the neurons' activity, or only marks them.
+        """
+        scene = self._background * np.float32(self._neuropil[sample] if active else 1)
+        activity = self._activity[self._owners, sample] if active else 0
+        scene.reshape(-1)[self._places] += self._at_rest * (1 + activity)
         scene *= np.float32(self._bleaching[sample])
         # What moved down by 1.25 pixels is what lay 1.25 rows further up.
         up, left = MARGIN - self._motion[sample]

@@ -6,11 +6,11 @@ import logging
 import sys
 
 import pytest
+from described import simulate_described
 
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import ConfigurationError, InvalidOutputError
 from airflow_provider_ophys.models.conversion import ImagingConversion
-from demo.recording import simulate_acquisition
 
 BACKENDS = ["hdf5", "zarr"]
 BARE = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    return simulate_acquisition(tmp_path_factory.mktemp("session") / "m1", num_samples=140)
+    return simulate_described(tmp_path_factory.mktemp("session") / "m1", num_samples=140)
 
 
 def convert(session, path, **options):

@@ -107,6 +107,13 @@ def test_one_problem_is_the_error_itself(tmp_path, noise):
     assert isinstance(refusal(movie(noise, tmp_path / "a.nwb", metadata={})), MetadataError)
 
 
+def test_a_file_of_metadata_that_is_missing_is_not_blamed_on_the_recording(tmp_path, noise):
+    error = refusal(movie(noise, tmp_path / "a.nwb", metadata=str(tmp_path / "no.yaml")))
+    assert isinstance(error, MetadataError)
+    assert "no.yaml" in str(error)
+    assert noise.name not in str(error)
+
+
 @pytest.mark.parametrize("append", [False, True])
 def test_no_pixel_is_read_before_all_is_found_right(tmp_path, append):
     imaging = generate_dummy_imaging_extractor(num_rows=13, num_columns=29, num_samples=40)

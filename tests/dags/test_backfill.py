@@ -14,6 +14,7 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import result_of, run_dag
+from described import simulate_described
 from pynwb import NWBHDF5IO
 
 from airflow_provider_ophys.conversion.archive import (
@@ -24,14 +25,13 @@ from airflow_provider_ophys.conversion.archive import (
     summarize,
 )
 from airflow_provider_ophys.exceptions import OutputBusyError, SourceDataError, SourceNotFoundError
-from demo.recording import simulate_acquisition
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    return simulate_acquisition(tmp_path_factory.mktemp("recording") / "session", num_samples=20)
+    return simulate_described(tmp_path_factory.mktemp("recording") / "session", num_samples=20)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import AssetScheduler, events_of, result_of, run_dag
+from described import simulate_described
 from pynwb import NWBHDF5IO
 
 from demo.recording import simulate_acquisition
@@ -75,10 +76,8 @@ def platform(tmp_path, server, monkeypatch):
 def test_the_scheduled_dag_converts_and_stages_sessions_with_and_without_files_that_describe_them(
     platform, server
 ):
-    simulate_acquisition(platform / "acquisitions" / "m1", num_samples=40)
+    simulate_described(platform / "acquisitions" / "m1", num_samples=40)
     second = simulate_acquisition(platform / "acquisitions" / "m2", num_samples=30, seed=1)
-    for name in ("session.yaml", "metadata.yaml"):
-        (second / name).unlink()
     shutil.rmtree(second / "suite2p")
     (platform / "acquisitions" / "lab.yaml").write_text("NWBFile: {lab: Imaging Lab}\nSubject: {subject_id: m2}")
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import yaml
 
+from airflow_provider_ophys.extractors import open_imaging
+from airflow_provider_ophys.sessions import describe_session
 from demo.detector import GAIN, GAIN_SHAPE, OFFSET, READ_NOISE, Detector
-from demo.recording import drop_like_a_microscope, simulate_acquisition
+from demo.recording import drop_like_a_microscope, simulate_acquisition, simulate_bruker, simulate_miniscope
 from demo.scanimage import ScanImageWriter
 
 pytestmark = [
@@ -64,7 +65,7 @@ def test_scanimage_extractor_reads_the_movie(imaging: Any) -> None:
     assert imaging.get_sample_shape() == (NUM_ROWS, NUM_COLUMNS)
     assert imaging.get_sampling_frequency() == 30.0
     assert imaging.get_dtype() == np.int16
-    assert imaging.channel_names == ["Channel 1"]
+    assert imaging.channel_names == ["Green"]
     np.testing.assert_allclose(imaging.get_native_timestamps(), np.arange(NUM_SAMPLES) / 30, atol=1e-9)
 
 
@@ -163,7 +164,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(acquisition: P
     same = simulate_acquisition(tmp_path / "same", seed=7)
     other = simulate_acquisition(tmp_path / "other", seed=8)
     files = [str(file.relative_to(acquisition)) for file in acquisition.rglob("*") if file.is_file()]
-    assert len(files) == 10
+    assert len(files) == 8
     assert filecmp.cmpfiles(acquisition, same, files, shallow=False) == (files, [], [])
     assert "movie.tif" in filecmp.cmpfiles(acquisition, other, files, shallow=False)[1]
 
@@ -179,15 +180,45 @@ def test_memory_does_not_grow_with_the_movie(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < grown_movie / 20
 
 
-def test_session_describes_what_is_there(acquisition: Path) -> None:
-    from airflow_provider_ophys.models.metadata import validate_metadata
+def test_a_volume_of_two_channels_is_known_by_its_headers(tmp_path: Path) -> None:
+    folder = simulate_acquisition(
+        tmp_path / "m21_planes", num_samples=20, num_planes=3, channels=("Green", "Red"), sampling_frequency=10.0
+    )
+    session = describe_session(folder)
+    assert [(movie.channel, movie.num_samples, movie.sample_shape) for movie in session.imaging] == [
+        ("Green", 20, (NUM_ROWS, NUM_COLUMNS, 3)),
+        ("Red", 20, (NUM_ROWS, NUM_COLUMNS, 3)),
+    ]
+    assert [(cells.plane, cells.num_rois, cells.imaging_plane) for cells in session.segmentation] == [
+        (plane, NUM_ROIS, "Green") for plane in range(3)
+    ]
+    plane = session.metadata["Ophys"]["ImagingPlanes"]["Green"]
+    assert plane["imaging_rate"] == 10.0
+    assert plane["grid_spacing"] == pytest.approx([550e-6 / NUM_COLUMNS, 550e-6 / NUM_ROWS, 30e-6])
+    red, green = (
+        open_imaging("ScanImage", {"file_path": str(folder / "movie.tif"), "channel_name": name}).get_series()
+        for name in ("Red", "Green")
+    )
+    for series in (red, green):
+        planes = series.mean(axis=0).reshape(-1, 3).T
+        assert np.corrcoef(planes).max(initial=0, where=~np.eye(3, dtype=bool)) < 0.7
+    assert np.corrcoef(red[..., 1].mean(axis=0).ravel(), green[..., 1].mean(axis=0).ravel())[0, 1] > 0.9
 
-    session = yaml.safe_load((acquisition / "session.yaml").read_text())
-    assert (acquisition / session["imaging"]["extractor_kwargs"]["file_path"]).is_file()
-    assert (acquisition / session["segmentation"]["extractor_kwargs"]["folder_path"]).is_dir()
-    metadata = validate_metadata(yaml.safe_load((acquisition / "metadata.yaml").read_text()))
-    assert metadata.NWBFile.session_start_time.tzinfo is not None
-    assert set(metadata.Ophys.MicroscopySeries) == {"two_photon"}
+
+def test_other_makers_recordings_are_known_by_their_headers(tmp_path: Path) -> None:
+    sizes = {"num_samples": 12, "num_rows": NUM_ROWS, "num_columns": NUM_COLUMNS, "num_rois": NUM_ROIS}
+    bruker = describe_session(simulate_bruker(tmp_path / "m22_cortex", **sizes))
+    miniscope = describe_session(simulate_miniscope(tmp_path / "m23_openfield", **sizes, animal="m23"))
+    for session, extractor, rate in (
+        (bruker, "BrukerTiffImagingExtractor", 30.0),
+        (miniscope, "MiniscopeImagingExtractor", 20.0),
+    ):
+        (movie,) = session.imaging
+        assert (movie.extractor, movie.num_samples, movie.rate) == (extractor, 12, rate)
+        assert movie.sample_shape == (NUM_ROWS, NUM_COLUMNS)
+    assert bruker.metadata["Ophys"]["ImagingPlanes"]["default_metadata_key"]["excitation_lambda"] == 920
+    assert miniscope.metadata["Subject"] == {"subject_id": "m23"}
+    assert miniscope.metadata["NWBFile"]["session_start_time"] == "2026-01-17T14:30:00.250000-08:00"
 
 
 def test_marker_is_written_last(acquisition: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import movies
 import yaml
+from described import simulate_described
 
-from demo.recording import MARKER, simulate_acquisition
+from demo.recording import MARKER
 
 sys.path.append(str(Path(__file__).parents[1] / "recordings"))
 
@@ -31,7 +32,7 @@ def make_example_data(root: Path, two_channels: str) -> None:
     for name in ("nwb", "m2", "m4", "m6"):
         (root / name).mkdir(parents=True)
     (root / "lab.yaml").write_text(yaml.safe_dump(LAB))
-    (simulate_acquisition(root / "m1") / MARKER).touch()
+    (simulate_described(root / "m1") / MARKER).touch()
     settings = settings_of(**{"SI.hChannels.channelSave": "[1;2]"})
     write_file(root / "m2/movie.tif", random_frames(20, "int16"), settings, channels=2)
     (root / "m2/metadata.yaml").write_text(two_channels)

@@ -17,7 +17,6 @@ from demo.progress import Progress
 from demo.recording import drop_like_a_microscope, simulate_acquisition
 from demo.rest import DagRun
 from demo.s3_server import S3Server
-from demo.session import guess_session
 from demo.stack import AirflowStack
 from demo.summary import results
 from demo.workspace import Workspace
@@ -155,8 +154,7 @@ def test_acquisition_without_segmentation_is_converted_too(
     movie_only = workspace.recordings / "mouse_2"
     movie_only.mkdir()
     shutil.copy(recording / "movie.tif", movie_only)
-    described = guess_session(movie_only).files
-    drop_like_a_microscope(movie_only, workspace.incoming, seconds=1, more_files=described)
+    drop_like_a_microscope(movie_only, workspace.incoming, seconds=1)
     run = follower.follow(ON_ARRIVAL, after=arrival)
     (written,) = results(stack.client, run, "convert_session.write")
     assert (written["num_samples"], written["num_rois"]) == (90, None)

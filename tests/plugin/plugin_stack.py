@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.recording import simulate_acquisition
+from described import simulate_described
+
 from demo.rest import AirflowClient, DagRun
 from demo.s3_server import S3Server
 from demo.stack import AirflowStack
@@ -92,7 +93,7 @@ def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
     (root / "incoming" / "not_complete" / "movie.tif").write_bytes(b"half of a movie")
     (root / "incoming" / "bad_session").mkdir()
     (root / "incoming" / "bad_session" / "session.yaml").write_text("imaging: 5\n")
-    simulate_acquisition(root / "recording", num_samples=60)
+    simulate_described(root / "recording", num_samples=60)
     claims = _claims(root)
     passwords = root / "passwords.json"
     passwords.write_text(json.dumps(PASSWORDS))

@@ -9,6 +9,7 @@ import h5py
 import pytest
 from airflow.sdk import DAG
 from airflow_runs import result_of, run_dag
+from described import simulate_described
 from nwb_files import METADATA, noisy_movie, write_movie
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
@@ -18,7 +19,6 @@ from airflow_provider_ophys.operators.report import WriteReportOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.report.origin import ORIGIN_SUFFIX
-from demo.recording import simulate_acquisition
 from demo.s3_server import S3Server
 
 SUFFIXES = (".report.html", ".report.png", ".report.thumbnail.png")
@@ -26,7 +26,7 @@ SUFFIXES = (".report.html", ".report.png", ".report.thumbnail.png")
 
 @pytest.fixture(scope="module")
 def acquisition(tmp_path_factory):
-    return simulate_acquisition(tmp_path_factory.mktemp("acquisition") / "s", num_samples=60)
+    return simulate_described(tmp_path_factory.mktemp("acquisition") / "s", num_samples=60)
 
 
 @pytest.fixture(scope="module")
