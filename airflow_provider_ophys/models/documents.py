@@ -18,6 +18,8 @@ MOST_DEPTH = 40
 # Values, and each 64 characters of a text beyond the first, with all that aliases repeat.
 MOST_VALUES = 200_000
 CHARACTERS_PER_VALUE = 64
+# Of a key, in messages.
+LONGEST_KEY = 100
 
 
 def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile") -> dict[str, Any]:
@@ -27,7 +29,8 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
     :param path: JSON if it ends in ``.json``.
     :param kind: What the file is, in messages.
     :param key: One that such a file has, in messages.
-    :raises MetadataError: If it is missing, no regular file, neither YAML nor JSON, too large, or no mapping.
+    :raises MetadataError: If it is missing, no regular file, neither YAML nor JSON, too large, no mapping, or has
+        a key twice.
     """
     try:
         text = _read(path).decode("utf-8")
@@ -35,10 +38,10 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
         raise MetadataError(f"The {kind} {path} cannot be read: {error}. Check the path.") from error
     try:
         if path.suffix.lower() == ".json":
-            content = json.loads(text)
+            content = json.loads(text, object_pairs_hook=_without_duplicates)
         else:
             _check_yaml(text)
-            content = yaml.safe_load(text)
+            content = _load_yaml(text)
         check_nesting(content)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise MetadataError(f"The {kind} {path} is not valid YAML or JSON: {error}") from error
@@ -96,6 +99,57 @@ def _measure(event: yaml.NodeEvent, sizes: dict[str, int]) -> tuple[str | None, 
     if event.anchor not in sizes:
         raise ValueError(f"the alias *{event.anchor} is of nothing that is complete before it")
     return None, sizes[event.anchor]
+
+
+def _load_yaml(text: str) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        document = loader.get_single_node()
+        if document is None:
+            return None
+        _check_keys(document)
+        return loader.construct_document(document)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(document: yaml.Node) -> None:
+    """
+    Check that no mapping has a key twice, of which YAML's loader takes the last without a word.
+
+    :raises ValueError: If one has.
+    """
+    todo, seen = [("", document)], set[int]()
+    for where, node in todo:  # which grows meanwhile
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += [(f"{where}{number}.", item) for number, item in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            name, line = f"{where}{str(key.value)[:LONGEST_KEY]}", key.start_mark.line + 1
+            todo.append((f"{name}.", value))
+            # The loader says itself that a key may be nothing else.
+            if isinstance(key, yaml.ScalarNode):
+                if first := lines.get((key.tag, key.value)):
+                    raise ValueError(_twice(name, f", in line {first} and in line {line}"))
+                lines[key.tag, key.value] = line
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in known:
+            raise ValueError(_twice(key[:LONGEST_KEY]))
+        known[key] = value
+    return known
+
+
+def _twice(key: str, lines: str = "") -> str:
+    return f"it has {key} twice{lines}. Keep one of them"
 
 
 def check_nesting(value: object) -> None:

@@ -54,6 +54,37 @@ def test_aliases_that_save_typing_are_read(tmp_path):
     assert found["NWBFile"]["lab"] == "ours"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "lab.yaml",
+            "Subject: {sex: F}\nNWBFile: {}\nSubject: {sex: M}\n",
+            "Subject twice, in line 1 and in line 3",
+        ),
+        ("lab.yaml", "Subject:\n  sex: F\n  'sex': M\n", "Subject.sex twice, in line 2 and in line 3"),
+        ("lab.yaml", "a: [{b: 1}, {c: 1, c: 2}]", "a.1.c twice, in line 1 and in line 1"),
+        ("lab.yaml", "a: &a {b: 1, b: 2}\nc: {<<: *a}", "a.b twice"),
+        ("lab.json", '{"Subject": {"sex": "F", "sex": "M"}}', "sex twice"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path, name, text, told):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MetadataError, match=rf"{name}.*it has {told}.*Keep one"):
+        load_metadata(tmp_path / name)
+
+
+def test_a_key_may_stand_in_two_mappings_and_over_one_that_is_merged(tmp_path):
+    (tmp_path / "m.yaml").write_text("a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: *a\n1: {b: 3}\n'1': {}\n")
+    assert load_metadata(tmp_path / "m.yaml") == {
+        "a": {"b": 1},
+        "c": {"b": 2},
+        "d": {"b": 1},
+        1: {"b": 3},
+        "1": {},
+    }
+
+
 def test_pipes_devices_and_sockets_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")

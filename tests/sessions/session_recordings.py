@@ -12,9 +12,10 @@ sys.path.append(str(Path(__file__).parents[1] / "recordings"))
 from cell_recordings import RATE as CELLS_RATE
 from cell_recordings import suite2p, traces
 from recording_makers import COLUMNS, MAKERS, ROWS, Made, random_frames
+from recording_makers.scanimage import write_volumes
 
-__all__ = ["CELLS_RATE", "CHANNELS", "PLANES", "VOLUMES", "recording", "suite2p", "traces"]
-__all__ += ["two_channels_of_three_planes"]
+__all__ = ["CELLS_RATE", "CHANNELS", "PLANES", "VOLUMES", "random_frames", "recording", "suite2p", "traces"]
+__all__ += ["two_channels_of_three_planes", "write_volumes"]
 
 CHANNELS = ("Green", "Far")
 PLANES, VOLUMES = 3, 5

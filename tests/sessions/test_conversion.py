@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ from session_recordings import (
     CHANNELS,
     PLANES,
     VOLUMES,
+    random_frames,
     recording,
+    suite2p,
     traces,
     two_channels_of_three_planes,
+    write_volumes,
 )
 
 from airflow_provider_ophys.conversion import write_session
@@ -138,3 +143,29 @@ def test_a_script_writes_a_session_or_lists_of_movies_and_segmentations(tmp_path
         with NWBHDF5IO(tmp_path / name, "r") as io:
             (series,) = io.read().acquisition.values()
             assert np.array_equal(series.data[:], made.truth.transpose(0, 2, 1))
+
+
+def bytes_written():
+    """How many bytes this process has written so far, by all system calls and to all files."""
+    (line,) = [line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar")]
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize(("backend", "name"), [("hdf5", "m1.nwb"), ("zarr", "m1.nwb.zarr")])
+def test_two_channels_of_three_planes_and_their_cells_are_written_to_the_disk_once(tmp_path, backend, name):
+    frames = random_frames(60 * 4 * 2, "int16", shape=(128, 128))
+    write_volumes(tmp_path / "m1", frames)
+    suite2p(tmp_path / "m1" / "suite2p", planes=PLANES, samples=60)
+    session = describe_session(tmp_path / "m1", volumes=False)
+    # Even a copy that the file system makes counts.
+    before = bytes_written()
+    copy = shutil.copy(tmp_path / "m1" / "m1_00001.tif", tmp_path / "copy.tif")
+    assert bytes_written() - before >= Path(copy).stat().st_size
+
+    before = bytes_written()
+    result = write_session(session, tmp_path / name, backend=backend)
+    written = bytes_written() - before
+
+    assert (len(result.photon_series), len(result.plane_segmentations)) == (6, 3)
+    assert result.size_bytes > 9_000_000
+    assert written <= 1.02 * result.size_bytes

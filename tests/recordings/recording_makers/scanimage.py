@@ -114,11 +114,10 @@ def three_files(folder: Path) -> Made:
     return made
 
 
-@makes("ScanImage, volumes of two channels")
-def volumes(folder: Path) -> Made:
-    """Three planes and a frame of flight back, of two channels that the settings name in a column."""
+def write_volumes(folder: Path, frames: np.ndarray) -> Path:
+    """Write frames of two channels in turn, three planes and one of flight back."""
     folder.mkdir(parents=True)
-    frames, path = random_frames(5 * 4 * 2, "int16"), folder / "m1_00001.tif"
+    path = folder / "m1_00001.tif"
     settings = settings_of(
         **{
             "SI.hChannels.channelSave": "[1;3]",
@@ -131,6 +130,14 @@ def volumes(folder: Path) -> Made:
         }
     )
     write_file(path, frames, settings, channels=2)
+    return path
+
+
+@makes("ScanImage, volumes of two channels")
+def volumes(folder: Path) -> Made:
+    """Three planes and a frame of flight back, of two channels that the settings name in a column."""
+    frames = random_frames(5 * 4 * 2, "int16")
+    path = write_volumes(folder, frames)
     truth = frames.reshape(5, 4, 2, ROWS, COLUMNS)[:, :3, 0].transpose(0, 2, 3, 1)
     made = Made(folder, EXTRACTOR, {"file_path": str(path)}, [path], truth, rate=7.5, num_movies=2)
     made.facts = {
