@@ -32,7 +32,7 @@ class Follower:
         self._stack = stack
         self._client = stack.client
         self._progress = progress
-        self._states: dict[tuple[str, str], str | None] = {}
+        self._states: dict[tuple[str, str, int], str | None] = {}
 
     def wait_for_dags(self, *dag_ids: str) -> None:
         """
@@ -110,8 +110,8 @@ class Follower:
         changed = False
         tasks = self._client.task_instances(run)
         for task in tasks:
-            before = self._states.get((run.run_id, task.label))
-            self._states[run.run_id, task.label] = task.state
+            before = self._states.get((run.run_id, task.task_id, task.map_index))
+            self._states[run.run_id, task.task_id, task.map_index] = task.state
             if task.state != before and (task.finished or task.state in {"running", "up_for_retry"}):
                 took = f" in {task.seconds:.1f} s" if task.finished and task.seconds is not None else ""
                 self._progress.say(f"{run.dag_id}: {task.label} {task.state}{took}")

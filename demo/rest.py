@@ -61,7 +61,10 @@ class DagRun:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInstance:
-    """One task of a run; ``map_index`` is -1 unless it is mapped, ``state`` is None before it is scheduled."""
+    """
+    One task of a run; ``map_index`` is -1 unless it is mapped, ``state`` is None before it is scheduled, and
+    ``name`` is by which a mapped one is shown in Airflow's lists.
+    """
 
     dag_id: str
     run_id: str
@@ -70,6 +73,7 @@ class TaskInstance:
     state: str | None
     try_number: int
     seconds: float | None
+    name: str | None = None
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Self:
@@ -81,11 +85,12 @@ class TaskInstance:
             state=entry["state"],
             try_number=entry["try_number"],
             seconds=entry["duration"],
+            name=entry.get("rendered_map_index"),
         )
 
     @property
     def label(self) -> str:
-        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
+        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.name or self.map_index}]"
 
     @property
     def finished(self) -> bool:

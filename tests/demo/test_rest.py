@@ -92,6 +92,7 @@ def test_label_tells_mapped_tasks_apart() -> None:
     entry = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "state": None, "try_number": 0, "duration": None}
     assert TaskInstance.from_json(entry | {"map_index": -1}).label == "t"
     assert TaskInstance.from_json(entry | {"map_index": 3}).label == "t[3]"
+    assert TaskInstance.from_json(entry | {"map_index": 3, "rendered_map_index": "m1"}).label == "t[m1]"
 
 
 def test_report_of_a_mapped_task_is_asked_for_and_linked(client: AirflowClient) -> None:
