@@ -22,8 +22,7 @@ from typing import Any
 
 from airflow_provider_ophys.acquisition.tree import list_names
 from airflow_provider_ophys.conversion.environment import Environment
-from airflow_provider_ophys.conversion.run import convert_session
-from airflow_provider_ophys.conversion.session import make_nwbfile_path, missing_from
+from airflow_provider_ophys.conversion.session import convert_session, has_all_of, make_nwbfile_path
 from airflow_provider_ophys.exceptions import OphysError, SourceNotFoundError
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.models.session_name import nwbfile_path_for
@@ -130,7 +129,7 @@ class Archive:
         if not self.nwbfile_path(name).exists():
             return False
         try:
-            return missing_from(self.describe(name), self.nwbfile_path(name)).is_empty
+            return has_all_of(self.nwbfile_path(name), self.describe(name))
         except OphysError:
             return False  # whoever converts it is told
 
@@ -156,14 +155,9 @@ class Archive:
         started = time.monotonic()
         session = self.describe(name)
         path = make_nwbfile_path(self.output_folder, name, self.backend, self.environment.defaults.allowed_roots)
-        missing = missing_from(session, path)
-        if missing.is_empty:
-            return {"state": "reused"}
-        if_exists = "reuse" if missing == session else "append"
-        conversion = missing.conversion(path, backend=self.backend, if_exists=if_exists)
-        written = convert_session(conversion, self.environment)
+        written = convert_session(session.conversion(path, backend=self.backend), self.environment)
         return {
-            "state": "converted",
+            "state": "reused" if written.reused else "converted",
             "nwbfile_path": written.nwbfile_path,
             "size_bytes": written.size_bytes,
             "seconds": round(time.monotonic() - started, 3),

@@ -15,7 +15,8 @@ from typing import Any
 
 from airflow_provider_ophys import __version__
 from airflow_provider_ophys.conversion.storages import open_storage
-from airflow_provider_ophys.exceptions import OutputWriteError, SourceDataError, is_passing
+from airflow_provider_ophys.exceptions import OutputExistsError, OutputWriteError, SourceDataError, is_passing
+from airflow_provider_ophys.models.session_name import share_a_file
 from airflow_provider_ophys.nwb.existing import RECORD_ATTRIBUTE
 
 
@@ -76,6 +77,28 @@ def recorded_conversions(path: Path) -> list[dict[str, Any]]:
         if isinstance(error, (SourceDataError, OSError)):
             return []
         raise
+
+
+def names_in(record: Mapping[str, Any]) -> set[str]:
+    """Return the names of the series and tables that the conversion of a record wrote."""
+    series = {each["name"] for each in record.get("facts", {}).get("photon_series", ())}
+    return series | set(record.get("facts", {}).get("plane_segmentations", ()))
+
+
+def check_no_other_session(path: Path, name: str) -> None:
+    """
+    Check that an output is not of another session that has the same name for a file, such as a/b and a_b.
+
+    :param name: Of the session whose output it is to be.
+    :raises OutputExistsError: If it is of another.
+    """
+    for record in recorded_conversions(path):
+        other = record.get("session", "")
+        if other and share_a_file(name, other):
+            raise OutputExistsError(
+                f"{path} is the NWB file of the session {other!r}, and that of {name!r} would have the same name. "
+                "Rename one of the two folders, or write one of them elsewhere."
+            )
 
 
 def _groups(root: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file, require_inspector
 from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepare_output, rehearse, write_output
 from airflow_provider_ophys.conversion.preflight import size_on_disk
-from airflow_provider_ophys.conversion.provenance import conversion_digest, find_conversion, recorded_conversions
+from airflow_provider_ophys.conversion.provenance import check_no_other_session, conversion_digest, find_conversion
 from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
 from airflow_provider_ophys.conversion.recording_errors import naming_recordings
 from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
@@ -42,15 +42,13 @@ from airflow_provider_ophys.models.conversion import (
     MovieOptions,
     SegmentationConversion,
     SegmentationOptions,
-    SessionConversion,
 )
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.remarks import gathering_remarks, remark
-from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult, SessionResult
-from airflow_provider_ophys.models.session_name import share_a_file
+from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.state import SourceState, fingerprint
@@ -87,17 +85,6 @@ def convert_segmentation(
     :raises OphysError: As :func:`convert_imaging` does.
     """
     return SegmentationResult(**Run(conversion, environment or Environment()).convert())
-
-
-def convert_session(conversion: SessionConversion, environment: Environment | None = None) -> SessionResult:
-    """
-    Convert all movies and segmentations of a session into one file, at once.
-
-    :param conversion: What to convert and how.
-    :param environment: Where it runs.
-    :raises OphysError: As :func:`convert_imaging` does.
-    """
-    return SessionResult(**Run(conversion, environment or Environment()).convert(), session=conversion.session)
 
 
 @dataclass
@@ -393,9 +380,7 @@ def _new_record(conversion: Conversion, parts: Sequence[DescribedPart], metadata
         "extractor": conversion.extractor_names,
         "version": __version__,
         "validation": "valid" if conversion.validate_output else "not validated",
-        "session": conversion.session.name
-        if isinstance(conversion, SessionConversion) and conversion.session
-        else "",
+        "session": conversion.session_name,
     }
 
 
@@ -407,7 +392,7 @@ def _existing_record(conversion: Conversion, path: Path, digest: str, kept: Kept
         be replaced.
     """
     if conversion.session_name:
-        _check_no_other_session(conversion.session_name, path)
+        check_no_other_session(path, conversion.session_name)
     if conversion.if_exists in ("overwrite", "fail"):
         check_replaceable(path, kept)
     if conversion.if_exists == "overwrite":
@@ -423,21 +408,6 @@ def _existing_record(conversion: Conversion, path: Path, digest: str, kept: Kept
             f"metadata differ, or something else wrote it. {_WAYS_OUT}"
         )
     return record
-
-
-def _check_no_other_session(name: str, path: Path) -> None:
-    """
-    Check that an output is not of another session that has the same name for a file, such as a/b and a_b.
-
-    :raises OutputExistsError: If it is.
-    """
-    for record in recorded_conversions(path):
-        other = record.get("session", "")
-        if other and share_a_file(name, other):
-            raise OutputExistsError(
-                f"{path} is the NWB file of the session {other!r}, and that of {name!r} would have the same name. "
-                "Rename one of the two folders, or write one of them elsewhere."
-            )
 
 
 _WAYS_OUT = "Replace it with if_exists='overwrite', add to it with if_exists='append', or write elsewhere."

@@ -1,37 +1,101 @@
-"""Where the NWB file of a session goes, and what is missing from it."""
+"""All of a session into one file: where it goes, what it has already, and what is written."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from airflow_provider_ophys.conversion.provenance import recorded_conversions
-from airflow_provider_ophys.exceptions import OutputFolderError
+from airflow_provider_ophys.conversion.environment import Environment
+from airflow_provider_ophys.conversion.inspection import inspect_file
+from airflow_provider_ophys.conversion.provenance import names_in, recorded_conversions
+from airflow_provider_ophys.conversion.publishing import check_output_folder
+from airflow_provider_ophys.conversion.run import Run, check_paths, recordings_of, result_of
+from airflow_provider_ophys.conversion.storages import open_storage
+from airflow_provider_ophys.exceptions import OphysError, OutputFolderError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
+from airflow_provider_ophys.models.conversion import SessionConversion
 from airflow_provider_ophys.models.output_path import check_output_path
+from airflow_provider_ophys.models.result import SessionResult
 from airflow_provider_ophys.models.session import Session
-from airflow_provider_ophys.models.session_name import nwbfile_path_for, share_a_file
+from airflow_provider_ophys.models.session_name import nwbfile_path_for
+from airflow_provider_ophys.recordings.state import fingerprint
+
+log = logging.getLogger(__name__)
 
 
-def missing_from(session: Session, nwbfile_path: Path) -> Session:
+def convert_session(conversion: SessionConversion, environment: Environment | None = None) -> SessionResult:
     """
-    Return of a session what this package has not written into a file yet, by the names of series and tables.
+    Convert all movies and segmentations of a session into one file, at once.
 
-    :param nwbfile_path: There need be none.
+    ``if_exists="reuse"`` adds what is missing to a file that has a part of the session already, from the same
+    recordings: the ROIs, say, that were segmented after the movie was converted.
+
+    :param conversion: What to convert and how.
+    :param environment: Where it runs.
+    :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_imaging` does.
     """
-    written: set[str] = set()
-    for record in recorded_conversions(nwbfile_path) if nwbfile_path.exists() else ():
-        if share_a_file(session.name, record.get("session", "")):
-            continue
-        written |= {series["name"] for series in record["facts"].get("photon_series", ())}
-        written |= set(record["facts"].get("plane_segmentations", ()))
-    return session.model_copy(
-        update={
-            "imaging": [movie for movie in session.imaging if movie.name not in written],
-            "segmentation": [one for one in session.segmentation if one.name not in written],
-        }
-    )
+    started = time.monotonic()
+    environment = environment or Environment()
+    if conversion.if_exists == "reuse" and conversion.names:
+        check_paths(conversion, environment)
+        records = _records_of(conversion, environment)
+        missing = conversion.without(set[str]().union(*map(names_in, records)))
+        if records and missing.parts:
+            log.info("%s has a part of the session; what it lacks is added.", conversion.nwbfile_path)
+            conversion = missing.model_copy(update={"if_exists": "append"})
+        elif len(records) > 1:
+            return _reused(conversion, records, started)
+    return SessionResult(**Run(conversion, environment).convert(), session=conversion.session)
+
+
+def _records_of(conversion: SessionConversion, environment: Environment) -> list[dict[str, Any]]:
+    """Return what conversions of a session left in its file, of the recordings that it has now."""
+    path = Path(conversion.nwbfile_path)
+    try:
+        check_output_folder(check_output_path(path))
+        found = {record["digest"]: record for record in recorded_conversions(path)} if path.exists() else {}
+        return [record for record in found.values() if _is_part_of(conversion, record, environment)]
+    except OphysError:
+        return []  # which is told before anything is written
+
+
+def _is_part_of(conversion: SessionConversion, record: Mapping[str, Any], environment: Environment) -> bool:
+    if record.get("session") != conversion.session_name:
+        return False
+    part = conversion.without(set(conversion.names) - names_in(record))
+    recordings = recordings_of(part, allow_pickle=environment.defaults.allow_pickle)
+    return bool(part.parts) and fingerprint(recordings) == record["recording"]
+
+
+def _reused(conversion: SessionConversion, records: Sequence[Mapping[str, Any]], started: float) -> SessionResult:
+    """Return what several conversions have written, together."""
+    path = Path(conversion.nwbfile_path)
+    facts: dict[str, Any] = {}
+    for record in records:
+        for name, value in record["facts"].items():
+            known = facts.get(name)
+            if isinstance(value, list) and name != "sample_shape":
+                facts[name] = [*(known or []), *(item for item in value if item not in (known or []))]
+            else:
+                facts[name] = known + value if known and name == "num_rois" else known or value
+    is_valid = all(record["validation"] == "valid" for record in records)
+    remarks = dict.fromkeys(remark for record in records for remark in record.get("remarks", []))
+    whole = {"facts": facts, "validation": "valid" if is_valid else "not validated", "remarks": list(remarks)}
+    result = result_of(path, whole, time.monotonic() - started, reused=True)
+    if conversion.inspect is not None:
+        result["inspection"] = inspect_file(open_storage(path), path, conversion.inspect)
+    return SessionResult(**result, session=conversion.session)
+
+
+def has_all_of(path: Path, session: Session) -> bool:
+    """Tell whether conversions of a session have written all of it into a file, by the names of its parts."""
+    records = recorded_conversions(path) if path.exists() else []
+    written = set[str]().union(*(names_in(record) for record in records if record.get("session") == session.name))
+    return written >= set(session.names)
 
 
 def make_nwbfile_path(

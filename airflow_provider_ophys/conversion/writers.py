@@ -11,7 +11,7 @@ from pynwb import NWBFile
 from airflow_provider_ophys.conversion.additions import MovieAddition, SegmentationAddition
 from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
-from airflow_provider_ophys.conversion.run import convert_session
+from airflow_provider_ophys.conversion.session import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression

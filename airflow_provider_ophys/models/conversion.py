@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import compress
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
@@ -294,11 +295,14 @@ class SessionConversion(Conversion):
     :param imaging: The movies, in the order in which they are written.
     :param segmentation: The segmentations.
     :param session: Whose they are; no other session that would have its file by its name may replace it.
+    :param names: Of the series and tables that these become, if that is known: of the movies, then of the
+        segmentations.
     """
 
     kind: ClassVar[Literal["session"]] = "session"
 
     session: SessionName | None = None
+    names: list[str] = []
     imaging: list[MovieOptions] = []
     segmentation: list[SegmentationOptions] = []
 
@@ -313,15 +317,29 @@ class SessionConversion(Conversion):
         return "" if self.session is None else self.session.name
 
     @model_validator(mode="after")
-    def _check_not_empty(self) -> Self:
+    def _check_parts(self) -> Self:
         if not self.parts:
             raise ValueError("imaging and segmentation are both empty: there is nothing to convert")
+        if self.names and len(self.names) != len(self.parts):
+            raise ValueError(f"names has {len(self.names)} entries for {len(self.parts)} movies and segmentations")
         return self
+
+    def without(self, names: Collection[str]) -> SessionConversion:
+        """Return the conversion of the parts that have other names, which may be none."""
+        kept = [name not in names for name in self.names]
+        movies = len(self.imaging)
+        return self.model_copy(
+            update={
+                "imaging": list(compress(self.imaging, kept)),
+                "segmentation": list(compress(self.segmentation, kept[movies:])),
+                "names": list(compress(self.names, kept)),
+            }
+        )
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds; where the recordings lie is not among them."""
         return self.model_dump(
             mode="json",
-            exclude=dict.fromkeys({*self._not_content, "session"}, True)
+            exclude=dict.fromkeys({*self._not_content, "session", "names"}, True)
             | {part: {"__all__": {"extractor_kwargs", "iterator_type"}} for part in ("imaging", "segmentation")},
         )

@@ -82,9 +82,9 @@ class Session(BaseModel):
     unknown_files: list[str] = []
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not self.imaging and not self.segmentation
+    def names(self) -> list[str]:
+        """Of its series in an NWB file, then of its tables of ROIs."""
+        return [movie.name for movie in self.imaging] + [one.name for one in self.segmentation]
 
     @property
     def identity(self) -> SessionName:
@@ -108,6 +108,7 @@ class Session(BaseModel):
         segmentations = [_only(each, SegmentationOptions) for each in self.segmentation]
         found = {
             "session": self.identity,
+            "names": self.names,
             "imaging": movies,
             "segmentation": segmentations,
             "metadata": self.metadata,

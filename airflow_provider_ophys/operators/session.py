@@ -132,6 +132,8 @@ class WriteSessionOperator(ConvertingOperator):
     :param output_folder: Instead of it, the folder in which the file gets the session's name, with ``_`` for ``/``
         and with ``.nwb`` or, of Zarr, ``.nwb.zarr``. It is made if it is not there. Of two sessions that would get
         one file, such as ``a/b`` and ``a_b``, the second is refused.
+    :param if_exists: As there; but ``"reuse"`` (default) adds what is missing to a file that has a part of the
+        session from the same recordings, such as the ROIs that were segmented later.
     """
 
     template_fields: Sequence[str] = (
@@ -189,7 +191,7 @@ class WriteSessionOperator(ConvertingOperator):
     @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
-        from airflow_provider_ophys.conversion.run import convert_session
+        from airflow_provider_ophys.conversion.session import convert_session
 
         options = {name: getattr(self, name) for name in self.template_fields if name not in _WHAT_AND_WHERE}
         with self._stoppable() as stop:

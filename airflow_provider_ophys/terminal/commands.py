@@ -127,7 +127,7 @@ def _describe(
 
 def _convert(session: Session, output: Path, *, if_exists: str, report: bool) -> dict[str, Any]:
     from airflow_provider_ophys.conversion.environment import Environment
-    from airflow_provider_ophys.conversion.run import convert_session
+    from airflow_provider_ophys.conversion.session import convert_session
 
     conversion = session.conversion(output.absolute(), if_exists=if_exists, report=report)
     environment = Environment()

@@ -37,7 +37,7 @@ Ophys:
   ImagingPlanes:
     default_metadata_key: {indicator: GCaMP8m, location: VISp}
 """
-SUBJECTS = "subject_id,sex,date_of_birth\nm12,F,2024-02-01\n"
+SUBJECTS = "subject_id,sex,date_of_birth\nm12,F,2023-05-01\n"
 Check = Callable[[NWBFile], None]
 
 
@@ -66,6 +66,8 @@ def stack(home: Path, s3_server: S3Server, migrated_database: Path) -> Iterator[
         "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{s3_server.bucket}/sessions/",
         "AIRFLOW_VAR_OPHYS_SUBJECT_TABLE": str(home / "subjects.csv"),
         "AIRFLOW_VAR_OPHYS_FOLDER_NAME": "{subject_id}_{session_id}",
+        # Of a busy machine.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
     }
     with AirflowStack(
         home / "airflow", dags_folder=DAGS, environment=environment, migrated=migrated_database

@@ -23,7 +23,8 @@ from session_recordings import (
 )
 
 from airflow_provider_ophys.conversion import write_session
-from airflow_provider_ophys.conversion.run import convert_session
+from airflow_provider_ophys.conversion.session import convert_session
+from airflow_provider_ophys.exceptions import OutputExistsError
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.sessions import describe_session
 
@@ -143,6 +144,47 @@ def test_a_script_writes_a_session_or_lists_of_movies_and_segmentations(tmp_path
         with NWBHDF5IO(tmp_path / name, "r") as io:
             (series,) = io.read().acquisition.values()
             assert np.array_equal(series.data[:], made.truth.transpose(0, 2, 1))
+
+
+def test_rois_that_came_later_are_added_and_nothing_else_is_touched(tmp_path):
+    recording("ScanImage, one file", tmp_path / "m1")
+    path = tmp_path / "m1.nwb"
+    assert not write_session(describe_session(tmp_path / "m1"), path).reused
+    suite2p(tmp_path / "m1" / "suite2p", samples=7)
+    session = describe_session(tmp_path / "m1")
+
+    added = write_session(session, path)
+    again = write_session(session, path, inspect="report")
+
+    assert (added.reused, added.num_samples, added.num_rois) == (False, None, 5)
+    assert (again.reused, again.num_samples, again.num_rois) == (True, 7, 5)
+    assert [series.name for series in again.photon_series] == ["TwoPhotonSeries"]
+    assert again.plane_segmentations == ["PlaneSegmentation"]
+    assert again.inspection is not None
+    with NWBHDF5IO(path, "r") as io:
+        nwbfile = io.read()
+        assert tables_of(nwbfile)["PlaneSegmentation"].imaging_plane is nwbfile.imaging_planes["ImagingPlane"]
+
+
+@pytest.mark.parametrize("changed", ["the movie", "the metadata", "the folder"])
+def test_a_file_of_another_recording_or_session_gets_no_rois(tmp_path, changed):
+    recording("ScanImage, one file", tmp_path / "m1")
+    path = tmp_path / "out.nwb"
+    write_session(describe_session(tmp_path / "m1"), path)
+    content = path.read_bytes()
+    folder, metadata = tmp_path / "m1", None
+    if changed == "the metadata":
+        metadata = {"NWBFile": {"lab": "Other"}}
+    else:
+        suite2p(folder / "suite2p", samples=7)
+    if changed == "the folder":
+        folder = folder.rename(tmp_path / "m2")
+    if changed == "the movie":
+        movie = folder / "m1_00001.tif"
+        movie.write_bytes(movie.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(OutputExistsError, match="was not written by this conversion"):
+        write_session(describe_session(folder, metadata=metadata), path)
+    assert path.read_bytes() == content
 
 
 def bytes_written():
