@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs reference constraints
+.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs reference dandi constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -72,6 +72,13 @@ reference: .venv-reference/.installed  ## neuroconv in an environment of its own
 .venv-reference/.installed: tests/reference/requirements.txt | setup
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv-reference
 	@$(UV) pip install --quiet --python .venv-reference/bin/python --requirement $<
+	@touch $@
+
+dandi: .venv-dandi/.installed  ## dandi-cli in an environment of its own, by which tests validate what we write
+
+.venv-dandi/.installed: | setup
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv-dandi
+	@$(UV) pip install --quiet --python .venv-dandi/bin/python dandi==0.81.0
 	@touch $@
 
 bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is small, ONLY="name ..." some of it

@@ -1,4 +1,4 @@
-"""What nwbinspector says about a file: whether it keeps to the best practices of NWB."""
+"""What nwbinspector says about a file: whether it keeps to the best practices of NWB, and to DANDI's rules."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from airflow_provider_ophys.conversion.dandi_rules import RULES, run_archive_validation
 from airflow_provider_ophys.conversion.storages import Storage, ZarrStorage
 from airflow_provider_ophys.exceptions import ConfigurationError, InvalidOutputError
 from airflow_provider_ophys.models.result import Finding
 
 log = logging.getLogger(__name__)
 
-Inspect = Literal["report", "fail"]
+Inspect = Literal["report", "fail", "dandi"]
 
 # These two ask for an attribute that arrays of Zarr format 3 do not have, so they fail for every array.
 BROKEN_ON_ZARR = frozenset({"check_large_dataset_compression", "check_small_dataset_compression"})
 
 HARMLESS = "BEST_PRACTICE_SUGGESTION"
+# What each way to inspect does not accept, of nwbinspector and of dandi-cli.
+REFUSED_BY_DANDI = frozenset({"CRITICAL", "ERROR", "PYNWB_VALIDATION"})
 
 
 def require_inspector() -> None:
@@ -41,28 +44,39 @@ def inspect_file(storage: Storage, path: Path, inspect: Inspect) -> list[Finding
 
     :param storage: Of the file.
     :param path: Of the file, which need not be published yet.
-    :param inspect: ``"fail"`` fails for anything that is more than a suggestion.
+    :param inspect: ``"fail"`` fails for anything that is more than a suggestion, ``"dandi"`` for what the archive
+        would not take.
     :raises InvalidOutputError: If so; lists what was found.
     """
-    findings = list(_findings(storage, path))
+    findings = list(_findings(storage, path, RULES if inspect == "dandi" else None))
+    if inspect == "dandi":
+        findings += run_archive_validation(path)
     for finding in findings:
         log.log(logging.INFO if finding.importance == HARMLESS else logging.WARNING, "nwbinspector: %s", finding)
-    serious = [finding for finding in findings if finding.importance != HARMLESS]
-    if serious and inspect == "fail":
+    serious = [finding for finding in findings if _is_refused(finding, inspect)]
+    if serious:
         listed = "\n".join(f"  {finding}" for finding in serious)
+        who = "What DANDI asks for" if inspect == "dandi" else "nwbinspector"
         raise InvalidOutputError(
-            f"nwbinspector found {len(serious)} thing(s) to mend, and inspect='fail' says not to accept them. "
+            f"{who} found {len(serious)} thing(s) to mend, and inspect={inspect!r} says not to accept them. "
             f"Mend the metadata, or write inspect='report':\n{listed}"
         )
     return findings
 
 
-def _findings(storage: Storage, path: Path) -> Iterator[Finding]:
-    from nwbinspector import inspect_nwbfile_object
+def _is_refused(finding: Finding, inspect: Inspect) -> bool:
+    if inspect == "dandi":
+        return finding.importance in REFUSED_BY_DANDI
+    return inspect == "fail" and finding.importance != HARMLESS
+
+
+def _findings(storage: Storage, path: Path, rules: str | None) -> Iterator[Finding]:
+    from nwbinspector import inspect_nwbfile_object, load_config
 
     ignored = list(BROKEN_ON_ZARR) if isinstance(storage, ZarrStorage) else []
     with storage.io(path, "r") as io:
-        found = inspect_nwbfile_object(io.read(), ignore=ignored)
+        config = None if rules is None else load_config(rules)
+        found = inspect_nwbfile_object(io.read(), ignore=ignored, config=config)
         messages: list[Any] = [message for message in found if message is not None]
     for message in sorted(messages, key=lambda message: -message.importance.value):
         yield Finding(

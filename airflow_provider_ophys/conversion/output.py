@@ -22,6 +22,7 @@ from pynwb import NWBFile
 from airflow_provider_ophys.conversion.additions import Addition, facts_of, location_of_record
 from airflow_provider_ophys.conversion.checks import check_schema, compare_samples
 from airflow_provider_ophys.conversion.configuration import check_configuration
+from airflow_provider_ophys.conversion.dandi_rules import check_for_archive
 from airflow_provider_ophys.conversion.datasets import BulkDataset, written_datasets
 from airflow_provider_ophys.conversion.inspection import Inspect, inspect_file
 from airflow_provider_ophys.conversion.movie_statistics import keep_statistics, statistics_of, watch
@@ -70,7 +71,7 @@ class WriteOptions:
     :param compression: For datasets that do not say otherwise.
     :param wish: Memory and threads that the writing would use if it were alone on this machine.
     :param validate: Check the file against the NWB schema before it is published.
-    :param inspect: Have nwbinspector look at it: ``"report"`` or ``"fail"``, see
+    :param inspect: Have nwbinspector look at it: ``"report"``, ``"fail"`` or ``"dandi"``, see
         :mod:`airflow_provider_ophys.conversion.inspection`.
     :param stop: Set it, from anywhere, to end the writing.
     :param lock: Whether to keep other writers away by a lock; see :func:`output_lock`.
@@ -206,6 +207,9 @@ def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Outpu
         facts |= facts_of(target, added)
         written = written_datasets(target)
         check_configuration(written, output.storage.configuration)
+        if options.inspect == "dandi":
+            with problems.gather():
+                check_for_archive(target, output.storage)
         datasets = [dataset for dataset in written if isinstance(dataset, BulkDataset)]
         with problems.gather(), sharing(options.wish, options.stop) as resources:
             check_memory(output.storage, datasets, resources)

@@ -226,7 +226,7 @@ def write_session(
     :param threads: Encoding threads. Default: one per CPU that this process may use.
     :param validate: Check the file against the NWB schema before it is published.
     :param inspect: What nwbinspector finds is in the result (``"report"``), or an error where it is critical
-        (``"fail"``). Default: nwbinspector is not run.
+        (``"fail"``), or where the DANDI archive would not take it (``"dandi"``). Default: it is not run.
     :param check_recording: Check that the recording is whole before it is read.
     :returns: What was written, as the operators return it.
     :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_session` does.

@@ -24,8 +24,9 @@ from botocore.exceptions import InvalidRegionError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.staging.audit import AuditReport, audit
+from airflow_provider_ophys.staging.naming import destination_of, fixed_part
 from airflow_provider_ophys.staging.options import StagingOptions, StagingResult
-from airflow_provider_ophys.staging.plan import Destination, local_source, plan_staging
+from airflow_provider_ophys.staging.plan import local_source, plan_staging
 from airflow_provider_ophys.staging.publication import publish
 from airflow_provider_ophys.staging.s3_errors import explained
 from airflow_provider_ophys.staging.s3_store import S3Store
@@ -97,7 +98,8 @@ class OphysS3Hook(AwsBaseHook):
         if self.max_concurrency < 1:
             raise ConfigurationError(f"max_concurrency is {self.max_concurrency}. Give at least 1.")
         how = StagingOptions.parse(options)
-        plan = plan_staging(local_source(source), Destination.parse(destination))
+        path = local_source(source)
+        plan = plan_staging(path, destination_of(destination, path, dandi_path=how.dandi_path))
         with self._store(plan.bucket, how) as store:
             result = publish(store, self._workers(stopped, how), plan, how, owner=owner)
         if not how.dry_run:
@@ -109,6 +111,7 @@ class OphysS3Hook(AwsBaseHook):
         source: str | os.PathLike[str] | Mapping[str, Any],
         destination: str,
         *,
+        dandi_path: bool = False,
         extra_args: Mapping[str, str] | None = None,
         stopped: Event | None = None,
     ) -> AuditReport:
@@ -120,19 +123,22 @@ class OphysS3Hook(AwsBaseHook):
         :param source: What was given to :meth:`publish`, or what that returned. Of a file that is not there any
             more, only the latter tells what it was.
         :param destination: What was given to :meth:`publish`.
+        :param dandi_path: The same.
         :param extra_args: ``ExpectedBucketOwner``.
         :param stopped: When it is set, the audit ends with an error.
         :raises SourceNotFoundError: If nothing tells what should be there.
         """
-        place = Destination.parse(destination)
         how = StagingOptions.parse({"extra_args": dict(extra_args or {})})
         staged = source if isinstance(source, Mapping) and "s3_uri" in source else None
+        path = Path(str(staged["source"])) if staged else local_source(source)
+        # The address of what was staged is known, whether or not the file is there still, of which it was named.
+        named = fixed_part(destination) if staged else None
+        place = named or destination_of(destination, path, dandi_path=dandi_path)
         if staged and not str(staged["s3_uri"]).startswith(f"s3://{place.bucket}/{place.prefix}"):
             raise ConfigurationError(
                 f"The source was staged to {staged['s3_uri']}, which is not below {destination}. "
                 "Correct one of them."
             )
-        path = Path(str(staged["source"])) if staged else local_source(source)
         with self._store(place.bucket, how) as store:
             return audit(store, self._workers(stopped, how), path, place, staged)
 

@@ -84,7 +84,7 @@ class Conversion(BaseModel, ABC):
     threads: PositiveInt | None = None
     # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
     validate_output: bool = Field(True, alias="validate")
-    inspect: Literal["report", "fail"] | None = None
+    inspect: Literal["report", "fail", "dandi"] | None = None
     report: bool = False
     source_metadata: bool = True
     check_recording: bool = True

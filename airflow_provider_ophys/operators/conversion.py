@@ -138,7 +138,9 @@ class ConversionOperator(ConvertingOperator):
     :param validate: Before the file is published, check it against the NWB schema and compare samples of its
         arrays with the recording.
     :param inspect: ``"report"`` has nwbinspector look at the file and puts its findings in the log and the result;
-        ``"fail"`` also fails, before the file is published, for all that is more than a suggestion.
+        ``"fail"`` also fails, before the file is published, for all that is more than a suggestion. ``"dandi"``
+        fails for what the DANDI archive would not take: of subject and session before a pixel is read, of the rest
+        before the file is published; HDF5 only. dandi-cli is asked too if ``dandi`` is on PATH.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
     :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it.

@@ -71,7 +71,9 @@ class StageToS3Operator(StoppableOperator):
     An outlet ``AssetAlias`` gets an asset with the URI of what was staged.
 
     :param source: Path of the file or tree, or the result of a write operator (``write.output``).
-    :param destination: Where it goes, ``s3://bucket/prefix/``; the name of the source is added.
+    :param destination: Where it goes, ``s3://bucket/prefix/``; the name of the source is added. Fields such as
+        ``{subject_id}``, ``{session_id}``, ``{session_start_time:%Y%m%d}`` and ``{identifier}`` stand for what the
+        file says.
     :param aws_conn_id: Id of the Airflow connection of type ``aws``. None leaves the search for credentials to
         boto3.
     :param region_name: Region of the bucket; by default the connection's.
@@ -91,6 +93,8 @@ class StageToS3Operator(StoppableOperator):
         more, with the manifest of the tree or the ``digest`` in the result of its staging, given as the source.
         Returns ``missing``, ``altered`` and ``extra`` keys, and fails if there are any.
     :param delete_local: ``"after_verify"`` deletes the source when a listing has just confirmed all of it.
+    :param dandi_path: Name the file as ``dandi organize`` would, below the destination:
+        ``sub-m1/sub-m1_ses-a_ophys.nwb``. HDF5 only.
     :param max_concurrency: Most requests at the same time. The default is that of boto3.
     :param allow_insecure_http: Whether data may be sent over plain http to another machine.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`.
@@ -120,6 +124,7 @@ class StageToS3Operator(StoppableOperator):
         dry_run: bool | str = False,
         verify_only: bool | str = False,
         delete_local: str = "never",
+        dandi_path: bool | str = False,
         max_concurrency: int | str = 10,
         allow_insecure_http: bool | str = False,
         retry_policy: RetryPolicy | None = RETRY_POLICY,
@@ -140,6 +145,7 @@ class StageToS3Operator(StoppableOperator):
         self.dry_run = dry_run  # type: ignore[assignment, method-assign]
         self.verify_only = verify_only
         self.delete_local = delete_local
+        self.dandi_path = dandi_path
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
 
@@ -224,7 +230,13 @@ class StageToS3Operator(StoppableOperator):
 
     def _audit(self, options: StageToS3Options, stop: Event) -> AuditReport:
         hook = self._hook(options)
-        return hook.audit(self.source, self.destination, extra_args=options.extra_args, stopped=stop)
+        return hook.audit(
+            self.source,
+            self.destination,
+            dandi_path=options.dandi_path,
+            extra_args=options.extra_args,
+            stopped=stop,
+        )
 
     def _tell_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
         if not report.intact:

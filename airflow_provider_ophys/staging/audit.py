@@ -116,7 +116,7 @@ def _key(store: Store, source: Path, destination: Destination, staged: Mapping[s
     """Find where it is: where staging said, at the newest version, or in place."""
     if staged:
         return str(staged["s3_uri"]).removeprefix(f"s3://{destination.bucket}/")
-    key = destination.prefix + source.name
+    key = destination.key_of(source)
     pointer = store.get(f"{key}/{POINTER}")
     return str(json.loads(pointer.content)["key"]) if pointer else key
 

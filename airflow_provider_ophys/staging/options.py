@@ -54,6 +54,7 @@ class StagingOptions(BaseModel):
         ``Tagging``, ``StorageClass``, ``ACL``, ``ExpectedBucketOwner``.
     :param dry_run: Only tell what would be done: nothing is written or deleted anywhere.
     :param delete_local: ``after_verify`` deletes the source when a listing has just confirmed all of it.
+    :param dandi_path: Name the file as ``dandi organize`` would, below the destination.
     :raises ConfigurationError: From :meth:`parse`, with every wrong option in one message.
     """
 
@@ -67,6 +68,7 @@ class StagingOptions(BaseModel):
     extra_args: dict[str, str] = {}
     dry_run: bool = False
     delete_local: Literal["never", "after_verify"] = "never"
+    dandi_path: bool = False
 
     @field_validator("memory_limit")
     @classmethod

@@ -36,10 +36,19 @@ _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A place in a bucket: ``prefix`` is empty or ends with a slash."""
+    """
+    A place in a bucket: ``prefix`` is empty or ends with a slash.
+
+    ``name`` is what the source is called there; ``None`` for its own name.
+    """
 
     bucket: str
     prefix: str
+    name: str | None = None
+
+    def key_of(self, source: Path) -> str:
+        """Return the key that a source gets."""
+        return self.prefix + (self.name or source.name)
 
     @classmethod
     def parse(cls, uri: str) -> Self:
@@ -82,6 +91,11 @@ class StagingPlan:
     files: tuple[SourceFile, ...]
     is_tree: bool
     began_ns: int = field(default=0, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What the source is called there."""
+        return self.key.rpartition("/")[2]
 
     @property
     def s3_uri(self) -> str:
@@ -156,7 +170,7 @@ def plan_staging(source: Path, destination: Destination) -> StagingPlan:
         ) from None
     except OSError as error:
         raise SourceDataError(f"{source} cannot be read ({error.strerror}). Check its permissions.") from error
-    key = destination.prefix + source.name
+    key = destination.key_of(source)
     if not source.name:
         raise SourceDataError(f"{source} has no name that an object could take. Give the path of one NWB file.")
     if not stat.S_ISDIR(status.st_mode):
@@ -173,7 +187,7 @@ def plan_staging(source: Path, destination: Destination) -> StagingPlan:
 
 def is_current(plan: StagingPlan) -> bool:
     """Tell whether the source still is what it was when the plan was made: the same files, none written to."""
-    destination = Destination(plan.bucket, plan.key.removesuffix(plan.source.name))
+    destination = Destination(plan.bucket, plan.key.removesuffix(plan.name), plan.name)
     try:
         return plan_staging(plan.source, destination) == plan
     except (SourceNotFoundError, SourceDataError):

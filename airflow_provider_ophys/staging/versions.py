@@ -26,12 +26,12 @@ def version_of(plan: StagingPlan, digest: str) -> StagingPlan:
     kind, _, value = digest.partition(":")
     # Of a file it is written as S3 writes it, in base64, which does not suit a key.
     digits = base64.b64decode(value).hex() if kind == "crc64nvme" else value
-    return plan.moved(f"{plan.key}/{digits[:_DIGITS]}/{plan.source.name}")
+    return plan.moved(f"{plan.key}/{digits[:_DIGITS]}/{plan.name}")
 
 
 def holds_versions(plan: StagingPlan, keys: set[str]) -> bool:
     """Tell whether some keys below that of a plan are versions, which must not be taken for parts of a tree."""
-    key, name = re.escape(plan.key), re.escape(plan.source.name)
+    key, name = re.escape(plan.key), re.escape(plan.name)
     version = re.compile(rf"{key}/([0-9a-f]{{{_DIGITS}}}/{name}([/.]|$)|{POINTER}$)")
     return any(version.match(key) for key in keys)
 
