@@ -114,7 +114,7 @@ def measure(step: Step) -> dict[str, float]:
     held = start_of_peak_kib()
     read, given = io_bytes("rchar"), io_bytes("write_bytes")
     cpu, wall = time.process_time(), time.monotonic()
-    found = step() or {}
+    found = step()
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     return {
         "wall_seconds": wall,
@@ -122,7 +122,7 @@ def measure(step: Step) -> dict[str, float]:
         "peak_mib": (status_kib("VmHWM") - held) / 1024,
         "read_mb": (io_bytes("rchar") - read) / 1e6,
         "written_mb": (io_bytes("write_bytes") - given) / 1e6,
-        **found,
+        **(found if isinstance(found, dict) else {}),
     }
 
 

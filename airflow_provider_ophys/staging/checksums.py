@@ -10,6 +10,8 @@ from dataclasses import dataclass
 # Only publication imports this module, and operators import it inside execute().
 from awscrt import checksums
 
+CRC64_BYTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -41,7 +43,10 @@ def read_crc64nvme(written: str) -> int:
 
     :raises ValueError: If it is none.
     """
-    return int.from_bytes(base64.b64decode(written, validate=True), "big")
+    content = base64.b64decode(written, validate=True)
+    if len(content) != CRC64_BYTES:
+        raise ValueError(f"{written!r} is no CRC64NVME")
+    return int.from_bytes(content, "big")
 
 
 def combined_crc64nvme(parts: Sequence[tuple[int, int]]) -> str:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from airflow_provider_ophys.staging.checksums import Digest
+from airflow_provider_ophys.staging.checksums import Digest, read_crc64nvme
 from airflow_provider_ophys.staging.files import SourceFile
 from airflow_provider_ophys.staging.plan import StagingPlan
 
@@ -50,13 +52,13 @@ class KnownDigests:
         """Read what was kept; nothing is known if that is not there, or anything else."""
         known = cls(plan)
         try:
-            content = json.loads(_record_of(plan.source).read_bytes())
+            content = json.loads(_read_regular(_record_of(plan.source)))
             if content["format"] == FORMAT:
                 files = {file: content["files"].get(_name(plan, file)) for file in plan.files}
                 known.digests = {file.path: Digest(*kept[1:]) for file, kept in files.items() if _fits(file, kept)}
                 unchanged = len(known.digests) == len(plan.files)
                 known.places = list(map(str, content["places"])) if unchanged else []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return cls(plan)
         return known
 
@@ -73,6 +75,8 @@ class KnownDigests:
         record = _record_of(self.plan.source)
         unfinished = record.with_name(f"{record.name}.{os.getpid()}")
         try:
+            # Of a killed process with this number.
+            unfinished.unlink(missing_ok=True)
             with unfinished.open("x", encoding="utf-8") as stream:
                 # By the clock of whoever gives the files their times.
                 skew = os.fstat(stream.fileno()).st_mtime_ns - time.time_ns()
@@ -84,12 +88,13 @@ class KnownDigests:
                 unfinished.unlink()
         except OSError as error:
             log.info("The digests of %s were not kept, so it is read again next time: %s", self.plan.source, error)
-            if not isinstance(error, FileExistsError):
+            with suppress(OSError):
                 unfinished.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove what was kept: what it is of is gone."""
-        _record_of(self.plan.source).unlink(missing_ok=True)
+        with suppress(OSError):
+            _record_of(self.plan.source).unlink(missing_ok=True)
 
     def _described(self, digests: Mapping[Path, Digest], began_ns: int) -> dict[str, Any]:
         described = {}
@@ -105,6 +110,15 @@ def _record_of(source: Path) -> Path:
     return source.with_name(f".{source.name}.digests.json")
 
 
+def _read_regular(path: Path) -> bytes:
+    """Read a file; neither a link nor a pipe that somebody put there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path} is no file")
+        return stream.read()
+
+
 def _name(plan: StagingPlan, file: SourceFile) -> str:
     return file.path.relative_to(plan.source).as_posix()
 
@@ -115,8 +129,9 @@ def _state(file: SourceFile) -> list[int]:
 
 
 def _fits(file: SourceFile, kept: Any) -> bool:
-    if not kept or kept[0] != _state(file):
+    if not kept or kept[0] != _state(file) or not isinstance(kept[2], str):
         return False
+    read_crc64nvme(kept[1])
     # A client of a share may have told old times; opening a file asks for those of this moment.
     with file.opened() as descriptor:
         return os.fstat(descriptor).st_ctime_ns == file.changed_ns

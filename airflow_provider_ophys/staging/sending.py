@@ -197,17 +197,14 @@ class Sender:
         try:
             copied = self.workers.each_part(file, copy)
             self.workers.check_stopped()
-            sizes = [part.size for part in file.parts()]
-            if cannot.is_set() or crc != combined_crc64nvme(
-                [(read_crc64nvme(part.crc64nvme), size) for part, size in zip(copied, sizes, strict=True)]
-            ):
+            if not _are_parts_of(file, copied, crc):
                 self._abort(opened)
                 return None
             stored = self.store.complete(opened, [part.etag for part in copied], file.size, crc, condition)
         except BaseException:  # also what Airflow raises when a task's time is over
             self._abort(opened)
             raise
-        _check_stored(file, stored, crc, lambda: "unknown, nothing of it was read")
+        _check_stored(file, stored, crc, lambda: _etag_of_parts(copied))
         self.workers.progress.advance(file.size)
         return Sent(Digest(crc, stored.etag), None, copied_bytes=file.size)
 
@@ -277,7 +274,16 @@ def _check_stored(file: SourceFile, stored: Stored, crc: str, expected_etag: Cal
         )
 
 
-def _etag_of_parts(parts: Sequence[SentPart]) -> str:
+def _are_parts_of(file: SourceFile, copied: Sequence[Stored], crc: str) -> bool:
+    """Tell whether the checksums of copied parts, all of which must be known, make that of the file."""
+    try:
+        parts = zip(copied, file.parts(), strict=True)
+        return crc == combined_crc64nvme([(read_crc64nvme(stored.crc64nvme), part.size) for stored, part in parts])
+    except ValueError:
+        return False
+
+
+def _etag_of_parts(parts: Sequence[SentPart | Stored]) -> str:
     try:
         return f"{md5(b''.join(bytes.fromhex(part.etag) for part in parts)).hex()}-{len(parts)}"
     except ValueError:

@@ -143,8 +143,32 @@ def test_of_what_was_just_written_nothing_is_kept(
         assert hook.publish(file, place.uri).skipped == 1
 
 
+@pytest.mark.parametrize("layout", ["in_place", "versioned"])
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"format": "another"}', b'{"format": "airflow-provider-ophys digests 1"}']
+    "kept", [["AAAA", "0" * 32], ["?", "0" * 32], [7, "0" * 32], ["AAAAAAAAAAA=", 7], [], ["AAAAAAAAAAA="]]
+)
+def test_what_is_no_digest_is_left_aside(
+    hook: OphysS3Hook, place: Place, file: Path, kept: list[Any], layout: str
+) -> None:
+    first = hook.publish(file, place.uri, layout=layout)
+    record = json.loads(record_of(file).read_bytes())
+    record["files"]["."][1:] = kept
+    record_of(file).write_text(json.dumps(record))
+    again = hook.publish(file, place.uri, layout=layout)
+    assert (again.skipped, again.digest, again.s3_uri) == (1, first.digest, first.s3_uri)
+
+
+def test_a_pipe_in_its_place_holds_nobody(hook: OphysS3Hook, place: Place, file: Path) -> None:
+    os.mkfifo(record_of(file))
+    assert hook.publish(file, place.uri).uploaded == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"[" * 100_000, b'{"format": "another"}'),
+        b'{"format": "airflow-provider-ophys digests 1"}',
+    ],
 )
 def test_what_was_kept_is_left_aside_if_it_is_anything_else(
     hook: OphysS3Hook, place: Place, file: Path, content: bytes
@@ -233,7 +257,7 @@ def test_a_store_that_cannot_copy_is_sent_it(
     assert archive.open_uploads() == []
 
 
-@pytest.mark.parametrize("checksum", [None, "AAAAAAAAAAA="])
+@pytest.mark.parametrize("checksum", [None, "AAAAAAAAAAA=", "nonsense"])
 def test_so_is_one_that_copies_wrong_bytes_or_does_not_tell(
     hook: OphysS3Hook, place: Place, archive: Place, file: Path, checksum: str | None
 ) -> None:
