@@ -34,6 +34,10 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
     """
     try:
         text = _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MetadataError(
+            f"The {kind} {path} cannot be read: byte {error.start} is not UTF-8. Save it as UTF-8."
+        ) from error
     except (OSError, ValueError) as error:
         raise MetadataError(f"The {kind} {path} cannot be read: {error}. Check the path.") from error
     try:

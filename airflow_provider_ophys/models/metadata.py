@@ -119,6 +119,10 @@ def _explain(problem: dict[str, Any]) -> str:
         return f"{where} is missing and has no placeholder: it must be given."
     if problem["type"] == "extra_forbidden":
         return f"{where} is not known (known there: {listed(_known_fields(location[:-1]))})."
+    if problem["type"] == "string_type" and isinstance(problem["input"], (int, float)):
+        return (
+            f'{where} is a text, but {problem["input"]!r} is a number. Write it in quotes: "{problem["input"]}".'
+        )
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"]) + "."
     return f"{where}: {problem['msg']} (given: {reprlib.repr(problem['input'])})."

@@ -67,6 +67,8 @@ class Section(BaseModel):
                 "A name in NWB may not be empty, '.' or '..', nor hold any of {separators}, nor be one of {names}",
                 {"separators": " ".join(SEPARATORS), "names": ", ".join(sorted(RESERVED_NAMES))},
             )
+        if len(value.splitlines()) > 1:
+            raise PydanticCustomError("name", "A name may not have several lines")
         if len(value.encode()) > LONGEST_NAME:
             raise PydanticCustomError("name", "A name may have {most} bytes at most", {"most": LONGEST_NAME})
         return value

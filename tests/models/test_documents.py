@@ -35,7 +35,7 @@ def aliases(levels: int) -> str:
         ("m.yaml", "a: " + "x" * 5_000_000, "larger than 4 MiB"),
         ("m.yaml", "text: &t " + "x" * 100_000 + "\nall: [" + "*t, " * 1000 + "]", "holds more than"),
         ("m.yaml", "a: !!python/object/apply:os.getcwd []", "is not valid YAML"),
-        ("m.yaml", "a: \xff", "cannot be read"),
+        ("m.yaml", "a: \xff", "byte 3 is not UTF-8. Save it as UTF-8"),
     ],
 )
 def test_what_grows_beyond_bounds_is_refused_at_once(tmp_path, name, text, reason):

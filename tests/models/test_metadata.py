@@ -129,3 +129,18 @@ def test_a_file_that_is_wrong_is_named(tmp_path, name, text, message):
 def test_something_else_is_refused():
     with pytest.raises(MetadataError, match="metadata is a int"):
         load_metadata(3)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        (
+            {"Subject": {"subject_id": 12}},
+            r'subject_id is a text, but 12 is a number. Write it in quotes: "12"',
+        ),
+        ({"Devices": {"a": {"name": "a\nb"}}}, "Devices.a.name: A name may not have several lines"),
+    ],
+)
+def test_what_yaml_made_of_a_text_is_told_with_what_to_write(metadata, told):
+    with pytest.raises(MetadataError, match=told):
+        validate_metadata(metadata)
