@@ -1,11 +1,11 @@
 """
 Convert an archive: everything below a root that has no NWB file yet.
 
-The sessions below the Airflow Variable ``ophys_backfill_root`` are the folders that match the parameter
-``pattern``, such as ``*/*`` for a folder per animal with one per day in it, and those with a ``session.yaml``,
-wherever they lie. Their NWB files go below ``ophys_output_root``; the other Variables are those of
-``ophys_on_arrival``. Start this DAG by hand, as often as you like: what has its NWB file is passed over, so the
-next run goes on where one stopped, and tries again what failed.
+The sessions below the Airflow Variable ``ophys_backfill_root`` are the folders with a ``DONE`` or a
+``session.yaml`` in them, wherever they lie, and those that match the parameter ``pattern``, such as ``*/*`` for a
+folder per animal with one per day in it. Their NWB files go below ``ophys_output_root``; the other Variables are
+those of ``ophys_on_arrival``. Start this DAG by hand, as often as you like: what has its NWB file is passed over,
+so the next run goes on where one stopped, and tries again what failed.
 
 Sessions are converted in batches, one task each, so that a thousand small ones do not pay a thousand times for the
 start of a task; at most ``ophys_backfill_concurrency`` (default 4) batches run at a time. One broken session costs
@@ -59,9 +59,7 @@ def archive(pattern: str) -> Archive:
     default_args={"retries": 3, "retry_delay": timedelta(minutes=1)},
     params={
         "batch_size": Param(20, type="integer", minimum=1, description="Sessions per task"),
-        "pattern": Param(
-            "*", type="string", minLength=1, description="Glob of the sessions' folders, such as */*"
-        ),
+        "pattern": Param("", type="string", description="Glob of sessions without DONE and session.yaml, as */*"),
     },
     tags=["ophys"],
     doc_md=__doc__,

@@ -26,7 +26,7 @@ from airflow_provider_ophys.conversion.session import convert_session, has_all_o
 from airflow_provider_ophys.exceptions import OphysError, SourceNotFoundError
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.models.session_name import nwbfile_path_for
-from airflow_provider_ophys.sessions.describe import describe_session
+from airflow_provider_ophys.sessions.describe import MARKER, describe_session
 from airflow_provider_ophys.sessions.session_yaml import NAME
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Archive:
 
     :param root: Of the sessions; also the uppermost folder whose ``lab.yaml`` counts.
     :param output_folder: Of all NWB files.
-    :param pattern: Glob of the sessions' folders below the root, one part for each level of folders. A folder with
-        a ``session.yaml`` is a session wherever it lies.
+    :param pattern: Glob of further sessions' folders below the root, one part for each level of folders, beside
+        the folders with a ``session.yaml`` or a ``DONE`` in them, which are sessions wherever they lie.
     :param backend: ``"hdf5"`` or ``"zarr"``.
     :param known: More of what :func:`airflow_provider_ophys.sessions.describe_session` takes, such as
         ``subject_table``.
@@ -52,7 +52,7 @@ class Archive:
 
     root: Path
     output_folder: Path
-    pattern: str = "*"
+    pattern: str = ""
     backend: str = "hdf5"
     known: Mapping[str, Any] = field(default_factory=dict)
     environment: Environment = field(default_factory=Environment)
@@ -63,7 +63,7 @@ class Archive:
 
         :returns: Their paths relative to the root, with ``/``, sorted; and why a folder could not be searched, by
             its path.
-        :raises SourceNotFoundError: If there is no such root.
+        :raises SourceNotFoundError: If there is no such root, or no session below it.
         """
         if not self.root.is_dir():
             raise SourceNotFoundError(f"There is no folder {self.root}. Correct the path of the archive.")
@@ -72,29 +72,35 @@ class Archive:
         def note(name: str, error: OSError) -> None:
             closed[name] = f"It cannot be searched: {error.strerror}."
 
-        described = self._described(note)
-        above = {parent.as_posix() for name in described for parent in Path(name).parents}
+        marked = self._marked(note)
+        above = {parent.as_posix() for name in marked for parent in Path(name).parents}
         matching = [
             name
-            for name in list_names(os.path.realpath(self.root), self.pattern, note)
+            for name in (list_names(os.path.realpath(self.root), self.pattern, note) if self.pattern else ())
             if name not in above
-            and not any(Path(name).is_relative_to(each) for each in described)
+            and not any(Path(name).is_relative_to(each) for each in marked)
             and not self.output_folder.is_relative_to(self.root / name)
         ]
-        return sorted([*described, *(name for name in matching if name not in closed)]), closed
+        sessions = sorted([*marked, *(name for name in matching if name not in closed)])
+        if not sessions and not closed:
+            raise SourceNotFoundError(
+                f"There is no session below {self.root}: no folder has a {NAME} or a {MARKER} in it, and none "
+                f"matches the pattern {self.pattern!r}. Give the pattern of the sessions' folders, such as */*."
+            )
+        return sessions, closed
 
-    def _described(self, note: Callable[[str, OSError], None]) -> list[str]:
-        """Return the folders with a session.yaml; such a folder is not searched for others."""
-        described = []
+    def _marked(self, note: Callable[[str, OSError], None]) -> list[str]:
+        """Return the folders that say that they are sessions; such a folder is not searched for others."""
+        marked = []
 
         def fail(error: OSError) -> None:
             note(Path(error.filename).relative_to(self.root).as_posix(), error)
 
         for folder, subfolders, files in os.walk(self.root, onerror=fail):
-            if NAME in files:
+            if NAME in files or MARKER in files:
                 subfolders.clear()
-                described.append(Path(folder).relative_to(self.root).as_posix())
-        return described
+                marked.append(Path(folder).relative_to(self.root).as_posix())
+        return marked
 
     def plan(self, batch_size: int, most_batches: int) -> dict[str, Any]:
         """
@@ -103,7 +109,7 @@ class Archive:
         :param batch_size: Most sessions in a batch, unless there are too many batches.
         :returns: ``root``; ``reused``, the sessions that have their NWB file; ``refused``, why a folder cannot
             have one, by its path; and ``batches`` of all others.
-        :raises SourceNotFoundError: If there is no such root.
+        :raises SourceNotFoundError: If there is no such root, or no session below it.
         """
         sessions, refused = self.sessions()
         users = Counter(map(self.nwbfile_path, sessions))

@@ -32,8 +32,10 @@ from airflow_provider_ophys.sessions.session_yaml import NAME, read_session_yaml
 from airflow_provider_ophys.sessions.subject_table import SubjectTable
 
 MOST_UNKNOWN_FILES = 100
+# By which a folder says that it is complete, as the shipped DAGs expect it.
+MARKER = "DONE"
 # Files that say something of a folder, and belong to no recording.
-OF_THE_FOLDER = frozenset({NAME, "DONE", *METADATA_FILES})
+OF_THE_FOLDER = frozenset({NAME, MARKER, *METADATA_FILES})
 
 
 def describe_session(

@@ -121,15 +121,16 @@ def test_the_rois_that_a_session_got_later_are_added_to_its_file(archive, tmp_pa
         assert table.imaging_plane is movie.imaging_plane
 
 
-def test_sessions_lie_where_the_pattern_says_and_where_there_is_a_session_file(tmp_path):
+def test_sessions_lie_where_the_pattern_says_and_where_a_file_in_them_says_it(tmp_path):
     for name in ("m1/a", "m1/b/raw", "m2", "m3/x/y", "nwb/old"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "m3/x/y/session.yaml").touch()
-    (tmp_path / "m2/session.yaml").touch()
+    (tmp_path / "m2/DONE").touch()
 
     def found(pattern):
         return Archive(tmp_path, tmp_path / "nwb", pattern).sessions()[0]
 
+    assert found("") == ["m2", "m3/x/y"]
     assert found("*") == ["m1", "m2", "m3/x/y"]
     assert found("m*/*") == ["m1/a", "m1/b", "m2", "m3/x/y"]
 
@@ -150,6 +151,12 @@ def test_sessions_that_would_share_an_nwb_file_are_refused(tmp_path):
         ("d", "failed"),
     ]
     assert "did not end" in sessions[2]["why"]
+
+
+def test_an_archive_without_a_session_says_how_to_name_them(tmp_path):
+    (tmp_path / "m1" / "day 1").mkdir(parents=True)
+    with pytest.raises(SourceNotFoundError, match=r"no session below .*pattern ''.*such as \*/\*"):
+        Archive(tmp_path, tmp_path / "nwb").plan(20, 1000)
 
 
 def test_a_root_that_is_not_there_is_named(tmp_path):
