@@ -213,7 +213,7 @@ def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Outpu
         datasets = [dataset for dataset in written if isinstance(dataset, BulkDataset)]
         with problems.gather(), sharing(options.wish, options.stop) as resources:
             check_memory(output.storage, datasets, resources)
-        with problems.gather():
+        with problems.gather(), naming_write_errors(output.path):
             check_disk(output.path, output.storage, datasets, append=output.append)
     return replace(output, nwbfile=nwbfile, facts=facts)
 
@@ -305,11 +305,12 @@ def prepare_output(
     """
     found = Problems() if problems is None else problems
     kept = kept or Kept()
-    with found.gather():
+    with found.gather(), naming_write_errors(path):
         check_output_folder(path)
-    state = state_of(path)
-    with found.gather():
-        if path.exists():
+    with naming_write_errors(path):
+        state, exists = state_of(path), path.exists()
+    with found.gather(), naming_write_errors(path):
+        if exists:
             check_replaceable(path, kept)
             if not append and not overwrite:
                 raise OutputExistsError(

@@ -131,7 +131,9 @@ def building(part: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        remove(part)
+        # Nothing is asked of a disk, that may fail, after an output was published.
+        if os.path.lexists(part):
+            remove(part)
 
 
 def check_still(path: Path, found: str | None) -> None:

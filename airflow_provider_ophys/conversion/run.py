@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,14 +20,19 @@ from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file, require_inspector
 from airflow_provider_ophys.conversion.output import Output, WriteOptions, prepare_output, rehearse, write_output
 from airflow_provider_ophys.conversion.preflight import size_on_disk
-from airflow_provider_ophys.conversion.provenance import check_no_other_session, conversion_digest, find_conversion
-from airflow_provider_ophys.conversion.publishing import ANYTHING, check_output_folder, check_still
+from airflow_provider_ophys.conversion.provenance import conversion_digest
+from airflow_provider_ophys.conversion.publishing import (
+    ANYTHING,
+    check_output_folder,
+    check_still,
+    naming_write_errors,
+)
 from airflow_provider_ophys.conversion.recording_errors import naming_recordings
-from airflow_provider_ophys.conversion.replacing import Kept, check_replaceable, kept_for
+from airflow_provider_ophys.conversion.replacing import Kept, kept_for
+from airflow_provider_ophys.conversion.reuse import check_proven, existing_record
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.exceptions import (
     OphysError,
-    OutputExistsError,
     SourceDataError,
     SourceNotFoundError,
 )
@@ -51,10 +57,11 @@ from airflow_provider_ophys.models.remarks import gathering_remarks, remark
 from airflow_provider_ophys.models.result import ImagingResult, SegmentationResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.recordings import Recording, recording_of
-from airflow_provider_ophys.recordings.state import SourceState, fingerprint
+from airflow_provider_ophys.recordings.state import SourceState, content_digest, fingerprint
 from airflow_provider_ophys.sessions.source_metadata import DescribedPart, described_parts, under_given
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.replacement import state_of
+from airflow_provider_ophys.writing.sharing import check_not_stopped
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor  # noqa: TID251 - the types only
@@ -119,19 +126,21 @@ class Run:
         if existing is not None:
             inspect = self.conversion.inspect
             findings = None if inspect is None else inspect_file(open_storage(self.path), self.path, inspect)
-            found = result_of(self.path, existing, time.monotonic() - started, reused=True)
+            with naming_write_errors(self.path):
+                found = result_of(self.path, existing, time.monotonic() - started, reused=True)
             return found | {"inspection": findings}
         with PeakMemory() as memory, naming_recordings(self.recordings):
             output = self.prepare()
             prepare_seconds = round(time.monotonic() - started, 3)
             written = write_output(output, self.options, record=self.record, source=self.source)
-        result = result_of(
-            self.path,
-            self.record,
-            time.monotonic() - started,
-            bulk_bytes=written.bulk_bytes,
-            peak_memory_bytes=memory.peak_bytes,
-        )
+        with naming_write_errors(self.path):
+            result = result_of(
+                self.path,
+                self.record,
+                time.monotonic() - started,
+                bulk_bytes=written.bulk_bytes,
+                peak_memory_bytes=memory.peak_bytes,
+            )
         return result | {
             "inspection": written.inspection,
             "durations": {"prepare": prepare_seconds} | written.durations,
@@ -156,9 +165,10 @@ class Run:
         if self.conversion.inspect is not None:
             with self.problems.gather():
                 require_inspector()
-        with self.problems.gather():
+        with self.problems.gather(), naming_write_errors(self.path):
             check_output_folder(check_output_path(self.conversion.nwbfile_path))
-        self.found = state_of(self.path)
+        with naming_write_errors(self.path):
+            self.found, exists = state_of(self.path), self.path.exists()
         with self.problems.gather():
             self.metadata = self._load_metadata()
             metadata = validate_metadata(self.metadata)
@@ -166,11 +176,11 @@ class Run:
                 with naming_recordings(self.recordings):
                     self.record = _new_record(self.conversion, self.parts, metadata)
                     self.record["state"] = self.source.digest
-        if self.record and self.path.exists():
-            with self.problems.gather():
-                existing = _existing_record(self.conversion, self.path, self.record["digest"], self.kept)
+        if self.record and exists:
+            with self.problems.gather(), naming_write_errors(self.path):
+                existing = existing_record(self.conversion, self.path, self.record["digest"], self.kept)
                 if existing is not None:
-                    self._check_proven(existing)
+                    check_proven(self.conversion, existing, cast("SourceState", self.source), self._content)
                 if not self.problems:
                     return existing
         return None
@@ -188,21 +198,14 @@ class Run:
             check_still(self.path, self.found)
         self.problems.tell()
         self.record["remarks"] = remarks
+        if self.conversion.reuse == "content":
+            self.record["content"] = self._content()
         return cast("Output", prepared[0])
 
-    def _check_proven(self, existing: Mapping[str, Any]) -> None:
-        """
-        Check that the recording is what an output was made from, by its files' times or by all of their content.
-
-        :raises OutputExistsError: If files were written to since, and only samples of them are compared.
-        """
-        source = cast("SourceState", self.source)
-        if existing.get("state", source.digest) != source.digest and not source.is_sampled_whole:
-            raise OutputExistsError(
-                f"{self.path} was written by this conversion, but files of the recording were written to or "
-                "copied since, and of files as large as these only samples are compared. If it is unchanged, give "
-                f"its files their times back (cp -a and rsync -a keep them). {_WAYS_OUT}"
-            )
+    def _content(self) -> str:
+        """Read all of the recordings for a digest of it."""
+        with naming_recordings(self.recordings):
+            return content_digest(self.recordings, partial(check_not_stopped, self.environment.stop))
 
     @property
     def path(self) -> Path:
@@ -382,35 +385,6 @@ def _new_record(conversion: Conversion, parts: Sequence[DescribedPart], metadata
         "validation": "valid" if conversion.validate_output else "not validated",
         "session": conversion.session_name,
     }
-
-
-def _existing_record(conversion: Conversion, path: Path, digest: str, kept: Kept) -> dict[str, Any] | None:
-    """
-    Return the record of this very conversion in an output that exists, if the user wants it reused.
-
-    :raises OutputExistsError: If the output may not be touched and is not this conversion's; says whether it could
-        be replaced.
-    """
-    if conversion.session_name:
-        check_no_other_session(path, conversion.session_name)
-    if conversion.if_exists in ("overwrite", "fail"):
-        check_replaceable(path, kept)
-    if conversion.if_exists == "overwrite":
-        return None
-    if conversion.if_exists == "fail":
-        raise OutputExistsError(f"{path} exists already, and if_exists='fail' says to leave it. {_WAYS_OUT}")
-    record = find_conversion(path, digest)
-    if record is None:
-        check_replaceable(path, kept)
-    if record is None and conversion.if_exists == "reuse":
-        raise OutputExistsError(
-            f"{path} exists already and was not written by this conversion: the recording, an option or the "
-            f"metadata differ, or something else wrote it. {_WAYS_OUT}"
-        )
-    return record
-
-
-_WAYS_OUT = "Replace it with if_exists='overwrite', add to it with if_exists='append', or write elsewhere."
 
 
 def write_options(conversion: Conversion, environment: Environment) -> WriteOptions:

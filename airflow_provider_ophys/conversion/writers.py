@@ -15,7 +15,7 @@ from airflow_provider_ophys.conversion.session import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
-from airflow_provider_ophys.models.conversion import IfExists
+from airflow_provider_ophys.models.conversion import IfExists, Reuse
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
@@ -209,6 +209,7 @@ def write_session(
     validate: bool = True,
     inspect: str | None = None,
     check_recording: bool = True,
+    reuse: Reuse = "state",
 ) -> SessionResult:
     """
     Write all movies and segmentations of a session into one NWB file; all of it or, after an error, nothing.
@@ -228,6 +229,8 @@ def write_session(
     :param inspect: What nwbinspector finds is in the result (``"report"``), or an error where it is critical
         (``"fail"``), or where the DANDI archive would not take it (``"dandi"``). Default: it is not run.
     :param check_recording: Check that the recording is whole before it is read.
+    :param reuse: What proves that it is the recording that the output was made from: the ``"state"`` of its files,
+        or all of their ``"content"``.
     :returns: What was written, as the operators return it.
     :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_session` does.
     """
@@ -244,6 +247,7 @@ def write_session(
             validate=validate,
             inspect=inspect,
             check_recording=check_recording,
+            reuse=reuse,
         )
     )
 

@@ -27,6 +27,7 @@ from airflow_provider_ophys.models.session_name import SessionName
 from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
+Reuse = Literal["state", "content"]
 
 UNITS = {
     "": 1,
@@ -88,6 +89,7 @@ class Conversion(BaseModel, ABC):
     report: bool = False
     source_metadata: bool = True
     check_recording: bool = True
+    reuse: Reuse = "state"
 
     kind: ClassVar[Literal["imaging", "segmentation", "session"]]
 
@@ -106,6 +108,7 @@ class Conversion(BaseModel, ABC):
             "iterator_type",
             "source_metadata",
             "check_recording",
+            "reuse",
         }
     )
 

@@ -62,14 +62,24 @@ def find_foreign(path: Path) -> str | None:
     :raises OSError: If the disk or share fails at this moment.
     """
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            return _foreign_in_folder(path)
-        return _foreign_file(path) if stat.S_ISREG(mode) else "it is neither a file nor a folder"
+        return _foreign(path)
+    except Exception as error:
+        if is_passing(error):
+            raise
+    # HDF5 does not always tell of a disk that fails for a moment.
+    try:
+        return _foreign(path)
     except Exception as error:
         if is_passing(error):
             raise
         return f"it cannot be read as an NWB file ({type(error).__name__}: {error})"
+
+
+def _foreign(path: Path) -> str | None:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return _foreign_in_folder(path)
+    return _foreign_file(path) if stat.S_ISREG(mode) else "it is neither a file nor a folder"
 
 
 def _foreign_file(path: Path) -> str | None:

@@ -146,6 +146,9 @@ class ConversionOperator(ConvertingOperator):
     :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it.
     :param check_recording: Check that the recording is complete before it is read. Without it, a remark in the
         result says so.
+    :param reuse: What proves that the recording is the one that the output at ``nwbfile_path`` was made from.
+        ``"state"``: its files have the same names, sizes, times and samples of content. ``"content"``: all of
+        their content is the same, for which it is read once more, before it is converted and at each repetition.
     :param retry_policy: Default: :class:`airflow_provider_ophys.retries.OphysRetryPolicy`, with which a task
         fails at once if a retry cannot help.
     """
@@ -166,6 +169,7 @@ class ConversionOperator(ConvertingOperator):
         "report",
         "source_metadata",
         "check_recording",
+        "reuse",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "extractor_kwargs": "json",
@@ -196,6 +200,7 @@ class ConversionOperator(ConvertingOperator):
         report: bool | str = False,
         source_metadata: bool | str = True,
         check_recording: bool | str = True,
+        reuse: str = "state",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -214,6 +219,7 @@ class ConversionOperator(ConvertingOperator):
         self.report = report
         self.source_metadata = source_metadata
         self.check_recording = check_recording
+        self.reuse = reuse
 
     @abstractmethod
     def _convert(self, conversion: Any, environment: Environment) -> ImagingResult | SegmentationResult:

@@ -150,6 +150,7 @@ class WriteSessionOperator(ConvertingOperator):
         "inspect",
         "report",
         "check_recording",
+        "reuse",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"session": "json", "backend_configuration": "json"}
     operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
@@ -171,6 +172,7 @@ class WriteSessionOperator(ConvertingOperator):
         inspect: str | None = None,
         report: bool | str = False,
         check_recording: bool | str = True,
+        reuse: str = "state",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -187,6 +189,7 @@ class WriteSessionOperator(ConvertingOperator):
         self.inspect = inspect
         self.report = report
         self.check_recording = check_recording
+        self.reuse = reuse
 
     @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import pwd
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputFolderError
+
+log = logging.getLogger(__name__)
 
 # What a file system says that has no locks.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -45,7 +48,11 @@ def output_lock(path: Path, *, lock: bool = True) -> Iterator[bool]:
     try:
         yield found
     finally:
-        file.unlink(missing_ok=True)
+        # One that stays is as one that a killed writer left: no reason to call what was written a failure.
+        try:
+            file.unlink(missing_ok=True)
+        except OSError:
+            log.warning("The lock %s could not be removed; the next writer does.", file, exc_info=True)
         os.close(descriptor)
 
 

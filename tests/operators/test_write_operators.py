@@ -246,7 +246,33 @@ def test_a_change_between_the_samples_of_a_large_file_is_no_reason_to_reuse(tmp_
         file.write(bytes(1000))
     with pytest.raises(OutputExistsError, match="only samples are compared"):
         run_one(WriteImagingOperator, **options)
+
+
+def test_with_reuse_by_content_times_prove_nothing_and_are_not_needed(tmp_path):
+    movie = np.random.default_rng(0).integers(0, 1000, (200, 128, 128), "int16")
+    tifffile.imwrite(tmp_path / "m.tif", movie)
+    before = (tmp_path / "m.tif").stat()
+    options = imaging(tmp_path / "m.tif", tmp_path / "a.nwb", reuse="content")
+    assert run_one(WriteImagingOperator, **options)["reused"] is False
+    assert run_one(WriteImagingOperator, **options)["reused"] is True
+    (tmp_path / "copy").mkdir()
+    shutil.copyfile(tmp_path / "m.tif", tmp_path / "copy" / "m.tif")  # with times of its own
+    for reuse in ("content", "state"):
+        copied = imaging(tmp_path / "copy" / "m.tif", tmp_path / "a.nwb", reuse=reuse)
+        assert run_one(WriteImagingOperator, **copied)["reused"] is True
+    with (tmp_path / "m.tif").open("r+b") as file:
+        file.seek(before.st_size // 40)
+        file.write(bytes(1000))
     os.utime(tmp_path / "m.tif", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(OutputExistsError, match="has other content by now"):
+        run_one(WriteImagingOperator, **options)
+
+
+def test_an_output_of_which_the_content_is_not_known_is_not_reused_by_content(tmp_path, tiff):
+    options = imaging(tiff, tmp_path / "a.nwb")
+    run_one(WriteImagingOperator, **options)
+    with pytest.raises(OutputExistsError, match="is not known"):
+        run_one(WriteImagingOperator, **options, reuse="content")
 
 
 def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):

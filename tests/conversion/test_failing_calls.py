@@ -1,0 +1,111 @@
+"""
+Every number that the system may give, at every call on the output by which a conversion is written and published.
+
+After a failure the old output is still at the path, and nothing beside it; the error is of the kind that
+docs/safety.md has for that number, and puts nothing down to the recording. Some of these numbers for each call, at
+one place; ``OPHYS_FAILING_CALLS=100`` tries all, at so many places.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import zlib
+from collections import Counter
+
+import pytest
+from failing_calls import run_with_failures, why_not
+from movies import imaging, write_tiff
+from test_system_errors import SORTED
+
+from airflow_provider_ophys.conversion.run import convert_imaging
+from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.models.conversion import ImagingConversion
+
+PLACES = int(os.environ.get("OPHYS_FAILING_CALLS", "0"))
+NAMES = {"hdf5": "a.nwb", "zarr": "a.nwb.zarr"}
+# Python and HDF5 do not tell why these failed: what cannot be looked at is not there, not ours or not writable.
+SWALLOWED = {"access", "newfstatat", "lstat", "stat", "statx", "fstat", "lseek", "read", "pread64", "openat"}
+OTHERWISE = {
+    # CIFS says so of a lock that another holds.
+    ("flock", "EACCES"): "OutputBusyError",
+    ("flock", "EAGAIN"): "OutputBusyError",
+}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
+
+
+def convert(movie, output, backend):
+    conversion = ImagingConversion(**imaging(movie, output, backend=backend, if_exists="overwrite"))
+    try:
+        convert_imaging(conversion)
+    except OphysError as error:
+        return {"error": type(error).__name__, "retryable": error.retryable, "message": str(error)}
+    return {}
+
+
+def fresh(folder, old):
+    """Put the old output into a folder that is otherwise empty; return its path."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (shutil.copytree if old.is_dir() else shutil.copy2)(old, folder / old.name)
+    return folder / old.name
+
+
+def content(path):
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+
+
+def plan(counts):
+    """Which call fails, at which of so many places, with which number."""
+    for call, count in sorted(counts.items()):
+        shift = zlib.crc32(call.encode()) % len(SORTED)
+        numbers = list(SORTED) if PLACES else (list(SORTED) * 2)[shift : shift + 2]
+        places = {place * count // max(PLACES, 1) for place in range(PLACES)} or {shift % count}
+        yield from ((call, place, number) for place in sorted(places) for number in numbers)
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_path, backend):
+    movie, old, folder = write_tiff(tmp_path / "movie.tif"), tmp_path / NAMES[backend], tmp_path / "out"
+    assert convert(movie, old, backend) == {}
+    before = content(old)
+    counts = Counter()
+
+    def count(call):
+        counts[call.name] += call.path.startswith(str(folder))
+        return 0
+
+    output = fresh(folder, old)
+    assert run_with_failures(lambda: convert(movie, output, backend), count) == {}
+    for name, place, number in plan(+counts):
+        seen = 0
+
+        def fails(call, name=name, place=place, number=number):
+            nonlocal seen
+            if call.name != name or not call.path.startswith(str(folder)):
+                return 0
+            seen += 1
+            return getattr(errno, number) if seen == place + 1 else 0
+
+        fresh(folder, old)
+        got = run_with_failures(lambda: convert(movie, output, backend), fails)
+        where = (name, place, number, got)
+        if not got:
+            continue
+        expected = {SORTED[number][1].__name__, OTHERWISE.get((name, number))}
+        if name not in SWALLOWED:
+            assert got["error"] in expected, where
+        assert got["error"].startswith(("Output", "DiskSpace")), where
+        assert "recording" not in got["message"].lower(), where
+        assert str(folder) in got["message"], where
+        # What failed after the old output was replaced has left the new one.
+        assert output.exists(), where
+        if name not in {"unlink", "unlinkat", "rmdir"} | SWALLOWED:
+            assert content(output) == before, where
+            assert {path.name for path in folder.iterdir()} <= {output.name, f".{output.name}.lock"}, where
