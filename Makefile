@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest chaos check fix airflow bench docs reference dandi constraints
+.PHONY: help setup demo test test-lowest test-newest test-airflow chaos check fix airflow bench dist docs reference \
+  dandi constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +52,22 @@ test-lowest test-newest: test-%: setup
 	@.venv-$*/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 -m 'not stack' \
 	  --ignore tests/chaos --ignore tests/demo $(TEST_OPTIONS)
 
+# Another version of Airflow, in an environment of its own: all else stays as constraints.txt has it, where it can.
+VERSION ?= 3.1
+AIRFLOW_VENV = .venv-airflow-$(VERSION)
+PRERELEASES = $(if $(filter-out $(subst b,,$(subst rc,,$(VERSION))),$(VERSION)),--prerelease allow)
+
+test-airflow: setup  ## Unit, contract and DAG tests with another Airflow: make test-airflow VERSION=3.1
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(AIRFLOW_VENV)
+	@cp constraints.txt $(AIRFLOW_VENV)/versions.txt
+	@$(UV) pip compile --quiet --all-extras --no-header --no-annotate --no-emit-index-url $(PRERELEASES) \
+	  --python $(AIRFLOW_VENV)/bin/python --constraint <(echo 'apache-airflow==$(VERSION)$(if $(PRERELEASES),,.*)') \
+	  --output-file $(AIRFLOW_VENV)/versions.txt pyproject.toml >/dev/null
+	@$(UV) pip install --quiet $(PRERELEASES) --python $(AIRFLOW_VENV)/bin/python \
+	  --constraint $(AIRFLOW_VENV)/versions.txt --editable '.[all,dev]'
+	@$(AIRFLOW_VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 -m 'not stack' \
+	  --ignore tests/chaos --ignore tests/demo --ignore tests/docs $(TEST_OPTIONS)
+
 # How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3 CHAOS_FOLDERS=10000
 # A few conversions are a quick look, which leaves out the folders unless they are asked for.
 chaos: setup  ## Disturb several hundred conversions at random moments, and the arrival of 2,000 folders
@@ -83,6 +100,13 @@ dandi: .venv-dandi/.installed  ## dandi-cli in an environment of its own, by whi
 
 bench: setup  ## Time, memory, size, side by side with neuroconv; QUICK=1 is small, ONLY="name ..." some of it
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(ONLY)
+
+dist: setup  ## Build wheel and sdist into dist/, and check them as a package index does
+	@rm -rf dist
+	@$(PYTHON) -m hatchling build
+	@$(PYTHON) -m twine check --strict dist/*
+	@$(PYTHON) -m zipfile --list dist/*.whl
+	@tar --list --file dist/*.tar.gz
 
 # The tables of options are made from the code first; a link that leads nowhere is an error.
 docs: export AIRFLOW_HOME := $(CURDIR)/.airflow

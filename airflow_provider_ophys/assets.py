@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_ophys.compat import asset_store, stored_events
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.settings import max_map_length
 
@@ -131,7 +132,7 @@ def _items_for_run[T](asset: Asset, context: Context, items_in: _ItemsIn[T]) -> 
     if not own:
         return []
     try:
-        stored, store = _Stored(asset, context["inlet_events"]), context["asset_state_store"][asset]
+        stored, store = _Stored(asset, context["inlet_events"]), asset_store(context, asset)
     except KeyError as error:
         raise ConfigurationError(
             f"The events of the asset {asset.name!r} are only open to a task that has it in its inlets: write "
@@ -208,8 +209,7 @@ class _Stored:
         """Yield those of a time in their order, asking for one page after the other."""
         size, known = _EVENTS_PER_PAGE, set[int]()
         while True:
-            query = self._inlet_events[self._asset].after(since.isoformat()).limit(size)
-            page = list(query if until is None else query.before(until.isoformat()))
+            page = stored_events(self._inlet_events, self._asset, since=since, until=until, limit=size)
             new = [event for event in page if event.id not in known]
             yield from new
             if len(page) < size:

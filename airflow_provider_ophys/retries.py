@@ -1,78 +1,75 @@
-"""What Airflow does with our errors: fail at once what a retry cannot mend, and wait before what it can."""
+"""
+What Airflow does with our errors: fail at once what a retry cannot mend, and wait before what it can.
+
+Airflow 3.3 and later decide by :class:`OphysRetryPolicy`. Before, an error that a retry cannot mend is turned into
+``AirflowFailException``, and what it can is tried again after the task's own ``retry_delay``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryDecision, RetryRule
-from airflow.sdk.exceptions import AirflowFailException
-
-from airflow_provider_ophys.exceptions import (
-    ConversionStoppedError,
-    DiskSpaceError,
-    MemoryBudgetError,
-    OphysError,
-    OutputBusyError,
-    OutputWriteError,
-    PreflightError,
-    SourceAccessError,
-    SourceChangedError,
-    StagingError,
-)
+from airflow_provider_ophys.compat import HAS_RETRY_POLICIES, AirflowFailException
+from airflow_provider_ophys.exceptions import ConfigurationError, OphysError
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import RetryPolicy
 
-RETRY_RULES = (
-    RetryRule(ConversionStoppedError, retry_delay=timedelta(seconds=10), reason="The task was told to stop."),
-    RetryRule(OutputBusyError, retry_delay=timedelta(minutes=1), reason="Another task is writing the output."),
-    RetryRule(StagingError, retry_delay=timedelta(minutes=1), reason="S3 failed."),
-    RetryRule(MemoryBudgetError, retry_delay=timedelta(minutes=5), reason="Memory is short."),
-    RetryRule(SourceChangedError, retry_delay=timedelta(minutes=5), reason="The recording is still growing."),
-    RetryRule(SourceAccessError, retry_delay=timedelta(minutes=5), reason="The recording's disk or share fails."),
-    # Somebody has to free space; it stands before the class that it belongs to.
-    RetryRule(DiskSpaceError, retry_delay=timedelta(minutes=15), reason="The output's disk is full."),
-    RetryRule(OutputWriteError, retry_delay=timedelta(minutes=5), reason="The output's disk or share fails."),
-)
+    from airflow_provider_ophys.retry_policy import RETRY_RULES, OphysRetryPolicy
+
+__all__ = [
+    "RETRY_POLICY",
+    "RETRY_RULES",
+    "TASK_RETRIES",
+    "OphysRetryPolicy",
+    "decides_on_retries",
+    "fail_without_retry",
+    "policy_argument",
+]
 
 
-class OphysRetryPolicy(ExceptionRetryPolicy):
+def _default_policy() -> RetryPolicy | None:
+    if not HAS_RETRY_POLICIES:
+        return None
+    from airflow_provider_ophys.retry_policy import OphysRetryPolicy
+
+    return OphysRetryPolicy()
+
+
+# Of our operators; None where Airflow has no retry policies.
+RETRY_POLICY = _default_policy()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("OphysRetryPolicy", "RETRY_RULES"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not HAS_RETRY_POLICIES:
+        raise ConfigurationError(f"{name} needs Airflow 3.3 or later, which brought retry policies.")
+    from airflow_provider_ophys import retry_policy
+
+    return getattr(retry_policy, name)
+
+
+def policy_argument(policy: RetryPolicy | None) -> dict[str, Any]:
     """
-    Decides by the error whether and when a task is tried again; the default of our operators.
+    Return what is handed to Airflow's operator for a task's retry policy.
 
-    What a retry cannot mend (:attr:`OphysError.retryable`) fails at once, whatever ``retries`` says. What it can
-    is retried after the delay of :data:`RETRY_RULES` for its class, up to ``retries`` times. Errors that are not
-    ours are treated as Airflow would without a policy.
-
-    :param rules: Looked at before all of that: the first that matches an error decides.
+    :raises ConfigurationError: If there is one and Airflow has no retry policies.
     """
-
-    def __init__(self, rules: Sequence[RetryRule] = ()) -> None:
-        super().__init__(rules=[*rules, *RETRY_RULES])
-        self._own_rules = list(rules)
-
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
-    ) -> RetryDecision:
-        """Decide on one failure."""
-        own = any(rule.matches(exception) for rule in self._own_rules)
-        if not own and isinstance(exception, OphysError) and not exception.retryable:
-            return RetryDecision.fail("A retry cannot mend this.")
-        decision = super().evaluate(exception, try_number, max_tries, context)
-        if decision.action is RetryAction.DEFAULT and isinstance(exception, PreflightError):
-            # Each of its problems may pass, and the longest delay is long enough for any.
-            return RetryDecision.retry(_longest_delay(), "All that is in the way may pass.")
-        return decision
+    if HAS_RETRY_POLICIES:
+        return {"retry_policy": policy}
+    if policy is not None:
+        raise ConfigurationError(
+            "retry_policy needs Airflow 3.3 or later. Leave it out: what a retry cannot mend fails at once anyway."
+        )
+    return {}
 
 
-def _longest_delay() -> timedelta:
-    return max(rule.retry_delay for rule in RETRY_RULES if rule.retry_delay is not None)
-
-
-RETRY_POLICY = OphysRetryPolicy()
+# For a task of one's own: @task(**TASK_RETRIES), and @decides_on_retries below it.
+TASK_RETRIES = policy_argument(RETRY_POLICY)
 
 
 @contextmanager
@@ -91,3 +88,16 @@ def fail_without_retry() -> Iterator[None]:
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
+
+
+def decides_on_retries[**P, R](execute: Callable[P, R]) -> Callable[P, R]:
+    """Let an error of ours that a retry cannot mend fail the task at once, where Airflow has no retry policies."""
+    if HAS_RETRY_POLICIES:
+        return execute
+
+    @wraps(execute)
+    def failing(*args: P.args, **kwargs: P.kwargs) -> R:
+        with fail_without_retry():
+            return execute(*args, **kwargs)
+
+    return failing

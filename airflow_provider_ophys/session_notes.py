@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
-
+from airflow_provider_ophys.compat import AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.models.session_note import SessionNote
 

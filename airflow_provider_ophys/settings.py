@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from airflow.sdk import conf
 from pydantic import TypeAdapter, ValidationError
 
+from airflow_provider_ophys.compat import conf
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
 from airflow_provider_ophys.models.backend import Compression

@@ -29,6 +29,7 @@ MODULES = [
     "odd_cases",
     "backfill",
     "report",
+    "tasks",
     "staging",
     "parallel",
     "changed",

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param, Variable, dag, task
-from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.compat import AirflowFailException, task_store
+from airflow_provider_ophys.retries import TASK_RETRIES, decides_on_retries
 from airflow_provider_ophys.session_notes import tell_batch
 from airflow_provider_ophys.settings import max_map_length, platform_defaults
 
@@ -67,7 +67,8 @@ def archive(pattern: str) -> Archive:
 def ophys_backfill() -> None:
     """Convert what has no NWB file yet, and report."""
 
-    @task(retry_policy=RETRY_POLICY)
+    @task(**TASK_RETRIES)
+    @decides_on_retries
     def plan(params: Any = None) -> dict[str, Any]:
         """Walk the archive; say what has its NWB file, what cannot get one, and divide the rest into batches."""
         return archive(params["pattern"]).plan(params["batch_size"], max_map_length())
@@ -79,16 +80,17 @@ def ophys_backfill() -> None:
 
     @task(
         map_index_template="{{ names[0] }} and {{ names | length - 1 }} more",
-        retry_policy=RETRY_POLICY,
+        **TASK_RETRIES,
         max_active_tis_per_dagrun=int(Variable.get("ophys_backfill_concurrency", default="4")),
     )
+    @decides_on_retries
     def convert(names: list[str], params: Any = None, **context: Any) -> list[dict[str, Any]]:
         """Convert the sessions of a batch; tries again while an error may pass."""
         from airflow_provider_ophys.conversion.archive import convert_batch
 
         context["names"] = names
         sessions = archive(params["pattern"])
-        outcomes, passing = convert_batch(names, context["task_state_store"], sessions.convert)
+        outcomes, passing = convert_batch(names, task_store(context), sessions.convert)
         tell_batch(context, sessions.root, outcomes)
         if passing is not None and context["ti"].try_number <= context["ti"].max_tries:
             raise passing

@@ -6,7 +6,6 @@ from typing import Any
 
 from airflow._shared.timezones.timezone import utcnow
 from airflow.assets.manager import asset_manager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.models.asset import AssetDagRunQueue, AssetEvent
@@ -16,6 +15,7 @@ from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.sdk.definitions.dag import _run_task as run_task
 from airflow.utils.session import create_session
+from airflow_versions import DagBag, create_asset_triggered_runs, sync_bag_to_db
 from sqlalchemy import select
 
 
@@ -76,9 +76,7 @@ class AssetScheduler:
                 if session.scalar(queued) is None:
                     return got
                 runner = SchedulerJobRunner(job=Job())
-                runner._create_dag_runs_asset_triggered(
-                    dag_models=[session.get(DagModel, self.dag.dag_id)], session=session
-                )
+                create_asset_triggered_runs(runner, session.get(DagModel, self.dag.dag_id), session)
                 run = session.scalars(
                     select(DagRun).where(DagRun.dag_id == self.dag.dag_id).order_by(DagRun.id.desc())
                 ).first()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ os.environ |= {
 # The modules whose tests start Airflow's own processes.
 STACKS = ("tests/e2e/", "tests/plugin/test_web_", "tests/chaos/test_many_arrivals.py")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if metadata.version("apache-airflow-core") < "3.3":
+        # An older Airflow warns of itself and of what is newer than it, as it does where it is used.
+        config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning")
+        config.addinivalue_line("filterwarnings", "ignore::FutureWarning")
 
 
 def pytest_sessionfinish() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from airflow.configuration import conf
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow_versions import DagSerialization
 
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator

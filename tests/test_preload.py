@@ -1,4 +1,4 @@
-"""With ``[ophys] preload``, tasks are forked from a process that has imported pynwb; others are spared."""
+"""Tasks are forked from a process that has imported what they need, unless told otherwise; others are spared."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 # As processes of Airflow do when they start, each loads the plugins for their listeners; then it forks a task.
 # What they have in common, Airflow's own modules, is imported once before.
 PROCESSES = """
-import json, os, sys
+import json, multiprocessing, os, sys
 
 import airflow.listeners.listener
 import airflow.plugins_manager
-from airflow.sdk.configuration import conf
+from airflow_provider_ophys.compat import conf
 
 def in_a_fork(work):
     child = os.fork()
@@ -27,17 +27,27 @@ def in_a_fork(work):
 
 def start(command, environment):
     os.environ.update(environment)
+    if method := environment.get("START_METHOD"):
+        multiprocessing.set_start_method(method)
     sys.argv = ["airflow", *command]
     airflow.listeners.listener.get_listener_manager()
-    return in_a_fork(lambda: "pynwb" in sys.modules)
+    return in_a_fork(has_all)
+
+def has_all():
+    wanted = {"pynwb", "roiextractors", "matplotlib.backends.backend_agg", "airflow_provider_ophys.report.figure"}
+    if not wanted <= set(sys.modules):
+        assert not wanted & set(sys.modules)
+        return False
+    from airflow_provider_ophys.conversion import checks
+    return checks._own_schema.cache_info().currsize == 1
 
 assert "airflow_provider_ophys.preload" not in sys.modules
 print(json.dumps([in_a_fork(lambda: start(*case)) for case in json.loads(sys.argv[1])]))
 """
 
 
-def forks_have_pynwb(cases):
-    """Start a process for each command and environment; tell whether what it forks has pynwb."""
+def forks_have_all(cases):
+    """Start a process for each command and environment; tell whether what it forks has all that tasks need."""
     command = [sys.executable, "-W", "ignore", "-c", PROCESSES, json.dumps(cases)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -48,6 +58,7 @@ def forks_have_pynwb(cases):
 
 def test_only_processes_that_fork_tasks_import_ahead(airflow_db):
     expected = {
+        ("scheduler", "LocalExecutor", None): True,
         ("scheduler", "LocalExecutor", "True"): True,
         ("scheduler", "LocalExecutor", "False"): False,
         ("scheduler", "CeleryExecutor", "True"): False,
@@ -56,10 +67,24 @@ def test_only_processes_that_fork_tasks_import_ahead(airflow_db):
         ("dag-processor", "LocalExecutor", "True"): False,
     }
     cases = [
-        (command.split(), {"AIRFLOW__CORE__EXECUTOR": executor, "AIRFLOW__OPHYS__PRELOAD": preload})
+        (
+            command.split(),
+            {"AIRFLOW__CORE__EXECUTOR": executor} | ({"AIRFLOW__OPHYS__PRELOAD": preload} if preload else {}),
+        )
         for command, executor, preload in expected
     ]
-    assert dict(zip(expected, forks_have_pynwb(cases), strict=True)) == expected
+    assert dict(zip(expected, forks_have_all(cases), strict=True)) == expected
+
+
+def test_where_tasks_are_no_forks_nothing_is_imported(airflow_db):
+    """A fork server and a new interpreter have nothing of the process that asks for a task."""
+    local = {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"}
+    cases = [
+        (["scheduler"], local | {"AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "True"}),
+        (["scheduler"], local | {"START_METHOD": "forkserver"}),
+        (["scheduler"], local | {"START_METHOD": "fork"}),
+    ]
+    assert forks_have_all(cases) == [False, False, True]
 
 
 def test_a_task_itself_does_not(airflow_db, monkeypatch):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow_versions import DagSerialization
 from pynwb import NWBHDF5IO
 
 ROOT = Path(__file__).parents[1]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from airflow_versions import VERSION
 
 PACKAGE = Path(__file__).parents[1] / "airflow_provider_ophys"
 DAGS = PACKAGE.with_name("dags")
@@ -24,7 +25,7 @@ ORDER = (
     {"conversion"},
     {"report"},
     {"compat"},
-    {"settings"},
+    {"retry_policy", "settings"},
     {"assets", "preload", "retries", "session_notes"},
     {"hooks", "triggers"},
     {"plugin"},
@@ -34,8 +35,8 @@ ORDER = (
 )
 ROW_OF = {room: row for row, rooms in enumerate(ORDER) for room in rooms}
 AIRFLOW_ROOMS = {
-    *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "sensors", "session_notes"),
-    *("settings", "triggers"),
+    *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "retry_policy", "sensors"),
+    *("session_notes", "settings", "triggers"),
 }
 PYNWB_ROOMS = {"nwb", "conversion"}
 # Users' door: it exports names of rooms above it, each imported on first use, so nobody inside enters by it.
@@ -152,6 +153,16 @@ def test_a_library_is_known_to_its_rooms_only(package, rooms):
     assert [module for module in knowing if room_of(module) not in rooms] == []
 
 
+def test_only_compat_looks_at_airflows_version():
+    looking = [
+        module
+        for module, file in FILES.items()
+        if (source := file.read_text())
+        and ("airflow.__version__" in source or "airflow.version" in source or 'version("apache-airflow' in source)
+    ]
+    assert looking == ["compat"]
+
+
 # Imports each in turn and tells, as JSON, which of the wanted packages it was the first to load.
 LOADER = """
 import importlib, json, sys
@@ -185,7 +196,10 @@ def test_what_dag_files_and_all_of_airflows_processes_import_is_light():
     ]
     dag_files = sorted(file.stem for file in DAGS.glob("*.py"))
     # Only the API server serves pages; what Airflow's own plugin manager loads is not ours.
-    plugin = ["airflow.sdk.plugins_manager", *full_names(["plugin.ophys_plugin"])]
+    plugin = [
+        f"airflow{'.sdk' if VERSION >= (3, 2) else ''}.plugins_manager",
+        *full_names(["plugin.ophys_plugin"]),
+    ]
     modules = [*plugin, *full_names(light), *dag_files]
     loaded = loaded_in_turn(modules, [*HEAVY, "fastapi", "jinja2"])
     heavy = {module: packages for module, packages in loaded.items() if set(packages) & set(HEAVY)}

@@ -28,6 +28,12 @@ SAMPLED_ROWS = 5
 SMALL_BYTES = 4 * 2**20
 
 
+def make_ready() -> None:
+    """Make once for this process, and for those that are forked from it, what validates files."""
+    _own_schema()
+    _own_versions()
+
+
 def check_schema(storage: Storage, part: Path, before: Path | None = None) -> None:
     """
     Open a file anew and validate it against the NWB schema.

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
-from airflow.sdk.lineage import get_hook_lineage_collector
 from botocore.config import Config
 from botocore.exceptions import InvalidRegionError
 
+from airflow_provider_ophys.compat import AirflowNotFoundException, get_hook_lineage_collector
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.staging.audit import AuditReport, audit
 from airflow_provider_ophys.staging.naming import destination_of, fixed_part

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.sdk import BaseOperatorLink, RetryPolicy
+from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
@@ -18,14 +18,14 @@ from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.report_maker import maker_in, push_picture, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator
-from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
     from threading import Event
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryPolicy
 
     from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
@@ -42,7 +42,7 @@ class ConvertingOperator(StoppableOperator):
     ui_color = "#d5e8d4"
 
     def __init__(self, *, retry_policy: RetryPolicy | None = RETRY_POLICY, **kwargs: Any) -> None:
-        super().__init__(retry_policy=retry_policy, **kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         # Whose session it is, as the file says.
         self.written_subject: dict[str, str] = {}
         self._converted: tuple[Conversion, dict[str, Any]] | None = None
@@ -225,6 +225,7 @@ class ConversionOperator(ConvertingOperator):
     def _convert(self, conversion: Any, environment: Environment) -> ImagingResult | SegmentationResult:
         """Run the conversion of this operator's kind."""
 
+    @decides_on_retries
     @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""

@@ -11,6 +11,7 @@ from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, Paralle
 from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.retries import decides_on_retries
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import max_map_length
 
@@ -81,6 +82,7 @@ class PlanImagingOperator(WriteImagingOperator):
         super().__init__(**kwargs)
         self.num_tasks = num_tasks
 
+    @decides_on_retries
     @tells_sessions("plan")
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Allocate, and return the shares."""
@@ -115,6 +117,7 @@ class FillShardsOperator(ConvertingOperator):
         self.plan = plan
         self.share = share
 
+    @decides_on_retries
     @tells_sessions("fill")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fill, and return what was done."""
@@ -153,6 +156,7 @@ class PublishImagingOperator(ConvertingOperator):
         self.plan = plan
         self.filled = filled
 
+    @decides_on_retries
     @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Check and publish, and return what was written, as plain JSON."""

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import RetryPolicy
-
 from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import parse_bytes
 from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
-from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import allowed_roots, platform_defaults
 from airflow_provider_ophys.staging.plan import Destination, local_source
@@ -24,7 +22,7 @@ from airflow_provider_ophys.staging.plan import Destination, local_source
 if TYPE_CHECKING:
     from threading import Event
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryPolicy
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
     from airflow_provider_ophys.models.result import Report
@@ -68,7 +66,7 @@ class WriteReportOperator(StoppableOperator):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=retry_policy, **kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         self.source = source
         self.report_folder = report_folder
         self.memory_limit = memory_limit
@@ -76,6 +74,7 @@ class WriteReportOperator(StoppableOperator):
         self.aws_conn_id = aws_conn_id
         self._maker: Maker | None = None
 
+    @decides_on_retries
     @tells_sessions("report")
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report, and return where it is and what it says in short."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperatorLink, RetryPolicy, task_group
+from airflow.sdk import BaseOperatorLink, task_group
 from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
@@ -18,12 +18,12 @@ from airflow_provider_ophys.operators.conversion import ConvertingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.naming import NamedOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
-from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryPolicy
 
     from airflow_provider_ophys.sessions.subject_table import SubjectTable
 
@@ -65,7 +65,7 @@ class DescribeSessionOperator(NamedOperator):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=retry_policy, **kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         self.folder = spell_paths(folder)
         self.metadata = spell_nan(spell_paths(metadata))
         self.root = spell_paths(root)
@@ -73,6 +73,7 @@ class DescribeSessionOperator(NamedOperator):
         self.folder_name = folder_name
         self.volumes = volumes
 
+    @decides_on_retries
     @tells_sessions("describe")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Describe, and tell the log what is assumed, missing or contradictory."""
@@ -191,6 +192,7 @@ class WriteSessionOperator(ConvertingOperator):
         self.check_recording = check_recording
         self.reuse = reuse
 
+    @decides_on_retries
     @tells_sessions("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""

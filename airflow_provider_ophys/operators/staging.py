@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, RetryPolicy
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
@@ -19,7 +19,7 @@ from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.report_maker import maker_in
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
-from airflow_provider_ophys.retries import RETRY_POLICY
+from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.options import StageToS3Options
@@ -29,7 +29,7 @@ from airflow_provider_ophys.writing.replacement import settle
 if TYPE_CHECKING:
     from threading import Event
 
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryPolicy
     from airflow.sdk.types import TaskInstanceKey
 
     from airflow_provider_ophys.hooks.s3 import OphysS3Hook
@@ -130,7 +130,7 @@ class StageToS3Operator(StoppableOperator):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=retry_policy, **kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         self.source = source
         self.destination = destination
         self.aws_conn_id = aws_conn_id
@@ -149,6 +149,7 @@ class StageToS3Operator(StoppableOperator):
         self.max_concurrency = max_concurrency
         self.allow_insecure_http = allow_insecure_http
 
+    @decides_on_retries
     @tells_sessions("stage")
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish or audit; return what was done or found."""

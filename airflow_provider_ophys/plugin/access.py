@@ -13,9 +13,9 @@ from typing import Annotated
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
-from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Query, status
 
+from airflow_provider_ophys.compat import teams_of_dags
 from airflow_provider_ophys.plugin.tasks import TaskKey
 
 # What the pages show of a DAG.
@@ -26,14 +26,14 @@ _NO_INDEX = "{MAP_INDEX}"
 
 def readable(dag_ids: Iterable[str], user: GetUserDep) -> set[str]:
     """Pick the DAGs whose results a user may read."""
-    teams = DagModel.get_dag_id_to_team_name_mapping(wanted := list(dag_ids))
+    teams = teams_of_dags(wanted := list(dag_ids))
     details = {dag_id: DagDetails(id=dag_id, team_name=teams.get(dag_id)) for dag_id in wanted}
     return {dag_id for dag_id in wanted if _may_read(details[dag_id], user)}
 
 
 def team_of(dag_id: str) -> str | None:
     """Look up the team that a DAG belongs to; ``None`` when there are none."""
-    return DagModel.get_dag_id_to_team_name_mapping([dag_id]).get(dag_id)
+    return teams_of_dags([dag_id]).get(dag_id)
 
 
 def _may_read(dag: DagDetails, user: GetUserDep) -> bool:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import conf
 from fastapi import Depends, Query
 from pydantic import BeforeValidator
 
+from airflow_provider_ophys.compat import conf
 from airflow_provider_ophys.plugin.sessions import STATES, SessionRow, State
 
 type Sort = Literal["", "when", "name", "subject", "size", "speed", "state"]

@@ -1,4 +1,8 @@
-"""Which acquisition folders were seen but are not complete, as their watchers note in Airflow's state store."""
+"""
+Which acquisition folders were seen but are not complete, as their watchers note in Airflow's state store.
+
+Before Airflow 3.3, which has none, it cannot be told.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from airflow.models.asset import DagScheduleAssetReference, TaskInletAssetReference, TaskOutletAssetReference
-from airflow.models.asset_state_store import AssetStateStoreModel
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from airflow_provider_ophys.acquisition.ledger import WAITING_PREFIX, WaitingFolders
+from airflow_provider_ophys.compat import HAS_STATE_STORES
 
-_IS_NOTE = AssetStateStoreModel.key.startswith(WAITING_PREFIX, autoescape=True)
+if HAS_STATE_STORES:
+    from airflow.models.asset_state_store import AssetStateStoreModel
+
+    _IS_NOTE = AssetStateStoreModel.key.startswith(WAITING_PREFIX, autoescape=True)
+
 _NOTE = TypeAdapter(WaitingFolders)
 
 
@@ -46,6 +54,8 @@ def waiting_folders(session: Session, asset_ids: Collection[int]) -> list[Watche
 
     :param asset_ids: The assets in whose state store to look.
     """
+    if not HAS_STATE_STORES:
+        return []
     rows = session.execute(
         select(AssetStateStoreModel.value, AssetStateStoreModel.updated_at)
         .where(_IS_NOTE, AssetStateStoreModel.asset_id.in_(asset_ids))

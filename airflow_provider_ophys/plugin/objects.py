@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import conf
 from sqlalchemy.orm import Session
 
+from airflow_provider_ophys.compat import conf
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.plugin.access import team_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from airflow.sdk.plugins_manager import AirflowPlugin
+from airflow_provider_ophys.compat import AirflowPlugin
 
 URL_PREFIX = "/ophys"
 # Without a leading slash: Airflow's page resolves it below the path of [api] base_url.

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from airflow_provider_ophys.compat import HAS_STATE_STORES
 from airflow_provider_ophys.plugin import charts, formats
 from airflow_provider_ophys.plugin.choice import PER_PAGE, Choice, time_zone
 from airflow_provider_ophys.plugin.folders import WatchedFolder
@@ -72,6 +73,7 @@ def overview(
         folders=folders,
         set_up=set_up,
         neurosift=neurosift_allowed(),
+        lists_folders=HAS_STATE_STORES,
     )
 
 

@@ -7,8 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue, conf
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_ophys.acquisition import (
     Acquisition,
@@ -19,6 +18,13 @@ from airflow_provider_ophys.acquisition import (
     takes_acquisition_options,
 )
 from airflow_provider_ophys.assets import announce_folders
+from airflow_provider_ophys.compat import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    asset_store,
+    conf,
+    task_store,
+)
 from airflow_provider_ophys.exceptions import (
     AcquisitionAccessError,
     ConfigurationError,
@@ -174,7 +180,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         if self.reschedule and not ready:
             moment: Any = self.clocks.moment()
             state = {"try": context["ti"].try_number, "watch": watch.state(), "moment": moment}
-            context["task_state_store"].set(_STATE, state)
+            task_store(context).set(_STATE, state)
         return [acquisition.as_dict() for acquisition in ready]
 
     def _refresh(self, watch: AcquisitionWatch) -> None:
@@ -196,7 +202,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             return self._watch
         watch = self._new_watch(context)
         if self.reschedule:
-            state: Any = context["task_state_store"].get(_STATE)
+            state: Any = task_store(context).get(_STATE)
             if state is not None and state["try"] == context["ti"].try_number and "moment" in state:
                 watch.resume(state["watch"], self.clocks.seconds_since(state["moment"], self.poke_interval))
         return watch
@@ -208,13 +214,14 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     def _ledger(self, context: Context) -> Ledger:
         asset = self._ledger_asset()
         try:
-            return context["asset_state_store"][asset]
+            store: Ledger = asset_store(context, asset)
         except KeyError as error:
             raise ConfigurationError(
                 f"Airflow does not know the asset {asset.name!r}, in whose state store this sensor keeps which "
                 f"folders were handed over. Name an asset in the DAG file: inlets=[Asset('acquisitions')], or "
                 f".partial(inlets=[Asset('acquisitions')]) for a mapped sensor."
             ) from error
+        return store
 
     def _options(self) -> AcquisitionOptions:
         return AcquisitionOptions.create(**{name: getattr(self, name) for name in self.template_fields})

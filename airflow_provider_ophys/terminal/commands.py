@@ -1,5 +1,5 @@
 """
-The commands: describe a folder, convert it, repair an output.
+The commands: describe a folder, convert it, repair an output, copy the DAGs.
 
 They end with 0 if it was done, 1 if it was refused or failed, 2 if the command was wrong.
 """
@@ -19,6 +19,7 @@ from rich.markup import escape
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.sessions import describe_session
+from airflow_provider_ophys.terminal.dag_files import copy_dag_files
 from airflow_provider_ophys.terminal.tables import print_session
 
 app = typer.Typer(
@@ -104,6 +105,25 @@ def repair(
         told = repair_output(file.absolute())
     for sentence in told or [f"{file} is in order."]:
         typer.echo(sentence)
+
+
+@app.command()
+def dags(
+    folder: Annotated[Path, typer.Argument(help="DAG folder of Airflow, or a folder below it.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of these names that differ.")] = False,
+) -> None:
+    """Copy the DAGs that come with this package into a DAG folder, as files to be changed."""
+    from airflow_provider_ophys.compat import conf
+
+    with _refusing(as_json=False):
+        done = copy_dag_files(folder.absolute(), force=force)
+    for name, what in done.items():
+        typer.echo(f"{what}: {folder.absolute() / name}")
+    if conf.getboolean("core", "load_examples"):
+        typer.echo(
+            "Airflow's [core] load_examples is on. Airflow 3.3 then shows these DAGs as examples of the package "
+            "too, under the same names: turn it off, so that it is these copies that run."
+        )
 
 
 def _describe(

@@ -27,6 +27,7 @@ from airflow_provider_ophys.acquisition import (
     shared_scan,
     takes_acquisition_options,
 )
+from airflow_provider_ophys.compat import call_in_thread, named_asset_store, watch_store
 from airflow_provider_ophys.exceptions import AcquisitionAccessError, ConfigurationError
 from airflow_provider_ophys.settings import max_map_length
 
@@ -209,7 +210,7 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
     async def _attempt[T](self, work: Callable[[], T]) -> T | None:
         """Work in a thread; on failure log once and give None: a watcher that raises is not started again."""
         try:
-            result = await asyncio.to_thread(work)
+            result = await call_in_thread(work)
         except Exception as error:
             if self._trouble != (trouble := f"{type(error).__name__}: {error}"):
                 self._trouble = trouble
@@ -227,8 +228,9 @@ class AcquisitionFolderTrigger(BaseEventTrigger):
         return until
 
     def _ledger(self) -> Ledger:
-        if self.asset_state_store is not None:
-            return _ledger_of(self.asset_state_store)
+        store = watch_store(self, str(self.options.root), self.options.pattern)
+        if store is not None:
+            return _ledger_of(store)
         self.log.warning(
             "%s is watched without an asset, so what was handed over is forgotten at the next restart. "
             "Put the trigger into the watchers of an Asset.",
@@ -270,10 +272,8 @@ class AcquisitionReadyTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire the one event: the folders as pairs of key and ledger entry, or an error."""
-        from airflow.sdk.execution_time.context import AssetStateStoreAccessor
-
         with shared_scan(self.options) as scan:
-            ledger = AssetStateStoreAccessor(name=self.ledger_asset)
+            ledger = named_asset_store(self.ledger_asset)
             watch = AcquisitionWatch(self.options, ledger, scan=scan, most=max_map_length())
             try:
                 yield TriggerEvent(await self._wait(watch, scan))  # type: ignore[no-untyped-call]
@@ -284,7 +284,9 @@ class AcquisitionReadyTrigger(BaseTrigger):
         """The payload of the event, once there is something to report."""
         since = scan.tick(self.poke_interval)
         try:
-            while not (ready := await asyncio.to_thread(_look, watch, since, self.log.log, patient=self.patient)):
+            while not (
+                ready := await call_in_thread(partial(_look, watch, since, self.log.log, patient=self.patient))
+            ):
                 since = _next_look(scan, watch, self.poke_interval)
                 await asyncio.sleep(max(0.0, since - time.monotonic()))
         except AcquisitionAccessError as error:

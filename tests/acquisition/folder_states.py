@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_ophys.compat import VariableStore
+
 SETTLE = 0.3
 
 
@@ -128,6 +130,8 @@ class Pipe:
         self.stores = stores
 
     def send(self, message: Any) -> Any:
+        if message.type.endswith("Variable"):
+            return self._send_variable(message)
         from airflow.sdk.execution_time.comms import AssetStateStoreResult, ErrorResponse, ErrorType, OKResponse
 
         store = self.stores[message.name]
@@ -137,6 +141,19 @@ class Pipe:
         if (value := store.get(message.key)) is None:
             return ErrorResponse(error=ErrorType.ASSET_STORE_NOT_FOUND)
         return AssetStateStoreResult(value=value)
+
+    def _send_variable(self, message: Any) -> Any:
+        """The same, for an Airflow that has no state stores."""
+        from airflow.sdk.execution_time.comms import ErrorResponse, ErrorType, OKResponse, VariableResult
+
+        owners = {VariableStore("asset", name)._prefix: store for name, store in self.stores.items()}
+        prefix, key = message.key[: len(next(iter(owners)))], message.key[len(next(iter(owners))) + 1 :]
+        if message.type == "PutVariable":
+            owners[prefix].set(key, json.loads(message.value))
+            return OKResponse(ok=True)
+        if (value := owners[prefix].get(key)) is None:
+            return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        return VariableResult(key=message.key, value=json.dumps(value))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import TaskDeferred
+from airflow_versions import TaskDeferred
 from folder_states import DictStore, put
 
 from airflow_provider_ophys.acquisition import Clocks

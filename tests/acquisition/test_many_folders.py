@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_versions import needs_state_stores
 from folder_states import DictStore
 from sqlalchemy import text
 
@@ -24,6 +25,8 @@ from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
 MOST = 4000
+
+pytestmark = needs_state_stores
 
 
 class Killed(BaseException):

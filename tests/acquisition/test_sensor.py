@@ -12,15 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, Asset, AssetAlias, task
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    TaskDeferred,
-)
 from airflow_runs import events_of
+from airflow_versions import TaskDeferred, needs_state_stores
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 
+from airflow_provider_ophys.compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_ophys.exceptions import AcquisitionAccessError
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 from airflow_provider_ophys.triggers.acquisition import AcquisitionReadyTrigger
@@ -294,7 +290,7 @@ def test_options_are_templates():
 
 
 def test_the_dag_can_be_serialised():
-    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow_versions import DagSerialization
 
     with DAG("demo") as dag:
         AcquisitionFolderSensor(task_id="wait", path=Path("/data"), required_files=("*.tif",))
@@ -402,9 +398,9 @@ def test_deferrable_mode_reports_a_folder_that_may_no_longer_be_read(monkeypatch
 @pytest.fixture
 def run_dag(airflow_db):
     """Run a DAG for real, with Airflow's own state stores."""
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
+    from airflow_versions import DagBag, sync_bag_to_db
 
     def run(dag: DAG):
         with create_session() as session:
@@ -531,6 +527,7 @@ def test_a_mapped_sensor_waits_for_several_roots(tmp_path, run_dag):
     assert sorted(folders[0]["name"] for folders in found) == ["rec-rig1", "rec-rig2"]
 
 
+@needs_state_stores
 def test_a_mapped_sensor_without_an_asset_fails_at_once_and_says_what_to_do(tmp_path, run_dag):
     put(tmp_path / "rec", "movie.tif")
     with DAG("acquisition_mapped_alone") as dag:

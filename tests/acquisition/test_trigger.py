@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG, Asset, AssetWatcher
-from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.triggers.base import BaseEventTrigger
+from airflow_versions import needs_state_stores
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 from structlog.testing import capture_logs
 
@@ -219,6 +219,7 @@ def test_a_root_that_may_not_be_read_is_waited_for():
         assert len(asyncio.run(scenario())) == 1
 
 
+@needs_state_stores
 def test_a_watcher_without_an_asset_says_that_it_will_forget(tmp_path):
     put(tmp_path / "rec", "movie.tif")
     trigger = watcher(tmp_path)
@@ -265,9 +266,9 @@ def test_the_event_loop_is_never_blocked(tmp_path, monkeypatch):
 def rebuilt(trigger: BaseEventTrigger) -> BaseEventTrigger:
     """A trigger after its way through the metadata database."""
     from airflow.models.trigger import Trigger
-    from airflow.sdk._shared.module_loading import import_string
     from airflow.serialization.decoders import smart_decode_trigger_kwargs
     from airflow.serialization.encoders import encode_trigger
+    from airflow_versions import import_string
 
     encoded = encode_trigger(trigger)
     stored = Trigger._decrypt_kwargs(Trigger.encrypt_kwargs(encoded["kwargs"]))
@@ -306,7 +307,7 @@ def test_a_ready_trigger_is_the_same_after_its_way_through_the_database():
 
 
 def test_a_dag_with_a_watcher_can_be_serialised():
-    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow_versions import DagSerialization
 
     trigger = AcquisitionFolderTrigger(path="/data")
     asset = Asset("acquisitions", watchers=[AssetWatcher(name="rig1", trigger=trigger)])
@@ -321,7 +322,10 @@ def test_a_wrong_option_shows_when_the_dag_is_parsed(wrong):
         AcquisitionFolderTrigger(path="/data", **wrong)
 
 
+@needs_state_stores
 def test_assets_that_share_a_trigger_share_what_was_handed_over(tmp_path, monkeypatch):
+    from airflow.sdk.execution_time.context import AssetStateStoreAccessors
+
     put(tmp_path / "rec", "movie.tif")
     pipe = Pipe(one=DictStore(), two=DictStore())
     monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", pipe, raising=False)

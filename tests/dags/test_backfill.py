@@ -12,8 +12,8 @@ from pathlib import Path
 import ophys_backfill
 import pytest
 import yaml
-from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import result_of, run_dag
+from airflow_versions import DagBag
 from described import simulate_described
 from pynwb import NWBHDF5IO
 

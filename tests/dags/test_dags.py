@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import AssetScheduler, events_of, result_of, run_dag
+from airflow_versions import DagBag
 from described import simulate_described
 from pynwb import NWBHDF5IO
 

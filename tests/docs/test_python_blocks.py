@@ -8,8 +8,8 @@ import textwrap
 
 import movies
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow_runs import run_dag
+from airflow_versions import DagBag
 from page_blocks import PAGES, ROOT, blocks_in
 
 PYTHON = blocks_in("python")

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from airflow_versions import task_fails
 from movies import METADATA, write_tiff
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, PathNotAllowedError, PreflightError
@@ -58,13 +59,13 @@ def test_no_way_leads_out(allowed, secret, way):
     elif way == "link to its folder":
         (allowed / "here").symlink_to(secret)
         movie = allowed / "here" / "movie.tif"
-    with pytest.raises(PathNotAllowedError, match=r"extractor_kwargs\.file_path .*allowed_roots"):
+    with task_fails(PathNotAllowedError, match=r"extractor_kwargs\.file_path .*allowed_roots"):
         write(movie, allowed / "nwb" / "a.nwb")
     assert list((allowed / "nwb").iterdir()) == []
 
 
 def test_all_that_leads_out_is_named_and_nothing_is_told_about_it(allowed, secret):
-    with pytest.raises(PreflightError) as caught:
+    with task_fails(PreflightError) as caught:
         write(secret / "no-such.tif", secret / "a.nwb", [METADATA, str(secret / "lab.yaml")])
     for name in ("nwbfile_path", "extractor_kwargs.file_path", "metadata"):
         assert f"{name} '{secret}/" in str(caught.value)
@@ -85,7 +86,7 @@ def test_a_link_within_a_folder_leads_out_as_well(allowed, tmp_path):
         nwbfile_path=str(allowed / "nwb" / "a.nwb"),
         metadata=METADATA,
     )
-    with pytest.raises(PathNotAllowedError, match=r"F\.npy' leads to .*session"):
+    with task_fails(PathNotAllowedError, match=r"F\.npy' leads to .*session"):
         operator.execute({"outlet_events": {}})
 
 
@@ -98,7 +99,7 @@ def test_an_argument_that_is_called_otherwise_is_a_path_too(allowed, secret):
         nwbfile_path=str(allowed / "nwb" / "a.nwb"),
         metadata=METADATA,
     )
-    with pytest.raises(PathNotAllowedError, match=r"extractor_kwargs\.timeseries"):
+    with task_fails(PathNotAllowedError, match=r"extractor_kwargs\.timeseries"):
         operator.execute({"outlet_events": {}})
 
 
@@ -112,15 +113,15 @@ def test_what_is_staged_has_to_be_within_them(allowed, secret, form):
         "staged": {"source": path, "s3_uri": "s3://b/a.nwb"},
     }
     operator = StageToS3Operator(task_id="stage", source=source[form], destination="s3://b/", verify_only=True)
-    with pytest.raises(PathNotAllowedError, match="source"):
+    with task_fails(PathNotAllowedError, match="source"):
         operator.execute({})
 
 
 def test_a_wrong_setting_is_said(allowed, secret, monkeypatch):
     monkeypatch.setenv("AIRFLOW__OPHYS__ALLOWED_ROOTS", "data")
-    with pytest.raises(OphysError, match=r"\[ophys\].*allowed_roots has 'data'; write absolute folders"):
+    with task_fails(OphysError, match=r"\[ophys\].*allowed_roots has 'data'; write absolute folders"):
         write(secret / "movie.tif", allowed / "nwb" / "a.nwb")
-    with pytest.raises(ConfigurationError, match="write absolute folders"):
+    with task_fails(ConfigurationError, match="write absolute folders"):
         StageToS3Operator(task_id="stage", source="/a.nwb", destination="s3://b/").execute({})
 
 

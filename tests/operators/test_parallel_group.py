@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 from airflow.sdk import DAG, Asset, task
-from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
+from airflow_versions import DagSerialization, task_fails
 from hdmf_zarr import NWBZarrIO
 
 from airflow_provider_ophys.conversion.many_workers import plan_imaging
@@ -150,7 +150,7 @@ def test_no_task_of_the_group_is_led_out_of_the_allowed_roots(tmp_path, tiff, al
         fill = FillShardsOperator(task_id="fill", plan=led_out, share=plan.shares[0].to_json())
         publish = PublishImagingOperator(task_id="publish", plan=led_out)
         for operator in (fill, publish):
-            with pytest.raises(PathNotAllowedError, match=r"plan\.part .*allowed_roots"):
+            with task_fails(PathNotAllowedError, match=r"plan\.part .*allowed_roots"):
                 operator.execute({})
 
 
@@ -169,7 +169,7 @@ def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff):
         plan = PlanImagingOperator(
             task_id="plan", num_tasks="many", **imaging(tiff, tmp_path / "a.nwb", threads=0)
         )
-    with pytest.raises(ConfigurationError, match=r"(?s)2 option\(s\).*threads.*num_tasks"):
+    with task_fails(ConfigurationError, match=r"(?s)2 option\(s\).*threads.*num_tasks"):
         plan.execute({})
 
 

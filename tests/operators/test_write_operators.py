@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 from airflow.sdk import DAG, Asset, AssetAlias, task
-from airflow.serialization.serialized_objects import DagSerialization
 from airflow_runs import events_of, result_of, run_dag
+from airflow_versions import DagSerialization, task_fails
 from hdmf_zarr import NWBZarrIO
 from movies import METADATA, imaging, write_tiff
 from pynwb import NWBHDF5IO
@@ -131,14 +131,14 @@ def test_the_same_conversion_is_reused_and_another_is_refused(tmp_path, tiff):
     assert {key: again[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")} == {
         key: first[key] for key in ("num_samples", "sample_shape", "dtype", "size_bytes")
     }
-    with pytest.raises(OphysError, match="was not written by this conversion"):
+    with task_fails(OphysError, match="was not written by this conversion"):
         run_one(WriteImagingOperator, **options | {"photon_series_type": "OnePhotonSeries"})
     changed = tifffile.imread(tiff)
     changed[0, 0, 0] += 1
     write_tiff(tiff, changed)
-    with pytest.raises(OphysError, match="the recording, an option or the metadata differ"):
+    with task_fails(OphysError, match="the recording, an option or the metadata differ"):
         run_one(WriteImagingOperator, **options)
-    with pytest.raises(OphysError, match="if_exists='fail'"):
+    with task_fails(OphysError, match="if_exists='fail'"):
         run_one(WriteImagingOperator, **options, if_exists="fail")
     assert (tmp_path / "movie.nwb").read_bytes() == before
     assert run_one(WriteImagingOperator, **options, if_exists="overwrite")["reused"] is False
@@ -186,7 +186,7 @@ def test_several_segmentations_go_into_one_file_in_one_task(tmp_path, shared_dat
         assert len(ophys["ImageSegmentation"]["Upper"]) == 54
         assert ophys["ImageSegmentation"]["Upper"]["iscell"].data[:].dtype == bool
         assert ophys["Fluorescence"]["Denoised_lower"].rois.table is ophys["ImageSegmentation"]["Lower"]
-    with pytest.raises(ConfigurationError, match="lists must be equally long"):
+    with task_fails(ConfigurationError, match="lists must be equally long"):
         run_one(WriteSegmentationOperator, **options | {"metadata_key": ["upper"]})
 
 
@@ -226,7 +226,7 @@ BAD_INPUT = {
 @pytest.mark.parametrize(("options", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_one_clear_error_without_a_retry(tmp_path, tiff, options, message):
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(OphysError, match=f"(?s){message}"):
+    with task_fails(OphysError, match=f"(?s){message}"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "movie.nwb") | options)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -244,7 +244,7 @@ def test_a_change_between_the_samples_of_a_large_file_is_no_reason_to_reuse(tmp_
     with (tmp_path / "m.tif").open("r+b") as file:
         file.seek(before.st_size // 40)
         file.write(bytes(1000))
-    with pytest.raises(OutputExistsError, match="only samples are compared"):
+    with task_fails(OutputExistsError, match="only samples are compared"):
         run_one(WriteImagingOperator, **options)
 
 
@@ -280,7 +280,7 @@ def test_a_missing_package_says_what_to_install(tmp_path, tiff, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "isx", None)  # as if it were not installed
     recording = {"extractor": "Inscopix", "extractor_kwargs": {"file_path": str(tiff)}, "check_recording": False}
-    with pytest.raises(OphysError, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
+    with task_fails(OphysError, match=r"pip install 'airflow-provider-ophys\[inscopix\]'"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "a.nwb", **recording))
 
 
@@ -302,7 +302,7 @@ def test_the_platforms_defaults_count(tmp_path, tiff, monkeypatch):
     with pytest.raises(MemoryError, match="memory budget"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
     monkeypatch.setenv("AIRFLOW__OPHYS__COMPRESSION", "best")
-    with pytest.raises(OphysError, match=r"\[ophys\].*compression is 'best'"):
+    with task_fails(OphysError, match=r"\[ophys\].*compression is 'best'"):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
 
 

@@ -9,6 +9,7 @@ import h5py
 import pytest
 from airflow.sdk import DAG
 from airflow_runs import result_of, run_dag
+from airflow_versions import task_fails
 from described import simulate_described
 from nwb_files import METADATA, noisy_movie, write_movie
 
@@ -114,7 +115,7 @@ def test_a_file_in_s3_gets_its_report_beside_it(tmp_path, server, backend, monke
 
 def test_nothing_in_s3_is_said_clearly(server, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection_json())
-    with pytest.raises(SourceNotFoundError, match="neither a file nor a Zarr"):
+    with task_fails(SourceNotFoundError, match="neither a file nor a Zarr"):
         run(WriteReportOperator, source=f"s3://{server.bucket}/nothing.nwb")
 
 
@@ -126,7 +127,7 @@ def test_what_is_no_nwb_file_is_said_clearly(tmp_path):
         (str(tmp_path / "b.nwb"), SourceNotFoundError, "There is no NWB file at"),
         (str(Path(__file__)), SourceDataError, "neither an HDF5 file nor a Zarr"),
     ):
-        with pytest.raises(error, match=message):
+        with task_fails(error, match=message):
             run(WriteReportOperator, source=source)
     assert [path.name for path in tmp_path.iterdir()] == ["a.nwb"]
 

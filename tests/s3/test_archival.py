@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
-from airflow.sdk.lineage import HookLineageCollector
+from airflow_versions import HookLineageCollector
 from s3_trees import BIG, files_of, make_tree, published
 from s3_views import Place, Requests
 

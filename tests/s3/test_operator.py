@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.models.dagbundle import DagBundleModel
 from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow.sdk.execution_time.context import OutletEventAccessors
-from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
+from airflow_versions import DagBag, DagSerialization, sync_bag_to_db, task_fails
 from s3_trees import crc64nvme, published
 from s3_views import Place
 
@@ -152,7 +151,7 @@ def test_text_that_says_no_does_not_overwrite(place: Place, nwbfile: Path, given
         task_id="stage", source=str(nwbfile), destination=place.uri, overwrite="{{ params.overwrite }}"
     )
     operator.render_template_fields({"params": {"overwrite": given}})
-    with pytest.raises(OphysError, match=message):
+    with task_fails(OphysError, match=message):
         operator.execute(_context())
     assert place.contents() == {"session.nwb": b"older"}
 
@@ -171,7 +170,7 @@ def test_what_a_retry_cannot_mend_fails_at_once(
     place: Place, nwbfile: Path, changed: dict[str, Any], message: str
 ) -> None:
     options = {"source": str(nwbfile), "destination": place.uri, **changed}
-    with pytest.raises(OphysError, match=message):
+    with task_fails(OphysError, match=message):
         StageToS3Operator(task_id="stage", **options).execute(_context())
 
 

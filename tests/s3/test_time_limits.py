@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowTaskTimeout
-from airflow.sdk.execution_time.task_runner import _run_execute_callable
+from airflow_versions import AirflowTaskTimeout, execute_as_task
 from faulty_proxy import FaultyProxy
 from s3_trees import BIG, make_tree, published
 from s3_views import Place
@@ -77,7 +76,7 @@ def _ending_soon_after(seconds: float) -> Iterator[None]:
 def _run(operator: BaseOperator) -> None:
     """Execute as Airflow does, time limit and context included."""
     context: Any = {"outlet_events": {}}
-    _run_execute_callable(context=context, execute=operator.execute, task=operator)
+    execute_as_task(operator, context)
 
 
 OPERATORS = pytest.mark.parametrize("operator_for", [_stage, _audit, _report])

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from airflow.sdk import DAG
 from airflow_runs import result_of, run_dag
+from airflow_versions import task_fails
 from pynwb import NWBHDF5IO
 from session_recordings import recording, two_channels_of_three_planes
 
@@ -73,12 +74,12 @@ def one(operator, **options):
 )
 def test_what_is_no_session_is_refused(tmp_path, session, told):
     write = one(WriteSessionOperator, session=session, nwbfile_path=tmp_path / "x.nwb")
-    with pytest.raises(ConfigurationError, match=told):
+    with task_fails(ConfigurationError, match=told):
         write.execute({})
 
 
 def test_whether_volumes_stay_is_true_or_false(tmp_path):
-    with pytest.raises(ConfigurationError, match="volumes is 'some'"):
+    with task_fails(ConfigurationError, match="volumes is 'some'"):
         one(DescribeSessionOperator, folder=tmp_path, volumes="some").execute({})
 
 
@@ -88,5 +89,5 @@ def test_the_platforms_allowed_roots_hold(tmp_path, monkeypatch):
         yaml.safe_dump({"imaging": {"extractor": "ScanImage", "extractor_kwargs": {"file_path": "/etc/m.tif"}}})
     )
     monkeypatch.setenv("AIRFLOW__OPHYS__ALLOWED_ROOTS", str(tmp_path))
-    with pytest.raises(PathNotAllowedError, match="allowed_roots"):
+    with task_fails(PathNotAllowedError, match="allowed_roots"):
         one(DescribeSessionOperator, folder=tmp_path / "a").execute({})
