@@ -1,7 +1,7 @@
 """
-One conversion and its report in a process of its own; prints what each cost, as JSON.
+One conversion, with or without a report, in a process of its own; prints what each cost, as JSON.
 
-Called with a ScanImage file and how many times over to convert it; or with ``terabyte``.
+Called with a ScanImage file, how many times over to convert it and 1 for a report; or with ``terabyte``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-MEMORY = 256 * 2**20
+MEMORY, SAMPLE = 256 * 2**20, 128 * 2**20
 SHAPE = (2_000_000, 512, 512)
 METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+00:00"}}
 
@@ -23,16 +23,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ophys-bench-") as folder:
         path = Path(folder) / "movie.nwb"
         if sys.argv[1] == "terabyte":
-            figures = report(write_terabyte(path))
+            figures = report(write_terabyte(path), sample=SAMPLE)
         else:
-            conversion = timed(lambda: convert(Path(sys.argv[1]), int(sys.argv[2]), path))
-            figures = report(path)
-            figures |= {
-                "wall_seconds": conversion["wall"],
-                "conversion_seconds": conversion["cpu"],
-                "share_percent": 100 * figures["report_seconds"] / conversion["cpu"],
-                "wall_share_percent": 100 * figures["report_wall_seconds"] / conversion["wall"],
-            }
+            figures = convert(Path(sys.argv[1]), int(sys.argv[2]), path, with_report=sys.argv[3] == "1")
     print(json.dumps(figures))
 
 
@@ -43,19 +36,37 @@ def timed(work: Any) -> dict[str, float]:
     return {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu}
 
 
-def convert(source: Path, times: int, path: Path) -> None:
-    """Write the movie."""
+def convert(source: Path, times: int, path: Path, *, with_report: bool) -> dict[str, float]:
+    """Write the movie, taking statistics of its frames if there is to be a report, and make that."""
     # Beside this script, which runs by its path.
     from convert import repeated
     from roiextractors import ScanImageImagingExtractor
 
-    from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
+    from airflow_provider_ophys.conversion.additions import MovieAddition
+    from airflow_provider_ophys.conversion.movie_statistics import STATISTICS_SUFFIX
+    from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+    from airflow_provider_ophys.models.metadata import validate_metadata
+    from airflow_provider_ophys.writing.memory import PeakMemory
 
     movie = ScanImageImagingExtractor(file_path=source)
-    write_imaging_to_nwbfile(repeated(movie, times) if times > 1 else movie, path, metadata=METADATA)
+    addition = MovieAddition(repeated(movie, times) if times > 1 else movie, METADATA, {})
+    options = WriteOptions(watch=with_report)
+    with PeakMemory() as memory:
+        cost = timed(
+            lambda: write_nwbfile(path, [addition], metadata=validate_metadata(METADATA), options=options)
+        )
+    figures = {
+        "wall_seconds": cost["wall"],
+        "conversion_seconds": cost["cpu"],
+        "peak_mib": memory.peak_bytes / 2**20,
+    }
+    if with_report:
+        drawn = report(path, statistics=path.with_name(path.name + STATISTICS_SUFFIX))
+        figures |= {name: drawn[name] for name in ("report_seconds", "imports_seconds")}
+    return figures
 
 
-def report(path: Path) -> dict[str, float]:
+def report(path: Path, **options: Any) -> dict[str, float]:
     """Report on a file."""
     import pynwb  # noqa: F401 - the conversion has it already
 
@@ -67,7 +78,7 @@ def report(path: Path) -> dict[str, float]:
 
     imported = time.process_time() - started
     with PeakMemory() as memory:
-        cost = timed(lambda: write_report(path, path.parent, path.name, Resources(MEMORY, 1)))
+        cost = timed(lambda: write_report(path, path.parent, path.name, Resources(MEMORY, 1), **options))
     return {
         "imports_seconds": imported,
         "report_seconds": cost["cpu"],

@@ -21,7 +21,8 @@ class Report(BaseModel):
     :param thumbnail: Of at most 320 pixels.
     :param summary: Small JSON. Of each of its ``movies``: ``path``, ``num_samples``, ``samples_looked_at``,
         ``plane_means``, ``saturation_level`` and ``saturation_share``, ``num_marks`` and ``marks`` (``kind``,
-        ``start`` and ``stop`` in seconds, ``samples``, ``detail``); of each of its ``segmentations``: ``path``,
+        ``start`` and ``stop`` in seconds, ``samples``, ``count``, ``detail``), ``checked`` and ``not_checked``
+        (kind to reason); ``concerns`` are sentences on the file; of each of its ``segmentations``: ``path``,
         ``num_rois``, ``accepted``, ``rejected``, ``outlines`` and ``traces``; ``left_out``: path to reason.
     """
 

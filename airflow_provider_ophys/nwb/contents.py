@@ -87,6 +87,20 @@ class Movie:
         """Its last name."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def micrometres_per_pixel(self) -> float | None:
+        """Across a pixel, by the grid spacing; ``None`` if the file does not say, or pixels are not square."""
+        spacing = self.imaging_plane.grid_spacing
+        scale = MICROMETRES.get(str(self.imaging_plane.grid_spacing_unit).lower())
+        if spacing is None or scale is None:
+            return None
+        across, down = (float(value) * scale for value in np.asarray(spacing, dtype=float).ravel()[:2])
+        return across if across > 0 and np.isclose(across, down, rtol=0.05) else None
+
+
+# NWB's units of length, in micrometres.
+MICROMETRES = {"meters": 1e6, "meter": 1e6, "m": 1e6, "millimeters": 1e3, "mm": 1e3, "micrometers": 1.0, "um": 1.0}
+
 
 @dataclass(frozen=True)
 class Traces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def gather_facts(
 def subtitle(contents: Contents, seen: Seen, size_bytes: int | None) -> str:
     """Say in one line what matters most."""
     start = contents.nwbfile.session_start_time
-    parts = [f"session of {start:%Y-%m-%d %H:%M %Z}".strip()]
+    parts = [f"session of {start:%Y-%m-%d %H:%M} ({_time_zone(start)})"]
     if seen.movies:
         movie = seen.movies[0].movie
         parts += [_shape(movie), _rate(movie.timing), _duration(seen.movies[0].movie.timing)]
@@ -46,6 +47,27 @@ def subtitle(contents: Contents, seen: Seen, size_bytes: int | None) -> str:
     if size_bytes is not None:
         parts.append(_megabytes(size_bytes))
     return " · ".join(parts)
+
+
+def _time_zone(moment: datetime) -> str:
+    """Say how far from UTC a time is, and where, if the file says."""
+    offset = moment.strftime("%z")
+    if not offset:
+        return "no time zone"
+    name = moment.tzname() or ""
+    told = f"UTC{offset[:3]}:{offset[3:5]}" if offset[:5] != "+0000" else "UTC"
+    return told if not name or name.startswith("UTC") else f"{name}, {told}"
+
+
+def _photons(seen: SeenMovie) -> Rows:
+    """Say what the variance of pixels tells of photons, and how clear the picture is."""
+    gain = seen.photon_gain
+    rows: Rows = [
+        ("signal to noise", f"{seen.signal_to_noise:.3g} (a pixel's mean above dark over its deviation)")
+    ]
+    if gain is not None:
+        rows.append(("photon gain", f"about {gain:.3g} {seen.movie.unit} per photon (variance against mean)"))
+    return rows
 
 
 def _session(nwbfile: Any) -> Rows:
@@ -74,7 +96,7 @@ def _movie(seen: SeenMovie) -> Rows:
         else f"{len(seen.times)} of {movie.timing.num_samples} frames; what happens only between them is not seen"
     )
     level = seen.saturation.level
-    saturated = "none" if level is None else f"{seen.saturation.share:.4%} at {level:g}"
+    saturated = "none" if level is None else f"{seen.saturation.share:.2g} of all, at about {level:.6g}"
     return [
         ("type", f"{movie.kind}, {_shape(movie)}, {np.dtype(movie.data.dtype).name}, unit {movie.unit}"),
         ("rate", _rate(movie.timing)),
@@ -83,6 +105,9 @@ def _movie(seen: SeenMovie) -> Rows:
         ("storage", _storage(movie.data)),
         ("looked at", looked_at),
         ("saturated pixels", saturated),
+        *_photons(seen),
+        ("checked", ", ".join(seen.found.checked)),
+        ("not checked", "; ".join(f"{kind}: {why}" for kind, why in seen.found.not_checked.items()) or "nothing"),
         *_by(movie.record),
     ]
 
@@ -137,8 +162,7 @@ def _file(contents: Contents, size_bytes: int | None, result: Mapping[str, Any])
     checks = {str(result["validation"])} if "validation" in result else noted
     rows.append(("NWB schema", ", ".join(sorted(checks)) or "not checked by us"))
     rows.append(("nwbinspector", _inspected(result)))
-    placeholders = sorted(set(_placeholders(contents)))
-    rows.append(("placeholders", ", ".join(placeholders) or "none"))
+    rows.append(("placeholders", ", ".join(sorted(set(placeholders(contents)))) or "none"))
     return rows
 
 
@@ -150,7 +174,7 @@ def _inspected(result: Mapping[str, Any]) -> str:
     return "; ".join(told) or "no findings"
 
 
-def _placeholders(contents: Contents) -> Iterator[str]:
+def placeholders(contents: Contents) -> Iterator[str]:
     """Yield the fields that hold what is written where something is not known."""
     if contents.nwbfile.session_description == NO_DESCRIPTION:
         yield "NWBFile.session_description"

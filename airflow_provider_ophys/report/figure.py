@@ -9,28 +9,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from airflow_provider_ophys.report.panels import (
     Montage,
     draw_histogram,
     draw_image,
     draw_intensity,
-    draw_outlines,
-    draw_traces,
     drawable,
+    grey_levels,
 )
+from airflow_provider_ophys.report.roi_panels import draw_events, draw_outlines, draw_traces
 from airflow_provider_ophys.report.survey import Seen, SeenMovie, SeenSegmentation
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
+    from numpy.typing import NDArray
 
 WIDTH, DPI = 14.0, 100
 TITLE_HEIGHT, CURVES_HEIGHT = 0.7, 2.9
 # Inches across that an image has in its panel, and what is needed above and below it.
-IMAGE_WIDTH, OUTLINES_WIDTH, ABOVE_IMAGE, BELOW_IMAGE = 4.0, 4.75, 0.75, 0.5
+IMAGE_WIDTH, OUTLINES_WIDTH, ABOVE_IMAGE, BELOW_IMAGE = 2.9, 4.75, 0.75, 0.5
 LEAST_IMAGE_HEIGHT, MOST_IMAGE_HEIGHT = 2.2, 7.0
 LONGEST_SUBTITLE = 160
-THUMBNAIL_PIXELS = 320
+THUMBNAIL_PIXELS, MOST_PIXELS = 320, 1024
 # Images of noise get no smaller with the next levels, and take longer.
 PNG_LEVEL = 3
 
@@ -65,11 +67,13 @@ def _draw_movie(part: SubFigure, seen: SeenMovie) -> None:
     images, curves = part.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     montage = Montage.of(shape)
     panels = images.subplots(
-        1, 3, gridspec_kw={"left": 0.05, "right": 0.99, "wspace": 0.16, **_margins(heights[0])}
+        1, 4, gridspec_kw={"left": 0.05, "right": 0.99, "wspace": 0.22, **_margins(heights[0])}
     )
-    shown = (("Mean", survey.mean), ("Maximum", survey.maximum), ("Standard deviation", survey.deviation))
-    for axes, (name, image) in zip(panels, shown, strict=True):
-        draw_image(axes, image, montage, step=survey.pixel_step, title=name, unit=unit)
+    micrometres = seen.movie.micrometres_per_pixel
+    for axes, (name, image, scale) in zip(panels, shown_images(seen), strict=True):
+        draw_image(
+            axes, image, montage, step=survey.pixel_step, title=name, unit=scale or unit, micrometres=micrometres
+        )
     over_time, values = curves.subplots(
         1,
         2,
@@ -86,13 +90,26 @@ def _draw_movie(part: SubFigure, seen: SeenMovie) -> None:
     draw_histogram(values, seen)
 
 
+def shown_images(seen: SeenMovie) -> list[tuple[str, NDArray[Any], str]]:
+    """Return the images of a movie, each with its name and, if it is not the movie's, its unit."""
+    survey = seen.survey
+    return [
+        ("Mean", survey.mean, ""),
+        ("Maximum", survey.maximum, ""),
+        ("Standard deviation", survey.deviation, ""),
+        ("Correlation", survey.likeness, "with the neighbours"),
+    ]
+
+
 def _draw_segmentation(part: SubFigure, seen: SeenSegmentation, height: float) -> None:
     segmentation = seen.segmentation
     _name(part, segmentation.path)
-    where, traces = part.subplots(
-        1,
+    left, right = part.subfigures(1, 2, width_ratios=[2, 3], squeeze=False)[0]
+    where = left.subplots(gridspec_kw={"left": 0.12, "right": 0.98, **_margins(height)})
+    traces, events = right.subplots(
         2,
-        gridspec_kw={"left": 0.05, "right": 0.96, "wspace": 0.17, "width_ratios": [2, 3], **_margins(height)},
+        1,
+        gridspec_kw={"left": 0.09, "right": 0.94, "height_ratios": [3, 2], "hspace": 0.22, **_margins(height)},
     )
     montage = Montage.of(seen.shape)
     is_part = len(seen.chosen) < segmentation.num_rois
@@ -115,12 +132,15 @@ def _draw_segmentation(part: SubFigure, seen: SeenSegmentation, height: float) -
         numbered=list(zip(rois, names, strict=True)),
     )
     if seen.outlines:
-        where.legend(fontsize=8, loc="upper right", framealpha=0.9)
+        # Above the picture, and not over it.
+        where.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.03), frameon=False, ncols=3)
     if seen.traces is None:
         traces.set_axis_off()
+        events.set_axis_off()
         traces.text(0.5, 0.5, "no traces in the file", ha="center")
     else:
         draw_traces(traces, seen.traces, names)
+        draw_events(events, seen.traces)
 
 
 def _image_height(shape: Sequence[int], width: float) -> float:
@@ -160,12 +180,33 @@ def draw_thumbnail(seen: Seen) -> Figure:
     draw_image(axes, image, montage, step=step, title="", unit="")
     for segmentation in seen.segmentations[:1]:
         if Montage.of(segmentation.shape) == montage:
-            draw_outlines(axes, segmentation.outlines, segmentation.segmentation.accepted, montage)
+            # Thin, for there the picture is what is looked at.
+            draw_outlines(axes, segmentation.outlines, segmentation.segmentation.accepted, montage, width=0.5)
     axes.set_axis_off()
     width, height = montage.size
     longest = max(width, height)
     figure.set_size_inches(3.2 * width / longest, 3.2 * height / longest)
     return figure
+
+
+def pixel_pictures(seen: Seen) -> dict[str, bytes]:
+    """Return the images of all movies as PNG, a pixel for a pixel (of large ones every second, third ...)."""
+    pictures = {}
+    for movie in seen.movies:
+        montage = Montage.of(movie.movie.data.shape[1:])
+        for name, image, _ in shown_images(movie):
+            picture = montage.picture(image, movie.survey.pixel_step)
+            picture = picture[:: 1 + picture.shape[0] // MOST_PIXELS, :: 1 + picture.shape[1] // MOST_PIXELS]
+            pictures[f"{movie.movie.name}: {name}"] = _grey_png(picture)
+    return pictures
+
+
+def _grey_png(picture: NDArray[Any]) -> bytes:
+    black, white = grey_levels(picture)
+    grey = np.nan_to_num((picture.astype(np.float64) - black) / (white - black) * 255)
+    stream = BytesIO()
+    Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(stream, format="png", compress_level=PNG_LEVEL)
+    return stream.getvalue()
 
 
 def to_png(figure: Figure, metadata: dict[str, str]) -> bytes:

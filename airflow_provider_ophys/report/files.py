@@ -11,8 +11,9 @@ from uuid import uuid4
 
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES, Report
 from airflow_provider_ophys.nwb.contents import open_contents
+from airflow_provider_ophys.report.concerns import concerns
 from airflow_provider_ophys.report.facts import gather_facts, subtitle
-from airflow_provider_ophys.report.figure import draw_report, draw_thumbnail, to_png
+from airflow_provider_ophys.report.figure import draw_report, draw_thumbnail, pixel_pictures, to_png
 from airflow_provider_ophys.report.page import make_page
 from airflow_provider_ophys.report.survey import look_at
 from airflow_provider_ophys.writing.sharing import Resources
@@ -54,11 +55,12 @@ def write_report(
         seen = look_at(contents, resources, sample_limit=sample, known=known)
         line = subtitle(contents, seen, size_bytes)
         facts = gather_facts(contents, seen, size_bytes=size_bytes, result=result or {})
-        summary = seen.summary()
+        summary = seen.summary() | {"concerns": (concerned := concerns(contents, result or {}))}
         texts = {SUMMARY_KEY: json.dumps(summary), MADE_FROM_KEY: made_from}
         png = to_png(draw_report(seen, title=name, subtitle=line), texts)
         thumbnail = to_png(draw_thumbnail(seen), {})
-    page = make_page(seen, facts, png, title=name, subtitle=line)
+        pictures = pixel_pictures(seen)
+    page = make_page(seen, facts, png, title=name, subtitle=line, concerns=concerned, pictures=pictures)
     # The PNG comes last: it says that the others are there.
     for kind, content in (("thumbnail", thumbnail), ("html", page.encode()), ("png", png)):
         _put(folder / f"{name}{REPORT_SUFFIXES[kind]}", content)

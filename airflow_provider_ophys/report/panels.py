@@ -9,12 +9,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import NullFormatter
 
-from airflow_provider_ophys.report.marks import SATURATED_SHARE, Mark
-from airflow_provider_ophys.report.rois import Outline, SampleTraces
+from airflow_provider_ophys.report.marks import Mark
+from airflow_provider_ophys.report.saturation import SATURATED_SHARE
 from airflow_provider_ophys.report.survey import SeenMovie
 
 if TYPE_CHECKING:
@@ -23,20 +24,30 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which people of every colour vision tell apart; shapes and line widths differ as well.
 BLUE, SKY, ORANGE, VERMILION, PURPLE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7", "#009E73"
+YELLOW, GREY = "#F0E442", "#777777"
 MARK_STYLES = {
+    "dark detector": ("#000000", "s"),
     "light leak": (ORANGE, "v"),
     "saturated": (VERMILION, "X"),
     "dropped": (PURPLE, "D"),
-    "bleaching": (BLUE, ">"),
+    "duplicated": (PURPLE, "d"),
+    "partly zero": (GREY, "P"),
+    "interleaved": (GREEN, "*"),
+    "jump": (BLUE, "^"),
+    "jitter": (BLUE, "o"),
+    "drift": (SKY, ">"),
+    "z-drift": (SKY, "<"),
+    "bleaching": (YELLOW, ">"),
+    "line noise": (GREEN, "h"),
 }
-TRACE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 
 SMALL = 8
 LONGEST_TEXT = 90
-MOST_PLANES = 36
+MOST_PLANES, MOST_CURVES = 36, 8
 # Enough to choose black and white by.
 SCALE_PIXELS = 50_000
-MOST_MARKERS = 200
+# What lasts longer than this share of the recording is a line and no band over the curve.
+LASTING_SHARE = 0.3
 POINTS = 2000
 HISTOGRAM_BINS = 128
 SECONDS_PER_DAY = 86_400
@@ -123,22 +134,38 @@ class Montage:
         return max(2, self.columns // 32)
 
 
-def draw_image(axes: Axes, image: NDArray[Any], montage: Montage, *, step: int, title: str, unit: str) -> None:
+def grey_levels(picture: NDArray[Any]) -> tuple[float, float]:
+    """Return which values are black and white in a picture."""
+    values = picture.ravel()[:: max(1, picture.size // SCALE_PIXELS) | 1]
+    values = values[np.isfinite(values)]
+    black, white = np.percentile(values, [DARKEST, BRIGHTEST]) if values.size else (0.0, 1.0)
+    return float(black), float(white if white > black else black + 1)
+
+
+def draw_image(
+    axes: Axes,
+    image: NDArray[Any],
+    montage: Montage,
+    *,
+    step: int,
+    title: str,
+    unit: str,
+    micrometres: float | None = None,
+) -> None:
     """
     Draw an image the right way up: x, the image column, to the right, and y, the image row, down.
 
     :param image: (columns, rows[, planes]), as NWB stores it.
+    :param micrometres: Across a pixel, for a scale bar; ``None`` if nobody knows.
     """
     picture = montage.picture(image, step)
     width, height = montage.size
-    values = picture.ravel()[:: max(1, picture.size // SCALE_PIXELS) | 1]
-    values = values[np.isfinite(values)]
-    black, white = np.percentile(values, [DARKEST, BRIGHTEST]) if values.size else (0.0, 1.0)
+    black, white = grey_levels(picture)
     axes.imshow(
         picture,
         cmap="gray",
         vmin=black,
-        vmax=white if white > black else black + 1,
+        vmax=white,
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation="nearest",
     )
@@ -152,6 +179,8 @@ def draw_image(axes: Axes, image: NDArray[Any], montage: Montage, *, step: int, 
         color="#555555",
     )
     axes.tick_params(labelsize=SMALL)
+    if micrometres is not None:
+        _draw_scale(axes, montage, micrometres)
     if montage.is_volume:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -160,6 +189,27 @@ def draw_image(axes: Axes, image: NDArray[Any], montage: Montage, *, step: int, 
     else:
         axes.set_xlabel("x: image column (px)", fontsize=SMALL)
         axes.set_ylabel("y: image row (px)", fontsize=SMALL)
+
+
+def _draw_scale(axes: Axes, montage: Montage, micrometres: float) -> None:
+    """Draw a bar of a round length, about a fifth of a plane, in the lower left corner."""
+    wanted = montage.columns * micrometres / 5
+    power = 10.0 ** math.floor(math.log10(wanted))
+    length = max(step * power for step in (1, 2, 5) if step * power <= wanted * (1 + 1e-9))
+    column, row = montage.corner(len(montage.planes) - 1) if montage.is_volume else (0, 0)
+    start, height = column + 0.05 * montage.columns, row + 0.94 * montage.rows
+    axes.plot([start, start + length / micrometres], [height, height], color="black", linewidth=5)
+    axes.plot([start, start + length / micrometres], [height, height], color="white", linewidth=3)
+    axes.text(
+        start,
+        height - 0.025 * montage.rows,
+        f"{length:g} µm",
+        color="white",
+        fontsize=SMALL,
+        fontweight="bold",
+        va="bottom",
+        bbox={"facecolor": "black", "alpha": 0.5, "pad": 1.0, "linewidth": 0},
+    )
 
 
 def _name_planes(axes: Axes, montage: Montage) -> None:
@@ -178,73 +228,83 @@ def _name_planes(axes: Axes, montage: Montage) -> None:
 
 def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     """Draw the mean of each sample over time, and what catches the eye in it."""
-    survey, origin = seen.survey, _origin(seen.times)
+    survey, origin = seen.survey, time_origin(seen.times)
     times = seen.times - origin
     indices = survey.indices
     breaks = np.flatnonzero(np.diff(indices) > 1) + 1
-    shown = [
-        _envelope(when, values)
-        for when, values in zip(np.split(times, breaks), np.split(survey.intensity, breaks), strict=True)
-    ]
-    segments = [np.column_stack(line) for line in shown]
-    axes.add_collection(LineCollection(segments, colors="black", linewidths=0.9))
+    curves = survey.frames["mean"].T
+    for plane in np.unique(np.linspace(0, len(curves) - 1, min(len(curves), MOST_CURVES)).astype(int)):
+        shown = [
+            envelope(when, values)
+            for when, values in zip(np.split(times, breaks), np.split(curves[plane], breaks), strict=True)
+        ]
+        colour = "black" if len(curves) == 1 else colormaps["viridis"](plane / len(curves))
+        axes.add_collection(
+            LineCollection([np.column_stack(line) for line in shown], colors=[colour], linewidths=0.9)
+        )
+        if len(curves) > 1:
+            axes.text(
+                1.003, float(np.median(curves[plane])), f"{plane}", fontsize=SMALL - 1, color=colour,
+                transform=axes.get_yaxis_transform(), va="center",
+            )  # fmt: skip
     axes.autoscale_view()
-    usual = survey.intensity[~survey.is_blank & (seen.saturation.per_sample < SATURATED_SHARE)]
+    usual = survey.frames["mean"][~survey.is_blank & (seen.saturation.per_sample < SATURATED_SHARE)]
     if usual.size and np.ptp(usual) > 0:
         # What is saturated or blank is marked; it must not flatten all the rest.
         axes.set_ylim(usual.min() - 0.05 * np.ptp(usual), usual.max() + 0.05 * np.ptp(usual))
     if not survey.is_whole:
         where = np.concatenate([line[0] for line in shown])
         axes.plot(where, np.concatenate([line[1] for line in shown]), ".", color="black", markersize=2)
-    _draw_marks(axes, seen.marks, origin)
-    axes.set_xlabel(_time_label(origin), fontsize=SMALL)
+    _draw_marks(axes, seen.found.marks, origin)
+    axes.set_xlabel(time_label(origin), fontsize=SMALL)
     axes.set_ylabel(drawable(f"mean intensity ({seen.movie.unit})"), fontsize=SMALL)
     what = "every frame" if survey.is_whole else f"{len(indices)} of {seen.movie.timing.num_samples} frames"
-    axes.set_title(f"Mean intensity over time, {what}", fontsize=11, loc="left")
+    planes = ", by plane" if len(curves) > 1 else ""
+    axes.set_title(f"Mean over time{planes}, {what}", fontsize=11, loc="left")
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.01)
 
 
-def _origin(times: NDArray[np.float64]) -> float:
+def time_origin(times: NDArray[np.float64]) -> float:
     """Return what to count seconds from: the clock of the recording, unless that began before the day did."""
     return float(times[0]) if abs(times[0]) > SECONDS_PER_DAY else 0.0
 
 
-def _time_label(origin: float) -> str:
+def time_label(origin: float) -> str:
+    """Name the axis of time, with what it is counted from."""
     return f"time (s) after {origin:.3f} s" if origin else "time (s)"
 
 
 def _draw_marks(axes: Axes, marks: list[Mark], origin: float) -> None:
+    """Draw marks above the curve: a sign for what happens at a time, a line for what lasts."""
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.18 * (high - low))
-    for kind, (colour, shape) in MARK_STYLES.items():
-        of_kind = [mark for mark in marks if mark.kind == kind]
-        if not of_kind:
-            continue
-        label = kind if kind == "bleaching" else f"{kind} ({len(of_kind)})"
-        height = 0.94 - 0.05 * list(MARK_STYLES).index(kind)
-        middles = [(mark.start + mark.stop) / 2 - origin for mark in of_kind[:MOST_MARKERS]]
+    axes.set_ylim(low, high + (0.1 + 0.06 * len(marks)) * (high - low))
+    extent = np.diff(axes.get_xlim()).item()
+    for place, mark in enumerate(marks):
+        colour, shape = MARK_STYLES[mark.kind]
+        height = 0.95 - 0.06 * place
+        spans = [(start - origin, stop - origin) for start, stop in mark.spans]
+        middles = [(start + stop) / 2 for start, stop in spans]
+        label = f"{mark.kind} ({mark.count})" if mark.count > 1 else mark.kind
+        level = axes.get_xaxis_transform()
         axes.plot(
-            middles if kind != "bleaching" else [of_kind[0].start - origin, of_kind[0].stop - origin],
-            [height] * (len(middles) if kind != "bleaching" else 2),
-            linestyle="--" if kind == "bleaching" else "",
-            marker=shape,
-            color=colour,
-            markersize=6,
-            label=label,
-            transform=axes.get_xaxis_transform(),
-            zorder=5,
-        )
-        if kind != "bleaching":
-            for mark in of_kind[:MOST_MARKERS]:
-                axes.axvspan(
-                    mark.start - origin, mark.stop - origin, color=colour, alpha=0.35, linewidth=1.0, zorder=0
-                )
+            middles, [height] * len(middles), linestyle="", marker=shape, color=colour, markeredgecolor="black",
+            markeredgewidth=0.4, markersize=6, label=label, transform=level, zorder=5,
+        )  # fmt: skip
+        for start, stop in spans:
+            if stop - start > LASTING_SHARE * extent:
+                axes.plot([start, stop], [height, height], color=colour, linewidth=1.5, transform=level, zorder=4)
+            else:
+                axes.axvspan(start, stop, color=colour, alpha=0.35, linewidth=1.0, zorder=0)
     if marks:
-        axes.legend(fontsize=SMALL, loc="upper right", framealpha=0.9, ncols=len(MARK_STYLES))
+        # Beside the title, where no curve is.
+        axes.legend(
+            fontsize=SMALL, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=5, borderpad=0.1,
+            handletextpad=0.2, columnspacing=1.0,
+        )  # fmt: skip
 
 
-def _envelope(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+def envelope(times: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a line of few points that looks the same: the least and the most of each stretch."""
     width = len(values) // (POINTS // 2)
     if width <= 2:  # noqa: PLR2004 - two points stand for two
@@ -280,81 +340,9 @@ def draw_histogram(axes: Axes, seen: SeenMovie) -> None:
         text = "no saturated pixels"
     else:
         axes.axvline(saturation.level, color=VERMILION, linestyle="--", linewidth=1.5)
-        text = f"{saturation.share:.3%} saturated, at {saturation.level:g}"
+        text = f"{saturation.share:.2g} saturated, at about {saturation.level:.6g}"
     axes.text(0.98, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=9)
 
 
 def _is_whole(pixels: NDArray[Any]) -> bool:
     return bool(np.issubdtype(pixels.dtype, np.integer))
-
-
-def draw_outlines(
-    axes: Axes,
-    outlines: list[Outline],
-    accepted: NDArray[np.bool_] | None,
-    montage: Montage,
-    *,
-    numbered: Sequence[tuple[int, str]] = (),
-) -> None:
-    """
-    Draw outlines over an image: accepted ones thick and blue, rejected ones thin and orange.
-
-    :param accepted: Of each ROI; ``None`` if nobody knows.
-    :param numbered: ROIs that get their name: those whose traces are shown.
-    """
-    groups: dict[str, list[Outline]] = {}
-    outlines = [outline for outline in outlines if outline.plane in montage.planes]
-    for outline in outlines:
-        kind = "ROI" if accepted is None else "accepted" if accepted[outline.roi] else "rejected"
-        groups.setdefault(kind, []).append(outline)
-    for kind, members in sorted(groups.items()):
-        is_rejected = kind == "rejected"
-        lines = [loop + _offset(montage, member.plane) for member in members for loop in member.loops]
-        count = len({member.roi for member in members})
-        axes.add_collection(
-            LineCollection(
-                lines,
-                colors=ORANGE if is_rejected else SKY,
-                linewidths=0.9 if is_rejected else 1.5,
-                linestyles="--" if is_rejected else "-",
-                label=f"{kind} ({count})",
-            )
-        )
-    first = {outline.roi: outline for outline in reversed(outlines) if outline.loops}
-    for roi, name in numbered:
-        if roi in first:
-            x, y = first[roi].loops[0].max(axis=0) + _offset(montage, first[roi].plane)
-            axes.text(x, y, drawable(name), fontsize=SMALL, color="white", fontweight="bold", clip_on=True)
-
-
-def _offset(montage: Montage, plane: int) -> NDArray[np.int64]:
-    return np.array(montage.corner(montage.planes.index(plane)))
-
-
-def draw_traces(axes: Axes, traces: SampleTraces, names: Sequence[str]) -> None:
-    """Draw traces above each other, each scaled to its own range, the first on top."""
-    origin = _origin(traces.times)
-    for place in range(len(names)):
-        values = traces.values[:, place]
-        low, high = np.nanpercentile(values, [1, 99.9]) if np.isfinite(values).any() else (0.0, 1.0)
-        scaled = (values - low) / ((high - low) or 1.0)
-        height = len(names) - 1 - place
-        axes.plot(
-            *_envelope(traces.times - origin, 0.85 * scaled + height),
-            color=TRACE_COLOURS[place % len(TRACE_COLOURS)],
-            linewidth=0.8,
-        )
-        axes.annotate(
-            f"{high - low:.3g}",
-            (1.005, height + 0.4),
-            xycoords=("axes fraction", "data"),
-            fontsize=SMALL - 1,
-            color="#555555",
-        )
-    axes.set_yticks([len(names) - 1 - place for place in range(len(names))], [drawable(name) for name in names])
-    axes.set_xlabel(_time_label(origin), fontsize=SMALL)
-    axes.tick_params(labelsize=SMALL)
-    axes.margins(x=0.0)
-    part = "" if traces.is_whole else f", the first {traces.times[-1] - traces.times[0]:.0f} s"
-    what = f"Traces: {traces.source.container}/{traces.source.name}{part}; at the right: range"
-    axes.set_title(drawable(f"{what} ({traces.source.unit})"), fontsize=11, loc="left")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Segmentation, Traces
+from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, course, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,8 @@ MOST_OUTLINES = 1000
 DENSE_MASK_BYTES = 256 * 2**20
 MOST_TRACES = 8
 TRACE_BYTES = 64 * 2**20
+BASELINE_PERCENTILE = 20.0
+MOST_STRETCHES = 1200
 
 # Of each side of a pixel: the neighbour there, and the corners, from the pixel's own, in going around it.
 SIDES = (
@@ -55,16 +58,21 @@ class SampleTraces:
     Traces of some ROIs.
 
     :param rois: Rows of the table.
-    :param values: (time, ROIs).
+    :param values: (time, ROIs): dF/F, of raw fluorescence worked out here; or what the file has, if it is neither.
+    :param is_relative: Whether they are dF/F.
     :param times: Seconds.
     :param is_whole: Whether these are all samples.
+    :param events: (stretches of time, ROIs) of up to 1,000 ROIs: how far each is above its usual, at most, in
+        standard deviations.
     """
 
     source: Traces
     rois: NDArray[np.int64]
     values: NDArray[np.float64]
+    is_relative: bool
     times: NDArray[np.float64]
     is_whole: bool
+    events: NDArray[np.float32]
 
 
 def choose_rois(segmentation: Segmentation) -> NDArray[np.int64]:
@@ -150,7 +158,7 @@ def sample_traces(segmentation: Segmentation) -> SampleTraces | None:
     """
     Read the traces of some ROIs, accepted ones if the file tells, evenly spread over the table.
 
-    dF/F is preferred to fluorescence. What is longer than 64 MiB (of all ROIs) is cut.
+    dF/F is preferred to fluorescence, of which it is worked out. What is longer than 64 MiB (of all ROIs) is cut.
     """
     source = _source(segmentation.traces)
     if source is None:
@@ -161,13 +169,38 @@ def sample_traces(segmentation: Segmentation) -> SampleTraces | None:
     columns = columns[np.unique(np.linspace(0, len(columns) - 1, min(MOST_TRACES, len(columns))).astype(int))]
     row_bytes = source.data.shape[1] * np.dtype(source.data.dtype).itemsize
     length = min(int(source.data.shape[0]), max(2, TRACE_BYTES // row_bytes))
+    values = np.asarray(source.data[:length])
+    shown = values[:, columns].astype(np.float64)
+    relative = _relative(shown) if source.container == "Fluorescence" else None
     return SampleTraces(
         source=source,
         rois=source.rows[columns],
-        values=np.asarray(source.data[:length])[:, columns].astype(np.float64),
+        values=shown if relative is None else relative,
+        is_relative=relative is not None or source.container == "DfOverF",
         times=source.timing.at(np.arange(length)),
         is_whole=length == source.data.shape[0],
+        events=_events(values),
     )
+
+
+def _relative(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return dF/F: the change from the running 20th percentile, over it; ``None`` if that is not above zero."""
+    if len(values) < FEWEST_FOR_A_COURSE or not np.isfinite(values).all():
+        return None
+    usual = np.column_stack([course(trace, percentile=BASELINE_PERCENTILE) for trace in values.T])
+    return (values - usual) / usual if (usual > 0).all() else None
+
+
+def _events(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how far ROIs are above their median, in their own standard deviations, at most in each stretch."""
+    rois = np.unique(np.linspace(0, values.shape[1] - 1, min(MOST_OUTLINES, values.shape[1])).astype(int))
+    edges = np.unique(np.linspace(0, len(values), min(MOST_STRETCHES, len(values)) + 1).astype(int))
+    events = np.zeros((len(edges) - 1, len(rois)), dtype=np.float32)
+    for place, roi in enumerate(rois):
+        trace = np.nan_to_num(values[:, roi].astype(np.float64))
+        above = (trace - np.median(trace)) / (spread(trace) or 1.0)
+        events[:, place] = np.maximum.reduceat(above, edges[:-1])
+    return events
 
 
 def _source(traces: tuple[Traces, ...]) -> Traces | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Contents, Movie, Segmentation
 from airflow_provider_ophys.nwb.segmentation_entry import TABLE_NAME
-from airflow_provider_ophys.report.marks import Mark, Saturation, find_marks, find_saturation
+from airflow_provider_ophys.report.marks import Marks, find_marks
 from airflow_provider_ophys.report.movie import MovieSurvey, survey_movie
+from airflow_provider_ophys.report.photons import photon_gain, signal_to_noise
 from airflow_provider_ophys.report.rois import (
     Outline,
     SampleTraces,
@@ -20,6 +22,7 @@ from airflow_provider_ophys.report.rois import (
     outlines,
     sample_traces,
 )
+from airflow_provider_ophys.report.saturation import Saturation, find_saturation
 from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
 from airflow_provider_ophys.writing.sharing import Resources
 
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 
 # A file may hold any number of series; a page that people look at does not.
 MOST_SECTIONS = 4
-MOST_MARKS_TOLD = 50
 
 # Another plane's picture would show cells where there are none.
 NO_IMAGE = "no image that is known to be of this plane"
@@ -42,7 +44,17 @@ class SeenMovie:
     survey: MovieSurvey
     times: NDArray[np.float64]
     saturation: Saturation
-    marks: list[Mark]
+    found: Marks
+
+    @cached_property
+    def photon_gain(self) -> float | None:
+        """How many counts a photon makes, from how the variance of pixels grows with their mean."""
+        return photon_gain(self.survey)
+
+    @cached_property
+    def signal_to_noise(self) -> float:
+        """Median over pixels of the mean, above what is dark, over the standard deviation."""
+        return signal_to_noise(self.survey)
 
     def summary(self) -> dict[str, Any]:
         """Return what a machine wants to know of it, as small JSON."""
@@ -55,8 +67,10 @@ class SeenMovie:
             "plane_means": [_number(plane) for plane in planes],
             "saturation_level": self.saturation.level,
             "saturation_share": self.saturation.share,
-            "num_marks": len(self.marks),
-            "marks": [mark.to_json() for mark in self.marks[:MOST_MARKS_TOLD]],
+            "num_marks": len(self.found.marks),
+            "marks": [mark.to_json() for mark in self.found.marks],
+            "checked": list(self.found.checked),
+            "not_checked": dict(self.found.not_checked),
         }
 
 

@@ -19,6 +19,7 @@ MOST_LAGS = 8
 TOP_SHARE = 1 / 64
 # A phase correlation divides by amplitudes: less than this share of the largest is noise.
 LEAST_AMPLITUDE = 1e-3
+MOST_CHANGE = 4.0
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,9 @@ def band_powers(binned: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArr
 
     What flickers while a frame is scanned makes bands along its rows.
     """
-    change = binned - binned.mean(axis=0)
+    change = binned - np.median(binned, axis=0)
+    size = np.einsum("tyx,tyx->t", change, change)
+    # A frame that is unlike all others, because a part of it is lost, says nothing about bands.
+    change = change[size <= MOST_CHANGE * np.median(size)]
     rows, columns = (np.abs(np.fft.rfft(change.mean(axis=axis), axis=1)) ** 2 for axis in (2, 1))
     return rows.sum(axis=0, dtype=np.float64), columns.sum(axis=0, dtype=np.float64)

@@ -21,7 +21,8 @@ def seen_in(path, **options):
 
 def marks_of(path, **options):
     return {
-        (mark.kind, round(mark.start * RATE), round(mark.stop * RATE)) for mark in seen_in(path, **options).marks
+        (mark.kind, round(mark.start * RATE), round(mark.stop * RATE))
+        for mark in seen_in(path, **options).found.marks
     }
 
 
@@ -42,7 +43,7 @@ def test_every_fault_is_marked_at_its_time_and_nothing_else(tmp_path, backend):
         ("light leak", 30, 33),
         ("saturated", 80, 81),
         ("dropped", 120, 122),
-        ("dropped", 200, 200),
+        ("duplicated", 200, 200),
     }
     found = seen_in(path).saturation
     assert found.level == 4095
@@ -54,11 +55,11 @@ def test_marks_are_on_the_clock_of_the_recording(tmp_path):
     movie[40] = 0
     stamps = 7.5 + np.arange(100) / RATE
     stamps[60:] += 0.5  # ten frames are missing
-    marks = seen_in(write_movie(tmp_path / "a.nwb", movie, timestamps=stamps)).marks
-    assert [(mark.kind, mark.start, mark.stop, mark.samples) for mark in marks] == [
-        ("dropped", pytest.approx(9.5), pytest.approx(9.5), 1),
-        ("dropped", pytest.approx(stamps[59]), pytest.approx(stamps[60]), 10),
-    ]
+    (mark,) = seen_in(write_movie(tmp_path / "a.nwb", movie, timestamps=stamps)).found.marks
+    assert (mark.kind, mark.count, mark.samples) == ("dropped", 2, 11)
+    assert (mark.start, mark.stop) == (pytest.approx(9.5), pytest.approx(stamps[60]))
+    assert mark.spans[1] == (pytest.approx(stamps[59]), pytest.approx(stamps[60]))
+    assert "10 missing" in mark.detail
 
 
 def test_a_cell_that_fires_hard_is_no_light_leak(tmp_path):
@@ -71,7 +72,7 @@ def test_bleaching_is_told_and_not_taken_for_light(tmp_path):
     rng = np.random.default_rng(1)
     light = 100 * np.exp(-np.arange(400) / 300)
     movie = rng.poisson(np.broadcast_to(light[:, None, None], (400, 24, 40))).astype("uint16")
-    (mark,) = seen_in(write_movie(tmp_path / "a.nwb", movie)).marks
+    (mark,) = seen_in(write_movie(tmp_path / "a.nwb", movie)).found.marks
     assert mark.kind == "bleaching"
     assert (mark.start, mark.stop) == (0.0, pytest.approx(399 / RATE))
 
@@ -101,4 +102,5 @@ def test_a_sampled_read_finds_what_lies_in_it_and_says_what_it_saw(tmp_path):
     runs = np.split(seen.survey.indices, np.flatnonzero(np.diff(seen.survey.indices) > 1) + 1)
     assert all(run[0] % 16 == 0 for run in runs)
     assert (runs[0][0], runs[-1][-1]) == (0, 639)
-    assert {(mark.kind, mark.start) for mark in seen.marks} == {("light leak", 0.0)}
+    assert {(mark.kind, mark.start) for mark in seen.found.marks} == {("light leak", 0.0)}
+    assert "only samples" in seen.found.not_checked["drift"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from html.parser import HTMLParser
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -165,8 +166,9 @@ def test_metadata_stays_text(tmp_path):
     report = report_on(path)
     page = Page((tmp_path / "a<b>&.nwb.report.html").read_text())
     assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "link", "form"}
-    (image,) = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert image["src"].startswith("data:image/png;base64,")
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 5
+    assert all(image["src"].startswith("data:image/png;base64,") for image in images)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert page.text.count(evil) >= 3
     assert "a<b>&.nwb" in page.text
@@ -202,7 +204,28 @@ def test_a_file_without_pictures_has_a_report_that_says_so(tmp_path):
     nwbfile = make_nwbfile(validate_metadata(METADATA))
     with NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
         io.write(nwbfile)
-    assert report_on(tmp_path / "a.nwb").summary == {"movies": [], "segmentations": [], "left_out": {}}
+    report = report_on(tmp_path / "a.nwb")
+    assert report.summary == {
+        "movies": [],
+        "segmentations": [],
+        "left_out": {},
+        "concerns": ["a field holds a placeholder: NWBFile.session_description"],
+    }
+    assert "a field holds a placeholder" in Path(report.html).read_text()
+
+
+def test_what_is_wrong_with_the_file_stands_above_all(tmp_path):
+    path = foreign_file(tmp_path / "a.nwb", np.zeros((30, 8, 8), dtype="uint16"), starting_time=1.55e9)
+    finding = {"importance": "CRITICAL", "check": "c", "message": "It is <wrong>", "location": "/general"}
+    report = report_on(
+        path, result={"inspection": [finding, finding | {"importance": "BEST_PRACTICE_SUGGESTION"}]}
+    )
+    findings, start, *_ = report.summary["concerns"]
+    assert findings == "nwbinspector, CRITICAL: It is <wrong> (/general)"
+    assert start == "Movie begins 49 years after the session's start"
+    page = Path(report.html).read_text()
+    assert page.index("It is &lt;wrong&gt;") < page.index("Movie: checked in every frame")
+    assert "nothing remarkable" not in page
 
 
 def test_samples_of_a_movie_of_a_terabyte_are_reported_in_bounded_memory_and_time(tmp_path):

@@ -1,0 +1,194 @@
+"""What the checks of a movie look at, worked out once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airflow_provider_ophys.nwb.contents import Timing
+from airflow_provider_ophys.report.curves import course, spread
+from airflow_provider_ophys.report.movie import MovieSurvey
+from airflow_provider_ophys.report.saturation import SATURATED_SHARE, Saturation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Curve = NDArray[np.float64]
+    Found = NDArray[np.bool_]
+
+FEWEST_FRAMES = 20
+
+# Dark is what has lost so much of the light that the frames around it have. A fifth of a recording may be dark.
+DARK_SHARE = 0.5
+DARK_SIGMAS = 8.0
+DARK_COURSE_SHARE, DARK_PERCENTILE = 0.5, 75.0
+
+# By how much frames that are as far apart as a period are more alike than neighbours; and what part of the changes
+# of the mean a period must explain.
+PERIOD_GAIN, PERIOD_RELATIVE_GAIN = 0.05, 0.1
+PERIOD_EXPLAINS = 0.6
+FEWEST_PERIODS = 8
+
+
+class NotChecked(Exception):  # noqa: N818 - it is a result
+    """A check cannot say anything; the message says why."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """
+    Something seen at one time.
+
+    :param start: Seconds, of the first frame concerned.
+    :param stop: Seconds, of the last.
+    :param samples: How many frames.
+    :param detail: A sentence.
+    """
+
+    start: float
+    stop: float
+    samples: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """
+    What the checks of a movie look at; every curve has a value for each frame that was looked at.
+
+    :param survey: What was found in the frames.
+    :param saturation: Of its pixels.
+    :param timing: When the frames were taken.
+    """
+
+    survey: MovieSurvey
+    saturation: Saturation
+    timing: Timing
+
+    @cached_property
+    def indices(self) -> NDArray[np.int64]:
+        """Which frames were looked at."""
+        return self.survey.indices
+
+    @cached_property
+    def times(self) -> Curve:
+        """When, in seconds."""
+        return self.timing.at(self.indices)
+
+    def at(self, stretch: slice, detail: str) -> Sighting:
+        """Say what is seen in a stretch of the frames that were looked at."""
+        within = self.times[stretch]
+        return Sighting(float(within[0]), float(within[-1]), len(within), detail)
+
+    def always(self, detail: str) -> Sighting:
+        """Say what is seen all over the recording."""
+        return self.at(slice(0, len(self.times)), detail)
+
+    def need(self, count: int = FEWEST_FRAMES) -> None:
+        """
+        Make sure that there are so many frames.
+
+        :raises NotChecked: If not.
+        """
+        if len(self.indices) < count:
+            raise NotChecked(f"there are {len(self.indices)} frames, and it takes {count}")
+
+    def need_neighbours(self) -> None:
+        """
+        Make sure that frames were looked at one after the other.
+
+        :raises NotChecked: If not.
+        """
+        if not self.survey.is_whole:
+            raise NotChecked("only samples of the movie were read")
+
+    @cached_property
+    def intensity(self) -> Curve:
+        """Mean of each frame; of interleaved channels, each on the level of all."""
+        return self.level(self.survey.intensity)
+
+    @cached_property
+    def floor(self) -> Curve:
+        """Mean of the darkest quarter of each frame, levelled like the intensity."""
+        return self.level(self.survey.floor)
+
+    @cached_property
+    def is_dark(self) -> Found:
+        """Whether a frame has lost most of its light, without being blank."""
+        if len(self.indices) < FEWEST_FRAMES:
+            return np.zeros(len(self.indices), dtype=bool)
+        found = ~self.survey.is_blank
+        for curve in (self.intensity, self.floor):
+            usual = course(curve, share=DARK_COURSE_SHARE, percentile=DARK_PERCENTILE)
+            noise = spread(np.diff(curve)) / np.sqrt(2)
+            lost = usual - curve
+            found &= lost > np.maximum(DARK_SIGMAS * noise, DARK_SHARE * (usual - self._darkness))
+        return found
+
+    @cached_property
+    def _darkness(self) -> float:
+        """The value of a pixel without light: no frame's darkest quarter is darker on average."""
+        floor = self.floor[~self.survey.is_blank]
+        return min(self.survey.dark, float(floor.min())) if len(floor) else self.survey.dark
+
+    @cached_property
+    def is_usable(self) -> Found:
+        """Whether a frame shows the tissue: neither blank nor dark nor saturated."""
+        is_saturated = self.saturation.per_sample >= SATURATED_SHARE
+        return ~(self.survey.is_blank | self.is_dark | is_saturated)
+
+    @cached_property
+    def likeness_by_lag(self) -> Curve:
+        """Mean correlation of frames that are 1, 2, ... frames apart; as many as could be compared."""
+        statistics = self.survey.statistics
+        known = statistics.lag_counts > 0
+        sums = statistics.lags.mean(axis=0)
+        return np.asarray(sums[known] / statistics.lag_counts[known])
+
+    @cached_property
+    def period(self) -> int:
+        """Every how many frames the same channel or plane comes again; 1 if there is only one."""
+        return self._period_of_patterns() or self._period_of_means() or 1
+
+    def _period_of_patterns(self) -> int | None:
+        likeness = self.likeness_by_lag
+        for period in range(2, len(likeness) + 1):
+            neighbours, again = likeness[: period - 1], likeness[period - 1 :: period]
+            gain = float(again.min() - neighbours.max())
+            if gain > max(PERIOD_GAIN, PERIOD_RELATIVE_GAIN * float(again.min())):
+                return period
+        return None
+
+    def _period_of_means(self) -> int | None:
+        """Look for a period in how bright frames are: it must explain most of what changes from frame to frame."""
+        if not self.survey.is_whole:
+            return None
+        values = self.survey.intensity[~self.survey.is_blank]
+        if len(values) < FEWEST_FRAMES:
+            return None
+        for period in range(2, len(self.survey.statistics.lag_counts) + 1):
+            if len(values) < FEWEST_PERIODS * period:
+                break
+            # What a whole period has in common is no sign of one.
+            change = values[: len(values) - period + 1] - np.convolve(values, np.full(period, 1 / period), "valid")
+            change = np.clip(change, *np.percentile(change, [1, 99]))
+            means = [float(change[phase::period].mean()) for phase in range(period)]
+            within = sum(float(((change[phase::period] - means[phase]) ** 2).sum()) for phase in range(period))
+            if within < (1 - PERIOD_EXPLAINS) * len(change) * float(change.var()):
+                return period
+        return None
+
+    def level(self, curve: Curve) -> Curve:
+        """Bring the frames of each channel or plane, where they are written in turn, to the level of all."""
+        if self.period == 1:
+            return curve
+        levelled = curve.astype(np.float64)
+        usual = float(np.median(curve))
+        for phase in range(self.period):
+            of_phase = self.indices % self.period == phase
+            if of_phase.any():
+                levelled[of_phase] += usual - float(np.median(curve[of_phase]))
+        return levelled

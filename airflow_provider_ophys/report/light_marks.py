@@ -1,0 +1,157 @@
+"""What is wrong with the light: too little of it, too much, fading or flickering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, course, spread, stretches
+from airflow_provider_ophys.report.evidence import Evidence, Sighting
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LEAK_SIGMAS = 6.0
+LEAK_SHARE = 0.1
+# In a movie without noise, rounding must not look like light.
+SMALLEST_EXCESS = 1e-6
+
+ZEROS_SHARE, ZEROS_SIGMAS = 0.02, 8.0
+
+BLEACHED_SHARE = 0.1
+
+# A line in the spectrum of the mean: so many times the median, and so much of all that changes.
+LINE_RATIO, LINE_SHARE = 60.0, 0.25
+FEWEST_CYCLES, FEWEST_FOR_A_LINE = 20, 128
+# What is slower may be tissue that is active together.
+LEAST_HERTZ = 1.0
+MOST_FLICKER = 3.0
+# Bands along the rows: so many times what there is along the columns, and at the other frequencies.
+BAND_RATIO = 8.0
+FEWEST_BANDS, FEWEST_FREQUENCIES = 2, 8
+
+
+def dark_detector(evidence: Evidence) -> Iterator[Sighting]:
+    """Yield where the frames have lost most of their light, without being blank."""
+    evidence.need()
+    for stretch in stretches(evidence.is_dark, evidence.indices):
+        usual = float(np.median(evidence.intensity[~evidence.is_dark]))
+        darkest = float(evidence.intensity[stretch].min())
+        yield evidence.at(
+            stretch, f"the detector sees next to nothing: the mean is {darkest:.4g}, not {usual:.4g}"
+        )
+
+
+def light_leaks(evidence: Evidence) -> Iterator[Sighting]:
+    """
+    Yield where a frame is brighter than those around it, and so are its darkest pixels.
+
+    A cell that fires brightens itself; light from outside brightens everything. What is saturated is marked as
+    that: which pixels are its darkest says little then.
+    """
+    usable = evidence.is_usable
+    evidence.need(FEWEST_FOR_A_COURSE)
+    if np.count_nonzero(usable) < FEWEST_FOR_A_COURSE:
+        return
+    dark = evidence.survey.dark
+    found = np.zeros(len(usable), dtype=bool)
+    found[usable] = _is_brighter(evidence.intensity[usable], dark) & _is_brighter(evidence.floor[usable], dark)
+    for stretch in stretches(found, evidence.indices):
+        brightness = float(evidence.intensity[stretch].max() / np.median(evidence.intensity[usable]))
+        yield evidence.at(stretch, f"all pixels are brighter; the mean is {brightness:.3g} times its usual")
+
+
+def _is_brighter(values: NDArray[np.float64], dark: float) -> NDArray[np.bool_]:
+    excess = values - course(values)
+    least = LEAK_SHARE * max(float(np.median(values)) - dark, 0.0)
+    return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))
+
+
+def partly_zero(evidence: Evidence) -> Iterator[Sighting]:
+    """Yield where a part of a frame is 0 that is not in the frames around it: data that were lost on the way."""
+    evidence.need()
+    usable = ~(evidence.survey.is_blank | evidence.is_dark)
+    if np.count_nonzero(usable) < FEWEST_FOR_A_COURSE:
+        return
+    zeros = evidence.level(evidence.survey.frames["zeros"].sum(axis=1) / evidence.survey.pixels_per_sample)
+    excess = zeros[usable] - course(zeros[usable])
+    found = np.zeros(len(usable), dtype=bool)
+    found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
+    for stretch in stretches(found, evidence.indices):
+        yield evidence.at(stretch, f"up to {float(zeros[stretch].max()):.0%} of the pixels are 0")
+
+
+def bleaching(evidence: Evidence) -> Iterator[Sighting]:
+    """
+    Yield one sighting if the last tenth is darker than the first by a tenth.
+
+    Of the mean itself, for nobody tells a camera's offset from light; where that is below zero, of what is above.
+    """
+    evidence.need()
+    usable = np.flatnonzero(~(evidence.survey.is_blank | evidence.is_dark))
+    tenth = len(usable) // 10
+    if not tenth:
+        return
+    first = float(np.median(evidence.intensity[usable[:tenth]]))
+    last = float(np.median(evidence.intensity[usable[-tenth:]]))
+    light = first - min(evidence.survey.dark, 0.0)
+    if light > 0 and (first - last) / light > BLEACHED_SHARE:
+        fall = (first - last) / light
+        yield evidence.always(f"the light falls by {fall:.0%} from the first tenth to the last")
+
+
+def line_noise(evidence: Evidence) -> Iterator[Sighting]:
+    """Yield one sighting if the light flickers at one frequency: from frame to frame, or while one is scanned."""
+    evidence.need(FEWEST_FOR_A_LINE)
+    evidence.need_neighbours()
+    flicker = _flicker(evidence)
+    if flicker is not None:
+        yield evidence.always(flicker)
+    bands = row_bands(evidence)
+    if bands is not None:
+        yield evidence.always(bands)
+
+
+def _flicker(evidence: Evidence) -> str | None:
+    """Look for a line in the spectrum of the light that falls on all pixels."""
+    usable = evidence.is_usable
+    if np.count_nonzero(usable) < FEWEST_FOR_A_LINE:
+        return None
+    values = np.where(usable, evidence.floor, np.median(evidence.floor[usable]))
+    change = np.where(usable, values - course(values), 0.0)
+    # A leak of light is no flicker.
+    change = np.clip(change, -MOST_FLICKER * spread(change), MOST_FLICKER * spread(change))
+    power = np.abs(np.fft.rfft(change * np.hanning(len(change)))) ** 2
+    seconds = float(evidence.times[-1] - evidence.times[0]) * len(change) / (len(change) - 1)
+    power[: max(FEWEST_CYCLES, int(LEAST_HERTZ * seconds))] = 0
+    if not power.any():
+        return None
+    peak = int(power.argmax())
+    line, total = power[max(peak - 2, 0) : peak + 3].sum(), power.sum()
+    if power[peak] < LINE_RATIO * _around(power, peak, 12) or line < LINE_SHARE * total:
+        return None
+    return f"all pixels flicker together, at {peak / seconds:.3g} Hz or what the frame rate makes look like it"
+
+
+def row_bands(evidence: Evidence) -> str | None:
+    """Look for a line in how much rows are brighter or darker than usual, that columns do not have."""
+    rows, columns = (band.sum(axis=0) for band in evidence.survey.statistics.bands)
+    if min(len(rows), len(columns)) < FEWEST_FREQUENCIES:
+        return None
+    peak = FEWEST_BANDS + int(rows[FEWEST_BANDS:].argmax())
+    place = peak * (len(columns) - 1) / (len(rows) - 1)
+    along_columns = float(columns[max(int(place) - 1, 0) : int(place) + 3].max()) * len(rows) / len(columns)
+    if rows[peak] < BAND_RATIO * max(_around(rows, peak, 4), along_columns):
+        return None
+    height = evidence.survey.statistics.shape[2] / peak
+    return (
+        f"rows are brighter and darker in turn, in bands of about {height:.3g} rows that move from frame to frame"
+    )
+
+
+def _around(power: NDArray[np.float64], peak: int, width: int) -> float:
+    """Return the median power on both sides of a peak."""
+    around = np.concatenate([power[max(peak - width, 1) : max(peak - 2, 1)], power[peak + 3 : peak + width]])
+    return float(np.median(around)) if len(around) else float(power.max())
