@@ -26,7 +26,8 @@ from airflow_provider_ophys.writing.frame_facts import (
 )
 from airflow_provider_ophys.writing.frame_scan import bin_size, binned_shape, scan
 from airflow_provider_ophys.writing.pixel_images import (
-    MOST_SQUARED_FRAMES,
+    SQUARED_BYTES,
+    SQUARED_FRAMES,
     SUMS_BYTES,
     WAITING_FRAMES,
     PixelImages,
@@ -96,7 +97,8 @@ class FrameStatistics:
         self.frame_shape, self.num_planes = (rows, columns), planes[0] if planes else 1
         self.pixel_step = step
         num_seen = num_seen or num_samples
-        self.squared_step = max(1, num_seen // MOST_SQUARED_FRAMES)
+        frame_bytes = rows * columns * self.num_planes * self.dtype.itemsize
+        self.squared_step = max(1, num_seen // max(SQUARED_FRAMES, SQUARED_BYTES // frame_bytes))
         reduced = (-(-rows // self.pixel_step), -(-columns // self.pixel_step))
         self.images = [PixelImages(reduced, self.dtype) for _ in range(self.num_planes)]
         self.frames = np.zeros((num_samples, self.num_planes), frame_dtype(self.dtype))
