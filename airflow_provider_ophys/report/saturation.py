@@ -136,9 +136,9 @@ def _bump(survey: MovieSurvey) -> Saturation | None:
         # Where nothing is just below, cells that fire are a group of their own.
         if usual < FEWEST_BELOW or here < max(BUMP_RATIO * usual, usual + BUMP_SIGMAS * np.sqrt(usual)):
             continue
-        level = float(edges[place])
-        share = float(np.count_nonzero(pixels >= level) / pixels.size)
-        is_bright_always = float(np.mean(survey.mean >= level - width))
+        share = float(np.count_nonzero(pixels >= edges[place]) / pixels.size)
+        is_bright_always = float(np.mean(survey.mean >= edges[place] - width))
+        level = float(edges[place + int(counts[place:].argmax())] + width / 2)
         if share < MOST_BUMP_SHARE and is_bright_always < share / 2:
             return Saturation(level, share, np.zeros(len(survey.indices)), is_worth_a_mark=share >= PILED_UP_SHARE)
     return None

@@ -13,8 +13,8 @@ from airflow_provider_ophys.writing.frame_scan import Scan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Squares cost more than all the rest. Of a movie with more frames, and more bytes, than these they are taken of every
-# second, third ... frame; the deviation of 256 frames is right to 4 %.
+# Squares cost more than all the rest. Of a movie with more frames, and more bytes, than these they are taken of
+# every second, third ... frame; the deviation of 256 frames is right to 4 %.
 SQUARED_FRAMES, SQUARED_BYTES = 256, 64 * 2**20
 # So many values are squared at once: what they take as float32 stays in a CPU's cache.
 SQUARED_PIXELS = 65_536
