@@ -17,7 +17,7 @@ def movie_of(dtype: str, shape: tuple[int, ...] = (70, 33, 45)) -> np.ndarray:
     """Return (samples, rows, columns) that use all of their type's range, and as many that use little of it."""
     if dtype.startswith("float"):
         return (RANDOM.normal(0, 5, shape) + 1000).astype(dtype)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(dtype if np.dtype(dtype).itemsize < 8 else "int32")
     movie = RANDOM.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
     movie[: len(movie) // 2] //= 20
     return movie
