@@ -9,6 +9,7 @@ import numpy as np
 
 from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, course, spread, stretches
 from airflow_provider_ophys.report.evidence import Evidence, Sighting
+from airflow_provider_ophys.report.saturation import SATURATED_SHARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +68,22 @@ def _is_brighter(values: NDArray[np.float64], dark: float) -> NDArray[np.bool_]:
     excess = values - course(values)
     least = LEAK_SHARE * max(float(np.median(values)) - dark, 0.0)
     return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))
+
+
+def saturated(evidence: Evidence) -> Iterator[Sighting]:
+    """Yield where much of a frame is saturated, or that some pixels are all along."""
+    found = evidence.saturation
+    if found.level is None:
+        return
+    is_found = False
+    for stretch in stretches(found.per_sample >= SATURATED_SHARE, evidence.indices):
+        share = float(found.per_sample[stretch].max())
+        is_found = True
+        yield evidence.at(stretch, f"up to {share:.1%} of the pixels are at {found.level:g}")
+    if not is_found and found.is_worth_a_mark:
+        where = np.flatnonzero(found.per_sample)
+        stretch = slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, len(evidence.indices))
+        yield evidence.at(stretch, f"{found.share:.2g} of all pixels pile up at about {found.level:g}")
 
 
 def partly_zero(evidence: Evidence) -> Iterator[Sighting]:

@@ -18,10 +18,11 @@ from airflow_provider_ophys.report.light_marks import (
     light_leaks,
     line_noise,
     partly_zero,
+    saturated,
 )
 from airflow_provider_ophys.report.motion_marks import drift, jitter, jumps, z_drift
 from airflow_provider_ophys.report.movie import MovieSurvey
-from airflow_provider_ophys.report.saturation import Saturation, saturated
+from airflow_provider_ophys.report.saturation import Saturation
 from airflow_provider_ophys.report.sequence_marks import blank, duplicated, gaps, interleaved
 
 Kind = Literal[

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_ophys.report.curves import stretches
 from airflow_provider_ophys.report.movie import MovieSurvey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from airflow_provider_ophys.report.evidence import Evidence, Sighting
 
 # Full scale of analog-to-digital converters, in bits; the largest value of an integer type counts as well.
 CONVERTER_BITS = (8, 10, 11, 12, 13, 14, 15, 16)
@@ -64,22 +61,6 @@ def find_saturation(survey: MovieSurvey) -> Saturation:
         if found is not None:
             return found
     return Saturation(None, 0.0, np.zeros(len(survey.indices)))
-
-
-def saturated(evidence: Evidence) -> Iterator[Sighting]:
-    """Yield where much of a frame is saturated, or that some pixels are all along."""
-    found = evidence.saturation
-    if found.level is None:
-        return
-    is_found = False
-    for stretch in stretches(found.per_sample >= SATURATED_SHARE, evidence.indices):
-        share = float(found.per_sample[stretch].max())
-        is_found = True
-        yield evidence.at(stretch, f"up to {share:.1%} of the pixels are at {found.level:g}")
-    if not is_found and found.is_worth_a_mark:
-        where = np.flatnonzero(found.per_sample)
-        stretch = slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, len(evidence.indices))
-        yield evidence.at(stretch, f"{found.share:.2g} of all pixels pile up at about {found.level:g}")
 
 
 def _at_the_top(survey: MovieSurvey) -> Saturation | None:
