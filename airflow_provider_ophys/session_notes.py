@@ -32,7 +32,7 @@ type Execute = Callable[[Any, Context], Any]
 type Step = Literal["arrive", "describe", "convert", "plan", "fill", "report", "stage"]
 
 
-def tells_sessions(step: Step) -> Callable[[Execute], Execute]:
+def tells_sessions(step: Step, *, unless: Callable[[Any], bool] = lambda _: False) -> Callable[[Execute], Execute]:
     """
     Have an operator's ``execute`` leave notes on its session: at its start, and of its result or its error.
 
@@ -40,31 +40,36 @@ def tells_sessions(step: Step) -> Callable[[Execute], Execute]:
     of the log, which Airflow shows first.
 
     :param step: Which step of a session the operator takes.
+    :param unless: Tells of an operator, when it runs, that it takes no step and leaves no notes.
     """
 
     def decorate(execute: Execute) -> Execute:
         @functools.wraps(execute)
         def told(operator: BaseOperator, context: Context) -> Any:
             note = SessionNote.of_options(step, vars(operator))
-            leave_notes(operator, context, [note])
+            tell = leave_notes if not unless(operator) else _tell_nothing
+            tell(operator, context, [note])
             try:
                 result = execute(operator, context)
             except AirflowSkipException:
                 raise
             except OphysError as error:
-                leave_notes(operator, context, [note.with_error(str(error))])
-                if "ti" in context:
-                    _end_the_log_with(operator, error)
+                tell(operator, context, [note.with_error(str(error))])
+                _end_the_log_with(operator, error, context.get("ti"))
                 raise error.with_traceback(None) from None
             except (Exception, AirflowTaskTimeout) as error:
-                leave_notes(operator, context, [note.with_error(f"{type(error).__name__}: {error}")])
+                tell(operator, context, [note.with_error(f"{type(error).__name__}: {error}")])
                 raise
-            leave_notes(operator, context, [note.with_result(result, getattr(operator, "written_subject", {}))])
+            tell(operator, context, [note.with_result(result, getattr(operator, "written_subject", {}))])
             return result
 
         return told
 
     return decorate
+
+
+def _tell_nothing(_operator: BaseOperator, _context: Context, _notes: Iterable[SessionNote]) -> None:
+    """Of an operator that only says what it would do."""
 
 
 def leave_notes(operator: BaseOperator | None, context: Context, notes: Iterable[SessionNote]) -> None:
@@ -112,10 +117,14 @@ def push(operator: BaseOperator | None, context: Context, key: str, value: Any) 
         log.warning("The page Ophys will not know of this task: its XCom %s was not taken: %s", key, error)
 
 
-def _end_the_log_with(operator: BaseOperator, error: OphysError) -> None:
-    """Wrap the message of an error, and have it repeated after what Airflow logs of a failure."""
+def _end_the_log_with(operator: BaseOperator, error: OphysError, instance: object) -> None:
+    """Have the message of an error, wrapped, in what Airflow logs of a failure, and repeated after that."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
     message = wrapped(str(error))
-    error.args = (message,)
+    # Who calls an operator without Airflow gets the message as it is.
+    if isinstance(instance, RuntimeTaskInstance):
+        error.args = (message,)
 
     def repeat(context: Mapping[str, Any]) -> None:  # noqa: ARG001 -- Airflow calls it so
         log.error("%s", message)

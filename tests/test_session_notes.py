@@ -64,13 +64,14 @@ def test_an_error_of_ours_is_told_and_raised_alone_and_ends_the_log(caplog):
         run(fail(DiskSpaceError(message)))
     assert run.told[-1][0]["error"] == message
     assert (raised.value.__cause__, raised.value.__suppress_context__) == (None, True)
-    assert max(map(len, str(raised.value).splitlines())) <= LOG_COLUMNS
+    assert str(raised.value) == message
     frames = [frame.name for frame in raised.traceback]
     assert "act" not in frames
     with caplog.at_level(logging.ERROR):
         (repeat,) = run.operator.on_failure_callback
         repeat({})
-    assert caplog.messages == [str(raised.value)]
+    assert caplog.messages == [wrapped(message)]
+    assert max(map(len, caplog.messages[0].splitlines())) <= LOG_COLUMNS
 
 
 def test_callbacks_of_the_user_stay():

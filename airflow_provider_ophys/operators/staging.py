@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk import BaseOperator, BaseOperatorLink, conf
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_ophys.assets import announce_output
@@ -19,6 +19,7 @@ from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.operators.report_maker import maker_in
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
+from airflow_provider_ophys.plugin.ophys_plugin import URL_PREFIX
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
 from airflow_provider_ophys.session_notes import tells_sessions
 from airflow_provider_ophys.settings import allowed_roots
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 # Those that also hold for the report of what is staged.
 _REPORT_OPTIONS = ("dry_run", "unsafe_no_conditional", "memory_limit", "extra_args")
 ADDRESS_KEY = "staged_address"
+# Which asks people to log in, and then shows what they may see.
+CONSOLE = "https://s3.console.aws.amazon.com/"
 AUDIT_KEY = "audit"
 
 
@@ -50,8 +53,19 @@ class StagedObjectLink(BaseOperatorLink):
     name = "Staged object"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 -- Airflow calls it so
-        """Read the address that the task left in XCom; empty if there is none."""
-        return str(XCom.get_value(ti_key=ti_key, key=ADDRESS_KEY) or "")
+        """
+        Give the address that the task left in XCom; empty if there is none.
+
+        Where only a signed address opens an object, and a record beside it proves that the task staged it, it is
+        that of the web UI's page which signs one.
+        """
+        address = str(XCom.get_value(ti_key=ti_key, key=ADDRESS_KEY) or "")
+        result = XCom.get_value(ti_key=ti_key, key="return_value")
+        base_url = conf.get("api", "base_url", fallback="").rstrip("/")
+        if address.startswith(CONSOLE) or not base_url or not _has_record(result):
+            return address
+        task = {name: getattr(ti_key, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+        return f"{base_url}{URL_PREFIX}/object?{urlencode(task)}"
 
 
 class StageToS3Operator(StoppableOperator):
@@ -150,7 +164,7 @@ class StageToS3Operator(StoppableOperator):
         self.allow_insecure_http = allow_insecure_http
 
     @decides_on_retries
-    @tells_sessions("stage")
+    @tells_sessions("stage", unless=lambda operator: str(operator.dry_run).lower() in {"true", "1", "yes", "on"})
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish or audit; return what was done or found."""
         unfinished = StagingError(
@@ -249,6 +263,13 @@ class StageToS3Operator(StoppableOperator):
                 f"in the XCom {AUDIT_KEY!r}. Stage it again, or restore it."
             )
         return report.to_json()
+
+
+def _has_record(result: object) -> bool:
+    """Tell whether a report, and with it the record of who staged it, has the name of what was staged."""
+    if not isinstance(result, dict) or not result.get("report"):
+        return False
+    return bool(result["report"]["html"] == f"{result['s3_uri']}{REPORT_SUFFIXES['html']}")
 
 
 @contextmanager

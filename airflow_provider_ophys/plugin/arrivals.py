@@ -27,7 +27,8 @@ class Arrivals:
         """Yield the folders of the events that have come since it was asked last, and what is told of each."""
         statement = (
             select(AssetEvent.id, AssetEvent.asset_id, AssetEvent.extra, AssetEvent.timestamp)
-            .where(AssetEvent.id > self._last)
+            # Those of a sensor come from a task, which tells of them itself.
+            .where(AssetEvent.id > self._last, AssetEvent.source_dag_id.is_(None))
             .order_by(AssetEvent.id)
         )
         for event_id, asset_id, extra, at in session.execute(statement):

@@ -33,8 +33,6 @@ FRESH_SECONDS = 2.0
 SLACK = timedelta(minutes=5)
 # Runs that were deleted, and what somebody set by hand in a run that had ended, are noticed after so long.
 ALL_AGAIN_SECONDS = 900.0
-# More runs than these at once, and all of it is read again.
-MOST_RUNS = 1000
 ACTIVE = (DagRunState.QUEUED, DagRunState.RUNNING)
 
 
@@ -80,27 +78,25 @@ class Index:
             if self._read_all and now - self._looked < FRESH_SECONDS:
                 return
             began = datetime.now(UTC)
-            changed = self._changed_runs(session) if self._read_all else None
-            if changed is None or len(changed) > MOST_RUNS or now - self._read_all > ALL_AGAIN_SECONDS:
+            changes = self._changes()
+            if not self._read_all or now - self._read_all > ALL_AGAIN_SECONDS:
                 self._forget()
                 self._arrivals.forget()
                 self._read_all = now
-                changes: list[ColumnElement[bool]] = []
-            else:
-                changes = [XComModel.dag_run_id.in_(changed), self._is_new()]
+                changes = []
             for folder, told in self._arrivals.read(session):
                 self.asset_ids.add(int(told.key.run_id))
                 self._put(told.key, [(told, f"f:{folder}")])
-            if not changes or changed:
-                self._read(session, changes)
+            self._read(session, changes)
             self._looked, self._watermark = now, began - SLACK
 
-    def _changed_runs(self, session: Session) -> list[int]:
+    def _changes(self) -> list[ColumnElement[bool]]:
+        """Say which XComs to read: of runs that are active or have changed, those that changed themselves."""
         changed = or_(DagRun.state.in_(ACTIVE), DagRun.updated_at >= self._watermark)
-        return list(session.scalars(select(DagRun.id).where(changed).limit(MOST_RUNS + 1)))
-
-    def _is_new(self) -> ColumnElement[bool]:
-        return or_(XComModel.timestamp >= self._watermark, TaskInstance.updated_at >= self._watermark)
+        return [
+            XComModel.dag_run_id.in_(select(DagRun.id).where(changed)),
+            or_(XComModel.timestamp >= self._watermark, TaskInstance.updated_at >= self._watermark),
+        ]
 
     def _read(self, session: Session, changes: list[ColumnElement[bool]]) -> None:
         same_task = and_(

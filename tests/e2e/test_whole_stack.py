@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,8 +129,14 @@ def test_button_beside_the_task_leads_to_the_object(
     arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path
 ) -> None:
     [task] = [task for task in stack.client.task_instances(arrival) if task.task_id.endswith(".stage")]
-    address = f"{s3_server.endpoint_url}/{s3_server.bucket}/sessions/mouse_1.nwb"
-    assert stack.client.task_links(task)["Staged object"] == address
+    address = stack.client.task_links(task)["Staged object"]
+    assert address.startswith(f"{stack.url}/ophys/object?")
+    # It leads to one that is signed: without, the server shows the object to nobody.
+    request = urllib.request.Request(address)  # noqa: S310 -- it is http
+    request.add_unredirected_header("Authorization", f"Bearer {stack.client.log_in()}")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        assert answer.url.startswith(f"{s3_server.endpoint_url}/{s3_server.bucket}/sessions/mouse_1.nwb")
+        assert answer.read() == nwb_file.read_bytes()
 
 
 def test_bucket_holds_the_file(arrival: DagRun, stack: AirflowStack, s3_server: S3Server, nwb_file: Path) -> None:

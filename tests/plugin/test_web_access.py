@@ -23,9 +23,9 @@ def get(airflow, page, *, token=None, cookie=None, **query):
     address = f"{airflow.url}/ophys/{page}?{urlencode(query, doseq=True)}"
     request = urllib.request.Request(address)  # noqa: S310 -- it is http
     if token:
-        request.add_header("Authorization", f"Bearer {token}")
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     if cookie:
-        request.add_header("Cookie", f"_token={cookie}")
+        request.add_unredirected_header("Cookie", f"_token={cookie}")
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return answer.status, answer.headers, answer.read().decode(errors="replace")
