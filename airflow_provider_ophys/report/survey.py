@@ -207,17 +207,21 @@ def _own_images(segmentation: Segmentation, contents: Contents) -> list[str]:
     """
     Return the names of the summary images that are of a segmentation's plane.
 
-    NWB does not link the two. In a file of one plane all are; of several planes, those whose name ends as that of
-    the table does, which is how they are named where nobody names them.
+    NWB does not link the two. They are those whose name ends as that of the table does, which is how they are
+    named where nobody names them; a table that has none takes, of a file of one plane, those of no other table.
     """
-    if all(other.imaging_plane is segmentation.imaging_plane for other in contents.segmentations):
-        return list(contents.images)
-    suffix = segmentation.name.removeprefix(TABLE_NAME)
-    if suffix == segmentation.name:
+    others = [other for other in contents.segmentations if other is not segmentation]
+    suffix, *suffixes = (each.name.removeprefix(TABLE_NAME) for each in (segmentation, *others))
+    if segmentation.name.startswith(TABLE_NAME):
+        longer = tuple(other for other in suffixes if other.endswith(suffix) and other != suffix)
+        own = [
+            name for name in contents.images if name.endswith(suffix) and not (longer and name.endswith(longer))
+        ]
+        if own:
+            return own
+    if any(other.imaging_plane is not segmentation.imaging_plane for other in others):
         return []
-    others = [other.name.removeprefix(TABLE_NAME) for other in contents.segmentations if other is not segmentation]
-    longer = tuple(other for other in others if other.endswith(suffix) and other != suffix)
-    return [name for name in contents.images if name.endswith(suffix) and not (longer and name.endswith(longer))]
+    return [name for name in contents.images if not name.endswith(tuple(filter(None, suffixes)))]
 
 
 def _extent(drawn: list[Outline]) -> tuple[int, ...]:

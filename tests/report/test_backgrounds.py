@@ -50,6 +50,16 @@ def test_each_plane_has_its_own_mean_image(tmp_path):
     assert drawn(path) == {"PlaneSegmentation_a": "the image mean_a", "PlaneSegmentation_b": "the image mean_b"}
 
 
+def test_tables_of_one_volume_have_the_image_of_their_own_depth(tmp_path):
+    path, described, keys = tmp_path / "a.nwb", metadata(), ["Plane0", "Plane1"]
+    described["Ophys"]["PlaneSegmentations"] = {
+        key: {"name": f"PlaneSegmentation{key}", "description": "d", "imaging_plane_metadata_key": "a"}
+        for key in keys
+    }
+    write_segmentation_to_nwbfile([cells(), cells()], path, metadata=described, metadata_key=keys)
+    assert drawn(path) == {f"PlaneSegmentation{key}": f"the image mean_{key}" for key in keys}
+
+
 def test_a_movie_is_drawn_under_the_rois_of_its_plane_only(tmp_path):
     path, described = tmp_path / "a.nwb", metadata({"a": "Cells of a", "b": "Cells of b"})
     write_imaging_to_nwbfile(generate_dummy_imaging_extractor(), path, metadata=described)
