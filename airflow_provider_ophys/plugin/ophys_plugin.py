@@ -43,9 +43,14 @@ class OphysPlugin(AirflowPlugin):
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # Airflow only reads it
         """The app and where it is mounted, built when the API server asks."""
+        from sqlalchemy.orm import configure_mappers
+
         from airflow_provider_ophys.plugin.app import app
         from airflow_provider_ophys.plugin.listing import warm_up
 
+        # Otherwise the first query does it, which imports all of Airflow's models under a lock: the thread below
+        # would wait for an import of the API server's, and that import for the lock.
+        configure_mappers()
         # Who looks first after a start should not wait for a year of sessions to be read.
         threading.Thread(target=warm_up, name="ophys-sessions", daemon=True).start()
         return [{"app": app, "url_prefix": URL_PREFIX, "name": "Ophys"}]
