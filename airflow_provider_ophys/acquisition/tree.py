@@ -67,8 +67,8 @@ def look_into(folder: str, root: str, several: Sequence[AcquisitionOptions]) -> 
     :param several: Each says by its own options which folders are not entered, and gets a look of its own.
     :raises OSError: If ``folder`` has vanished, or something below it cannot be read.
     """
-    beholders = [_Beholder(options, os.path.realpath(folder)) for options in several]
-    todo = [(folder, "", beholders)]
+    looks = [_Look(options, os.path.realpath(folder)) for options in several]
+    todo = [(folder, "", looks)]
     while todo:
         path, prefix, interested = todo.pop()
         try:
@@ -84,15 +84,15 @@ def look_into(folder: str, root: str, several: Sequence[AcquisitionOptions]) -> 
                 if target is not None and not is_inside(target, root):
                     _add(FileSeen(relative, kind="outside"), interested)
                 elif _is_folder(entry, target):
-                    entering = [beholder for beholder in interested if beholder.enters(relative, target)]
+                    entering = [each for each in interested if each.enters(relative, target)]
                     if entering:
                         todo.append((entry.path, relative + "/", entering))
                 elif (file := _file(entry, relative)) is not None:
                     _add(file, interested)
-    return [beholder.summary.look() for beholder in beholders]
+    return [each.summary.look() for each in looks]
 
 
-class _Beholder:
+class _Look:
     """One set of options in a look, and which folders it has been led into."""
 
     def __init__(self, options: AcquisitionOptions, folder: str) -> None:
@@ -115,9 +115,9 @@ class _Beholder:
         return True
 
 
-def _add(file: FileSeen, interested: Sequence[_Beholder]) -> None:
-    for beholder in interested:
-        beholder.summary.add(file)
+def _add(file: FileSeen, interested: Sequence[_Look]) -> None:
+    for each in interested:
+        each.summary.add(file)
 
 
 def _target(entry: os.DirEntry[str]) -> str | None:

@@ -258,7 +258,7 @@ def publish_imaging(
 
 def _check(plan: ImagingPlan, environment: Environment) -> None:
     """Check that this worker is set up well, and that the plan, which comes from XCom, leads where it may."""
-    Problems(environment.problems).tell()
+    Problems(environment.problems).raise_found()
     check_paths(plan.conversion, environment)
 
 

@@ -186,7 +186,7 @@ def write_nwbfile(
     )
     problems = Problems()
     output = rehearse(output, options, problems)
-    problems.tell()
+    problems.raise_found()
     return write_output(output, options)
 
 
@@ -318,7 +318,7 @@ def prepare_output(
                     "append_on_disk_nwbfile=True, or write elsewhere."
                 )
     if problems is None:
-        found.tell()
+        found.raise_found()
     backend = _resolve_backend(path, options, nwbfile, append=append)
     if not append and nwbfile is None:
         require_session_start_time(metadata)

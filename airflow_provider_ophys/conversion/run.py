@@ -196,7 +196,7 @@ class Run:
         if self.problems:
             # What is in the way may only be what another task has just published.
             check_still(self.path, self.found)
-        self.problems.tell()
+        self.problems.raise_found()
         self.record["remarks"] = remarks
         if self.conversion.reuse == "content":
             self.record["content"] = self._content()
@@ -327,7 +327,7 @@ def check_paths(conversion: Conversion, environment: Environment) -> None:
     if denied:
         problems = Problems(environment.problems)
         problems.take(denied)
-        problems.tell()
+        problems.raise_found()
 
 
 def recordings_of(conversion: Conversion, *, allow_pickle: bool = False) -> list[Recording]:

@@ -29,7 +29,7 @@ from airflow_provider_ophys.staging.plan import local_source, plan_staging
 from airflow_provider_ophys.staging.publication import publish
 from airflow_provider_ophys.staging.s3_errors import explained
 from airflow_provider_ophys.staging.s3_store import S3Store
-from airflow_provider_ophys.staging.workers import Workers
+from airflow_provider_ophys.staging.transfer_threads import TransferThreads
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.staging.reading import RemoteFile, RemoteTree
@@ -175,8 +175,8 @@ class OphysS3Hook(AwsBaseHook):
             conditional=not options.unsafe_no_conditional,
         )
 
-    def _workers(self, stopped: Event | None, options: StagingOptions) -> Workers:
-        return Workers(self.max_concurrency, stopped or Event(), options.memory_limit)
+    def _workers(self, stopped: Event | None, options: StagingOptions) -> TransferThreads:
+        return TransferThreads(self.max_concurrency, stopped or Event(), options.memory_limit)
 
     def _report_lineage(self, source: Path, result: StagingResult) -> None:
         bucket, _, key = result.s3_uri.removeprefix("s3://").partition("/")

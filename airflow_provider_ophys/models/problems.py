@@ -34,7 +34,7 @@ class Problems:
         """Take over what others gathered."""
         self._found.extend(others._found)
 
-    def tell(self) -> None:
+    def raise_found(self) -> None:
         """
         Raise what was gathered, if anything.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_ophys.models.result import ConversionResult, ImagingResult, SegmentationResult
 
 
-class ConvertingOperator(StoppableOperator):
+class NWBOutputOperator(StoppableOperator):
     """
     Converts, tells what it wrote, and ends soon after Airflow has asked it to.
 
@@ -112,7 +112,7 @@ class ConvertingOperator(StoppableOperator):
         return Environment(defaults=defaults, problems=[] if wrong is None else [wrong], stop=stop)
 
 
-class ConversionOperator(ConvertingOperator):
+class ConversionOperator(NWBOutputOperator):
     """
     Writes one part of a recording to an NWB file; the options that movies and segmentations share.
 

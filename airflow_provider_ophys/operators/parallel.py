@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import TaskGroup, TriggerRule, XComArg
 
 from airflow_provider_ophys.models.plan import FilledShare, ImagingPlan, ParallelImagingConversion, Share
-from airflow_provider_ophys.operators.conversion import ConvertingOperator
+from airflow_provider_ophys.operators.conversion import NWBOutputOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.retries import decides_on_retries
@@ -100,7 +100,7 @@ class PlanImagingOperator(WriteImagingOperator):
         return [share.to_json() for share in plan.shares]
 
 
-class FillShardsOperator(ConvertingOperator):
+class FillShardsOperator(NWBOutputOperator):
     """
     Fills one share of a movie's shards, those that are missing; see :func:`write_imaging_in_parallel`.
 
@@ -128,7 +128,7 @@ class FillShardsOperator(ConvertingOperator):
             return fill_share(plan, share, self._environment(stop)).to_json()
 
 
-class PublishImagingOperator(ConvertingOperator):
+class PublishImagingOperator(NWBOutputOperator):
     """
     Checks and publishes what the tasks of a plan have filled; see :func:`write_imaging_in_parallel`.
 

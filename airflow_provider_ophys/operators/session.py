@@ -14,7 +14,7 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.session import session_conversion
-from airflow_provider_ophys.operators.conversion import ConvertingOperator
+from airflow_provider_ophys.operators.conversion import NWBOutputOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.naming import NamedOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
@@ -118,7 +118,7 @@ class DescribeSessionOperator(NamedOperator):
             raise ConfigurationError(f"volumes is {self.volumes!r}. Write True or False.") from error
 
 
-class WriteSessionOperator(ConvertingOperator):
+class WriteSessionOperator(NWBOutputOperator):
     """
     Writes all movies and segmentations of a session into one NWB file, in one task.
 

@@ -43,7 +43,7 @@ def subtitle(contents: Contents, seen: Seen, size_bytes: int | None) -> str:
         movie = seen.movies[0].movie
         parts += [_shape(movie), _rate(movie.timing), _duration(seen.movies[0].movie.timing)]
     if seen.segmentations:
-        parts.append(f"{seen.segmentations[0].segmentation.num_rois} ROIs")
+        parts.append(f"{sum(found.segmentation.num_rois for found in seen.segmentations)} ROIs")
     if size_bytes is not None:
         parts.append(_megabytes(size_bytes))
     return " · ".join(parts)

@@ -71,7 +71,7 @@ def find_recordings(folder: Path, *, allow_pickle: bool = False) -> tuple[list[L
                 if _is_the_folder(each):
                     owned.append(place)
         loose += [place / name for name in names]
-    problems.tell()
+    problems.raise_found()
     return _in_order(found), [file for file in loose if file not in taken]
 
 

@@ -17,8 +17,8 @@ from airflow_provider_ophys.staging.manifest import SUFFIX, Manifest, ManifestEn
 from airflow_provider_ophys.staging.plan import Destination, StagingPlan, plan_staging
 from airflow_provider_ophys.staging.store import Store
 from airflow_provider_ophys.staging.transfer import Transfer
+from airflow_provider_ophys.staging.transfer_threads import TransferThreads
 from airflow_provider_ophys.staging.versions import POINTER
-from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,11 @@ class Expected:
 
 
 def audit(
-    store: Store, workers: Workers, source: Path, destination: Destination, staged: Mapping[str, Any] | None
+    store: Store,
+    workers: TransferThreads,
+    source: Path,
+    destination: Destination,
+    staged: Mapping[str, Any] | None,
 ) -> AuditReport:
     """
     Compare what is in a store with what should be there; nothing is written.

@@ -19,7 +19,7 @@ from pydantic import (
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import parse_bytes
 from airflow_provider_ophys.staging.files import MIB
-from airflow_provider_ophys.staging.workers import LEAST_MEMORY
+from airflow_provider_ophys.staging.transfer_threads import LEAST_MEMORY
 
 # No keys of the customer's own: they would be secrets in options. No metadata: S3 compares none of it.
 ALLOWED_EXTRA_ARGS = frozenset(

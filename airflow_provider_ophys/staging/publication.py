@@ -27,14 +27,14 @@ from airflow_provider_ophys.staging.options import StagingOptions, StagingResult
 from airflow_provider_ophys.staging.plan import StagingPlan
 from airflow_provider_ophys.staging.store import Document, Store, write_document
 from airflow_provider_ophys.staging.transfer import Comparison, Transfer, named
+from airflow_provider_ophys.staging.transfer_threads import TransferThreads
 from airflow_provider_ophys.staging.versions import Pointer, holds_versions, version_of
-from airflow_provider_ophys.staging.workers import Workers
 
 log = logging.getLogger(__name__)
 
 
 def publish(
-    store: Store, workers: Workers, plan: StagingPlan, options: StagingOptions, *, owner: str | None
+    store: Store, workers: TransferThreads, plan: StagingPlan, options: StagingOptions, *, owner: str | None
 ) -> StagingResult:
     """
     Upload what is missing, replace and delete what may be, and verify.

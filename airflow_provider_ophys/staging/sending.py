@@ -34,7 +34,7 @@ from airflow_provider_ophys.staging.store import (
     Store,
     Stored,
 )
-from airflow_provider_ophys.staging.workers import Workers
+from airflow_provider_ophys.staging.transfer_threads import TransferThreads
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Sender:
     :param workers: Who reads and sends them.
     """
 
-    def __init__(self, store: Store, workers: Workers) -> None:
+    def __init__(self, store: Store, workers: TransferThreads) -> None:
         self.store = store
         self.workers = workers
 

@@ -17,7 +17,7 @@ from airflow_provider_ophys.staging.plan import StagingPlan, is_current
 from airflow_provider_ophys.staging.sending import Sender, Sent
 from airflow_provider_ophys.staging.server_copies import Twin
 from airflow_provider_ophys.staging.store import RemoteObject, Store
-from airflow_provider_ophys.staging.workers import Progress, Workers
+from airflow_provider_ophys.staging.transfer_threads import TransferProgress, TransferThreads
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Transfer:
     def __init__(
         self,
         store: Store,
-        workers: Workers,
+        workers: TransferThreads,
         plan: StagingPlan,
         digests: Mapping[Path, Digest] | None = None,
         known: KnownDigests | None = None,
@@ -179,7 +179,7 @@ class Transfer:
         if found.different or found.extra:
             # No reader may open a tree in which old and new objects are mixed.
             self._withdraw_root_metadata(check)
-        self.workers.progress = Progress(self.plan.s3_uri, sum(file.size for file in wanted))
+        self.workers.progress = TransferProgress(self.plan.s3_uri, sum(file.size for file in wanted))
         log.info("Staging %s: %d of %d objects to send.", self.plan.s3_uri, len(wanted), len(self.plan.files))
         root_keys = self.plan.root_keys
         uploaded = self._send([file for file in wanted if file.key not in root_keys])

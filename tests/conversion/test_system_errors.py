@@ -117,7 +117,7 @@ def test_a_share_that_fails_while_the_recording_is_looked_at_is_tried_again(tmp_
             looked = run.Run(conversion, run.Environment())
             looked.look()
             with pytest.raises(SourceAccessError, match="Stale file handle"):
-                looked.problems.tell()
+                looked.problems.raise_found()
 
 
 def test_what_another_user_left_is_named_with_the_user(tmp_path):

@@ -28,7 +28,7 @@ from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from airflow_provider_ophys.operators.staging import StagedObjectLink, StageToS3Operator
 from airflow_provider_ophys.staging.files import PART_SIZE
 from airflow_provider_ophys.staging.plan import StagingPlan, is_current
-from airflow_provider_ophys.staging.workers import Progress
+from airflow_provider_ophys.staging.transfer_threads import TransferProgress
 from demo.s3_server import S3Server
 
 WRITES = {"PutObject", "DeleteObject", "DeleteObjects", "CreateMultipartUpload"}
@@ -338,7 +338,7 @@ def test_lineage_leads_from_the_source_to_the_object(
 
 def test_log_tells_the_progress_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
     clock = iter(range(0, 28, 3))
-    progress = Progress("s3://archive/a.nwb", 100_000_000, clock=lambda: next(clock))
+    progress = TransferProgress("s3://archive/a.nwb", 100_000_000, clock=lambda: next(clock))
     with caplog.at_level(logging.INFO):
         for _ in range(9):
             progress.advance(3_000_000)
@@ -355,7 +355,7 @@ def test_progress_of_all_that_is_sent_is_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_ophys.staging.workers.PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("airflow_provider_ophys.staging.transfer_threads.PROGRESS_SECONDS", 0)
     if source.is_dir():
         (source / "shard").write_bytes(os.urandom(PART_SIZE + 1))
     with caplog.at_level(logging.INFO):

@@ -28,7 +28,7 @@ POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 10.0
 
 
-class Progress:
+class TransferProgress:
     """
     How much of an upload is done; many threads may advance it.
 
@@ -60,7 +60,7 @@ class Progress:
             )
 
 
-class Workers:
+class TransferThreads:
     """
     Threads that read and send.
 
@@ -74,7 +74,7 @@ class Workers:
         self.threads = threads
         self.stopped = stopped
         self.memory_limit = memory_limit
-        self.progress = Progress("", 0)
+        self.progress = TransferProgress("", 0)
         self._watched: list[Callable[[], None]] = []
 
     @contextmanager

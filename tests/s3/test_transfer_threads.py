@@ -12,7 +12,7 @@ from s3_trees import make_tree
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.staging import Destination, plan_staging
 from airflow_provider_ophys.staging.files import MIB, PART_SIZE, SourceFile
-from airflow_provider_ophys.staging.workers import Workers
+from airflow_provider_ophys.staging.transfer_threads import TransferThreads
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def files(tmp_path: Path) -> tuple[SourceFile, ...]:
 
 @pytest.mark.parametrize("threads", [1, 2, 16, 1000])
 def test_results_come_in_the_order_of_the_files(files: tuple[SourceFile, ...], threads: int) -> None:
-    workers = Workers(threads, threading.Event(), 256 * MIB)
+    workers = TransferThreads(threads, threading.Event(), 256 * MIB)
     assert workers.each_file(lambda file: file.key, files) == [file.key for file in files]
     assert workers.each_file(lambda file: file.key, []) == []
 
@@ -41,7 +41,7 @@ def test_nothing_is_begun_after_the_first_error(files: tuple[SourceFile, ...]) -
         time.sleep(0.01)
 
     with pytest.raises(ValueError, match="a.nwb.zarr"):
-        Workers(4, threading.Event(), 256 * MIB).each_file(fail_at_the_tenth, files)
+        TransferThreads(4, threading.Event(), 256 * MIB).each_file(fail_at_the_tenth, files)
     assert len(begun) < 30
 
 
@@ -56,5 +56,5 @@ def test_nothing_is_begun_after_a_stop(files: tuple[SourceFile, ...]) -> None:
         time.sleep(0.01)
 
     with pytest.raises(StagingError, match="stopped"):
-        Workers(4, stopped, 256 * MIB).each_file(stop_at_the_tenth, files)
+        TransferThreads(4, stopped, 256 * MIB).each_file(stop_at_the_tenth, files)
     assert len(begun) < 30
