@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import fcntl
 import json
 import os
 import platform
 import select
+import signal
 import socket
 import struct
 import sys
@@ -109,6 +111,10 @@ class Call:
     path: str
 
 
+class ProcessDiedError(RuntimeError):
+    """A signal ended the process; its name is the message."""
+
+
 def why_not() -> str | None:
     """Say why calls cannot be made to fail on this machine."""
     if MACHINE not in MACHINES:
@@ -127,6 +133,7 @@ def run_with_failures(function: Callable[[], Any], fails: Callable[[Call], int])
     :param function: Returns something that is plain JSON.
     :param fails: Returns the number with which the call fails, ``END_OF_FILE``, or 0 for a call that is made.
     :returns: What the function returns.
+    :raises ProcessDiedError: If a signal ended the process.
     :raises RuntimeError: If the process ended otherwise; has its trace.
     :raises OSError: If the kernel does not hand calls over.
     """
@@ -143,6 +150,8 @@ def run_with_failures(function: Callable[[], Any], fails: Callable[[Call], int])
     _, status = os.waitpid(process, 0)
     if listener is None:
         raise OSError(int(text or errno.ENOSYS), os.strerror(int(text or errno.ENOSYS)))
+    if os.WIFSIGNALED(status):
+        raise ProcessDiedError(signal.Signals(os.WTERMSIG(status)).name)
     if status != 0:
         raise RuntimeError(f"ended with {os.waitstatus_to_exitcode(status)}: {text.decode()}")
     return json.loads(text)
@@ -151,6 +160,9 @@ def run_with_failures(function: Callable[[], Any], fails: Callable[[Call], int])
 def _run(function: Callable[[], Any], theirs: socket.socket, answers: int) -> None:
     """Be the process; never return."""
     code = 1
+    # Some library's own handler would come back to the fault for ever.
+    faulthandler.disable()
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
     try:
         # The last thing that this process writes has to be written whatever happens.
         listener = _filter()

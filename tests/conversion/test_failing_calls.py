@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 
 import pytest
-from failing_calls import run_with_failures, why_not
+from failing_calls import ProcessDiedError, run_with_failures, why_not
 from movies import imaging, write_tiff
 from test_system_errors import SORTED
 
@@ -94,7 +94,16 @@ def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_
             return getattr(errno, number) if seen == place + 1 else 0
 
         fresh(folder, old)
-        got = run_with_failures(lambda: convert(movie, output, backend), fails)
+        try:
+            got = run_with_failures(lambda: convert(movie, output, backend), fails)
+            died = None
+        except ProcessDiedError as error:
+            died = str(error)
+        if died is not None:
+            # HDF5 2 may end the process when it cannot read its own file back: nothing is published then.
+            assert (backend, died, name in SWALLOWED) == ("hdf5", "SIGSEGV", True), (name, place, number)
+            assert content(output) == before, (name, place, number)
+            continue
         where = (name, place, number, got)
         if not got:
             continue
