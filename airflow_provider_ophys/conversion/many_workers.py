@@ -24,7 +24,7 @@ from airflow_provider_ophys.conversion.datasets import BulkDataset
 from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.inspection import inspect_file
 from airflow_provider_ophys.conversion.movie_statistics import gather_shares, keep_share, keep_statistics, watch
-from airflow_provider_ophys.conversion.output import Durations, WriteOptions, allocate, check_written
+from airflow_provider_ophys.conversion.output import Durations, WriteOptions, allocate, check_written, copy_to_add
 from airflow_provider_ophys.conversion.provenance import find_conversion
 from airflow_provider_ophys.conversion.publishing import (
     building,
@@ -139,6 +139,7 @@ def _allocate(run: Run, part: Path, durations: Durations) -> None:
     unfinished = part_of(run.path)
     with naming_write_errors(run.path), building(unfinished):
         remove(part)
+        copy_to_add(output, unfinished, run.environment.stop)
         allocate(output, unfinished, run.record)
         sync(unfinished)
         unfinished.rename(part)

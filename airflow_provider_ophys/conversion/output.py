@@ -255,9 +255,7 @@ def write_output(
             output.path, replace=output.replace, found=output.found, kept=output.kept, lock=options.lock
         ) as part,
     ):
-        if output.append:
-            copied = copy_output(output.path, part, partial(check_not_stopped, options.stop))
-            log.info("%s is added to; %.1f MB of it were copied.", output.path, copied / 1e6)
+        copy_to_add(output, part, options.stop)
         written, datasets = allocate(output, part, record)
         durations.end("allocate")
         with sharing(options.wish, options.stop) as resources:
@@ -324,6 +322,18 @@ def prepare_output(
         require_session_start_time(metadata)
     storage = storage_for(backend, options.backend_configuration, options.compression)
     return Output(path, storage, metadata, append, overwrite or append, nwbfile, additions, kept, state)
+
+
+def copy_to_add(output: Output, part: Path, stop: threading.Event) -> None:
+    """
+    Copy what is added to, if the output is, to where it is allocated.
+
+    :param part: There is nothing yet.
+    :param stop: Ends the copying when it is set.
+    """
+    if output.append:
+        copied = copy_output(output.path, part, partial(check_not_stopped, stop))
+        log.info("%s is added to; %.1f MB of it were copied.", output.path, copied / 1e6)
 
 
 def allocate(

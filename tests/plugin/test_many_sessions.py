@@ -93,6 +93,8 @@ def insert_tasks(connection):
 def many(airflow_db):
     LISTING.__init__()
     with airflow_engine.begin() as connection:
+        # What the tests before these have converted.
+        connection.execute(delete(XComModel).where(XComModel.key == KEY))
         insert_runs(connection)
         insert_tasks(connection)
     yield

@@ -8,10 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from airflow.sdk import DAG
 from format_tables import DOCUMENT, EXTRAS, FACTS, NAMES, NEUROCONV, facts_of, made_recordings, tables, tables_in
 from pynwb import NWBHDF5IO
-
-from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,11 +48,11 @@ def test_every_extractor_without_a_recording_here_is_explained(made):
 def test_two_channels_become_two_series_of_one_file(made, tmp_path):
     (recording,) = [each for each in made["ScanImageImagingExtractor"] if each.num_movies == 2]
     (shown,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
-    shown = shown.replace("/data/m1/movie.tif", recording.arguments["file_path"]).replace("Red", "Far")
+    shown = shown.replace("/data/m2/movie.tif", recording.arguments["file_path"]).replace("Red", "Far")
     shown = shown.replace("/data/nwb", str(tmp_path))
-    scope = {"WriteImagingOperator": WriteImagingOperator}
-    exec(f"movie = {shown}", scope)
-    result = scope["movie"].execute({"outlet_events": {}})
+    with DAG("shown") as dag:
+        exec(shown)
+    result = dag.get_task("movie").execute({"outlet_events": {}})
     assert {series["name"] for series in result["photon_series"]} == {"TwoPhotonSeriesGreen", "TwoPhotonSeriesFar"}
     with NWBHDF5IO(result["nwbfile_path"], "r") as io:
         assert len(io.read().imaging_planes) == 2
