@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from traceback import walk_tb
 
 from airflow_provider_ophys.exceptions import (
     MemoryBudgetError,
@@ -11,9 +12,13 @@ from airflow_provider_ophys.exceptions import (
     SourceAccessError,
     SourceDataError,
     SourceNotFoundError,
+    causes,
     unreadable,
 )
 from airflow_provider_ophys.recordings import Recording
+
+OURS = "airflow_provider_ophys"
+READERS = ("roiextractors", *(f"{OURS}.{module}" for module in ("recordings", "extractors", "mended_extractors")))
 
 
 @contextmanager
@@ -41,12 +46,23 @@ def naming_recordings(recordings: Sequence[Recording]) -> Iterator[None]:
     except OphysError:
         raise
     except Exception as error:
+        what_to_do = (
+            "Check that the files are complete and of this extractor's format."
+            if _arose_in_a_reader(error)
+            else "No reader was at work, so the files may be sound: check the options and the metadata. If they "
+            "are right, report this with the task's log."
+        )
         raise unreadable(
             f"{', '.join(each.extractor for each in recordings)} cannot be converted ({recording}): "
-            f"{type(error).__name__}: {error}. "
-            "Check that the files are complete and of this extractor's format.",
+            f"{type(error).__name__}: {error}. {what_to_do}",
             error,
         ) from error
+
+
+def _arose_in_a_reader(error: BaseException) -> bool:
+    """Tell whether a reader was at work when an error was raised, by the calls that led to it."""
+    frames = (frame for cause in causes(error) for frame, _ in walk_tb(cause.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).startswith(READERS) for frame in frames)
 
 
 def _check_access(recordings: Sequence[Recording]) -> None:
