@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from copy import deepcopy
 
+import pynwb
 import pytest
 from pynwb import NWBHDF5IO, validate
 from pynwb.spec import NWBAttributeSpec, NWBGroupSpec, NWBNamespaceBuilder
@@ -54,7 +56,10 @@ def extension(tmp_path_factory):
     builder.export("testscope.namespace.yaml", outdir=str(folder))
     (folder / "__init__.py").write_text(PACKAGE)
     sys.path.insert(0, str(site))
+    types = deepcopy(pynwb.__TYPE_MAP)
     yield
+    # pynwb never unloads an extension: without this, every file of the tests that follow would hold this one.
+    pynwb.__TYPE_MAP = types
     sys.path.remove(str(site))
 
 

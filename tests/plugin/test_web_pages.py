@@ -115,7 +115,7 @@ def test_people_see_their_own_dags_only(visit):
     assert names(overview(visit("ann", "plugin/ophys"))) == ANNS
     bob = overview(visit("bob", "plugin/ophys"))
     assert names(bob) == {"secret"}
-    assert bob.get_by_label("DAG").locator("option").all_inner_texts() == ["all", "elsewhere"]
+    assert bob.get_by_label("DAG").locator("option").all_inner_texts() == ["all", "elsewhere", "envious"]
     assert bob.get_by_text("wait", exact=True).count() == 0
     assert names(overview(visit("boss", "plugin/ophys"))) == ANNS | {"secret"}
 
