@@ -124,11 +124,7 @@ class Run:
         started = time.monotonic()
         existing = self.look()
         if existing is not None:
-            inspect = self.conversion.inspect
-            findings = None if inspect is None else inspect_file(open_storage(self.path), self.path, inspect)
-            with naming_write_errors(self.path):
-                found = result_of(self.path, existing, time.monotonic() - started, reused=True)
-            return found | {"inspection": findings}
+            return reused_result(self.conversion, existing, started)
         with PeakMemory() as memory, naming_recordings(self.recordings):
             output = self.prepare()
             prepare_seconds = round(time.monotonic() - started, 3)
@@ -401,6 +397,20 @@ def write_options(conversion: Conversion, environment: Environment) -> WriteOpti
         lock=environment.defaults.lock,
         watch=conversion.report,
     )
+
+
+def reused_result(conversion: Conversion, record: dict[str, Any], started: float) -> dict[str, Any]:
+    """
+    Return the fields of the result of a conversion whose output was there already.
+
+    :param record: Of the conversion, in the output.
+    :param started: When it began, by the monotonic clock (seconds).
+    """
+    path, inspect = Path(conversion.nwbfile_path), conversion.inspect
+    findings = None if inspect is None else inspect_file(open_storage(path), path, inspect)
+    with naming_write_errors(path):
+        found = result_of(path, record, time.monotonic() - started, reused=True)
+    return found | {"inspection": findings}
 
 
 def result_of(

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.conversion.environment import Environment
-from airflow_provider_ophys.conversion.inspection import inspect_file
 from airflow_provider_ophys.conversion.provenance import names_in, recorded_conversions
 from airflow_provider_ophys.conversion.publishing import check_output_folder
-from airflow_provider_ophys.conversion.run import Run, check_paths, recordings_of, result_of
-from airflow_provider_ophys.conversion.storages import open_storage
+from airflow_provider_ophys.conversion.run import Run, check_paths, recordings_of, reused_result
 from airflow_provider_ophys.exceptions import OphysError, OutputFolderError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import SessionConversion
@@ -73,7 +71,6 @@ def _is_part_of(conversion: SessionConversion, record: Mapping[str, Any], enviro
 
 def _reused(conversion: SessionConversion, records: Sequence[Mapping[str, Any]], started: float) -> SessionResult:
     """Return what several conversions have written, together."""
-    path = Path(conversion.nwbfile_path)
     facts: dict[str, Any] = {}
     for record in records:
         for name, value in record["facts"].items():
@@ -85,10 +82,7 @@ def _reused(conversion: SessionConversion, records: Sequence[Mapping[str, Any]],
     is_valid = all(record["validation"] == "valid" for record in records)
     remarks = dict.fromkeys(remark for record in records for remark in record.get("remarks", []))
     whole = {"facts": facts, "validation": "valid" if is_valid else "not validated", "remarks": list(remarks)}
-    result = result_of(path, whole, time.monotonic() - started, reused=True)
-    if conversion.inspect is not None:
-        result["inspection"] = inspect_file(open_storage(path), path, conversion.inspect)
-    return SessionResult(**result, session=conversion.session)
+    return SessionResult(**reused_result(conversion, whole, started), session=conversion.session)
 
 
 def has_all_of(path: Path, session: Session) -> bool:

@@ -232,7 +232,7 @@ def write_session(
     :param reuse: What proves that it is the recording that the output was made from: the ``"state"`` of its files,
         or all of their ``"content"``.
     :returns: What was written, as the operators return it.
-    :raises OphysError: As :func:`airflow_provider_ophys.conversion.run.convert_session` does.
+    :raises OphysError: As :func:`airflow_provider_ophys.conversion.session.convert_session` does.
     """
     return convert_session(
         session_conversion(
