@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_ophys.conversion.datasets import (
     BulkDataset,
     WrittenDataset,
+    named_contents,
+    path_of,
     written_datasets,
 )
 from airflow_provider_ophys.exceptions import BackendConfigurationError
@@ -22,6 +25,7 @@ from airflow_provider_ophys.models.backend import (
     ZarrDatasetConfiguration,
     check_shard_shape,
 )
+from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.writing.codecs import SHUFFLED_METHODS
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 
@@ -30,6 +34,9 @@ log = logging.getLogger(__name__)
 # A shard is a file: few enough of them for any file system and bucket, small enough to be sent again. As it grows
 # chunk by chunk, its size costs no memory.
 SHARD_BYTES = 128 * 2**20
+
+# Of the locations that a configuration names in vain.
+SHOWN = 3
 
 
 def get_default_backend_configuration(nwbfile: Any, backend: Backend) -> BackendConfiguration:
@@ -126,16 +133,24 @@ def _default_shard_shape(dataset: WrittenDataset, chunk_shape: tuple[int, ...]) 
     return (min(rows, whole[0]), *whole[1:])
 
 
-def check_configuration(datasets: list[WrittenDataset], configuration: BackendConfiguration) -> None:
+def check_configuration(nwbfile: Any, datasets: list[WrittenDataset], configuration: BackendConfiguration) -> None:
     """
     Check that a configuration fits the datasets that it names.
 
+    What is stored already, and what a configuration of a whole file says of another part of it, is passed over
+    with a remark.
+
+    :param nwbfile: What is written; a ``pynwb.NWBFile``.
+    :param datasets: Of it, that are not on disk yet.
     :raises BackendConfigurationError: If it names a dataset that is not there, or something that does not fit.
     """
     by_location = {
         dataset.location: dataset for dataset in datasets if is_configurable(dataset, configuration.backend)
     }
+    others = _of_other_parts(nwbfile, by_location, configuration)
     for location, wanted in configuration.dataset_configurations.items():
+        if location in others:
+            continue
         if location not in by_location:
             known = ", ".join(map(repr, by_location)) or "none"
             raise BackendConfigurationError(
@@ -145,6 +160,33 @@ def check_configuration(datasets: list[WrittenDataset], configuration: BackendCo
             _check_dataset(by_location[location], wanted)
         except ValueError as error:
             raise BackendConfigurationError(f"backend_configuration of {location!r}: {error}.") from error
+    if others:
+        shown = ", ".join(map(repr, others[:SHOWN])) + (
+            f" and {len(others) - SHOWN} more" if others[SHOWN:] else ""
+        )
+        remark(f"backend_configuration names what is not written by this conversion and is passed over: {shown}.")
+
+
+def _of_other_parts(
+    nwbfile: Any, written: Mapping[str, WrittenDataset], configuration: BackendConfiguration
+) -> list[str]:
+    """
+    Return the locations of a configuration that are not for what is written.
+
+    Nothing tells a slip of the pen from another part of a file but that the configuration of a whole file names
+    all that is written, and says all of each dataset.
+    """
+    given = configuration.dataset_configurations
+    unwritten = [location for location in given if location not in written]
+    if not unwritten:
+        return []
+    there = {f"{path_of(container)}/{name}" for container, name in named_contents(nwbfile)}
+    of_whole_file = written.keys() <= given.keys()
+    return [
+        location
+        for location in unwritten
+        if location in there or (of_whole_file and given[location].filter_methods is not None)
+    ]
 
 
 def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> None:

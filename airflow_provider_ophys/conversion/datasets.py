@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,12 +175,17 @@ def written_datasets(nwbfile: NWBFile) -> list[WrittenDataset]:
     These are the data and the timestamps of series, the columns of tables, and images; none without elements,
     none of references, and no iterator whose length only the end will tell.
     """
-    found = []
+    found = (_written_dataset(container, name) for container, name in named_contents(nwbfile))
+    return sorted((dataset for dataset in found if dataset is not None), key=lambda dataset: dataset.location)
+
+
+def named_contents(nwbfile: NWBFile) -> Iterator[tuple[Any, str]]:
+    """Go through what configurations may name, on disk or not: an object and the name of one of its datasets."""
     for container in nwbfile.all_children():
         names = ("data",) if isinstance(container, Data) else ("data", "timestamps")
-        if isinstance(container, (Data, NWBContainer)):
-            found += [dataset for name in names if (dataset := _written_dataset(container, name)) is not None]
-    return sorted(found, key=lambda dataset: dataset.location)
+        for name in names if isinstance(container, (Data, NWBContainer)) else ():
+            if content_of(container, name) is not None:
+                yield container, name
 
 
 def path_of(container: Any) -> str:

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-from hdmf.container import Data
-from pynwb.core import NWBContainer
 
-from airflow_provider_ophys.conversion.datasets import content_of, path_of
+from airflow_provider_ophys.conversion.datasets import content_of, named_contents, path_of
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.models.backend import (
     BackendConfiguration,
@@ -38,14 +36,12 @@ def get_existing_backend_configuration(nwbfile_path: str | Path) -> BackendConfi
     path = Path(nwbfile_path)
     found: dict[str, Any] = {}
     with open_storage(path).io(path, "r") as io:
-        for container in io.read().all_children():
-            names = ("data",) if isinstance(container, Data) else ("data", "timestamps")
-            for name in names if isinstance(container, (Data, NWBContainer)) else ():
-                stored = content_of(container, name)
-                stored = getattr(stored, "dataset", stored)  # hdmf wraps texts and records
-                is_dataset = getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset)
-                if is_dataset and all(stored.shape):
-                    found[f"{path_of(container)}/{name}"] = _configuration_of(stored)
+        for container, name in named_contents(io.read()):
+            stored = content_of(container, name)
+            stored = getattr(stored, "dataset", stored)  # hdmf wraps texts and records
+            is_dataset = getattr(stored, "chunks", None) is not None or isinstance(stored, h5py.Dataset)
+            if is_dataset and all(stored.shape):
+                found[f"{path_of(container)}/{name}"] = _configuration_of(stored)
     model = HDF5BackendConfiguration if backend_of(path) == "hdf5" else ZarrBackendConfiguration
     return model(dataset_configurations=dict(sorted(found.items())))
 

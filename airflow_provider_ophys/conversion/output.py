@@ -206,7 +206,7 @@ def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Outpu
         added = [each for addition in output.additions for each in addition.add_to(target)]
         facts |= facts_of(target, added)
         written = written_datasets(target)
-        check_configuration(written, output.storage.configuration)
+        check_configuration(target, written, output.storage.configuration)
         if options.inspect == "dandi":
             with problems.gather():
                 check_for_archive(target, output.storage)
@@ -358,7 +358,7 @@ def allocate(
                     addition.add_to(nwbfile)
             location = location_of_record(nwbfile) if record is not None else ""
             datasets = written_datasets(nwbfile)
-            check_configuration(datasets, storage.configuration)
+            check_configuration(nwbfile, datasets, storage.configuration)
             try:
                 for dataset in datasets:
                     storage.declare(dataset)

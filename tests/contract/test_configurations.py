@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from roiextractors.testing import generate_dummy_imaging_extractor
 from segmentations import BAR, DOT, InMemorySegmentation, dense, in_volume, traces
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
+from airflow_provider_ophys.models.remarks import gathering_remarks
 from airflow_provider_ophys.nwb import (
     add_imaging_to_nwbfile,
     add_segmentation_to_nwbfile,
@@ -77,6 +80,67 @@ def test_the_default_and_that_of_a_file_are_accepted_unchanged(tmp_path, kind, b
     existing = get_existing_backend_configuration(tmp_path / "a.nwb")
     assert existing.dataset_configurations.keys() == default.dataset_configurations.keys()
     write(recording, tmp_path / "b.nwb", metadata=SESSION, **options, backend_configuration=existing)
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["model", "json"])
+@pytest.mark.parametrize("backend", ["hdf5", "zarr"])
+@pytest.mark.parametrize("kind", RECORDINGS)
+def test_that_of_a_whole_file_is_accepted_for_each_part_of_it(tmp_path, kind, backend, as_json):
+    parts = [RECORDINGS[kind]()]
+    parts.append(
+        RECORDINGS["image masks" if functions_for(parts[0][0])[0] is add_imaging_to_nwbfile else "movie"]()
+    )
+    nwbfile = mock_NWBFile()
+    for recording, options in parts:
+        functions_for(recording)[0](recording, nwbfile, **options)
+    default = get_default_backend_configuration(nwbfile, backend)
+    for dataset in default.dataset_configurations.values():
+        dataset.compression_method = "gzip"
+
+    def write_both(path, configuration):
+        given = json.loads(configuration.model_dump_json()) if as_json else configuration
+        for place, (recording, options) in enumerate(parts):
+            write = functions_for(recording)[1]
+            more = {"append_on_disk_nwbfile": True} if place else {"metadata": SESSION}
+            write(recording, path, **options, **more, backend_configuration=given)
+        return get_existing_backend_configuration(path)
+
+    existing = write_both(tmp_path / "a.nwb", default)
+    assert existing.dataset_configurations.keys() == default.dataset_configurations.keys()
+    assert {each.compression_method for each in existing.dataset_configurations.values()} == {"gzip"}
+    assert write_both(tmp_path / "b.nwb", existing) == existing
+
+
+def test_what_is_not_applied_is_said_and_what_is_nowhere_is_an_error(tmp_path):
+    movie, (cells, _) = generate_dummy_imaging_extractor(), RECORDINGS["image masks"]()
+    path, nwbfile = tmp_path / "a.nwb", mock_NWBFile()
+    for recording in (movie, cells):
+        functions_for(recording)[0](recording, nwbfile)
+    whole = get_default_backend_configuration(nwbfile, "hdf5")
+    with gathering_remarks() as remarks:
+        write_imaging_to_nwbfile(movie, path, metadata=SESSION, backend_configuration=whole)
+    assert len(remarks) == 1
+    assert "names what is not written by this conversion and is passed over: 'processing/ophys/" in remarks[0]
+    assert MOVIE not in remarks[0]
+    for nowhere in (
+        {"acquisition/TwoPhotonSerie/data": {}},
+        {"processing/ophys/Nothing/data": {"chunk_shape": [5]}},
+    ):
+        given = whole.model_dump(exclude_unset=True)
+        given["dataset_configurations"] |= nowhere
+        for write, recording in ((write_imaging_to_nwbfile, movie), (write_segmentation_to_nwbfile, cells)):
+            for configuration in (nowhere, given):
+                with pytest.raises(
+                    BackendConfigurationError, match=f"{next(iter(nowhere))}', which is not written"
+                ):
+                    write(recording, tmp_path / "b.nwb", metadata=SESSION, backend_configuration=configuration)
+    renamed = {"Ophys": {"MicroscopySeries": {"m": {"name": "Movie", "unit": "n.a."}}}}
+    with pytest.raises(
+        BackendConfigurationError, match=f"{MOVIE}', which is not written .*acquisition/Movie/data"
+    ):
+        write_imaging_to_nwbfile(
+            movie, tmp_path / "b.nwb", metadata=SESSION | renamed, backend_configuration=whole
+        )
 
 
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])

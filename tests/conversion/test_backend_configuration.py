@@ -25,6 +25,7 @@ from airflow_provider_ophys.models.backend import (
     parse_backend_configuration,
 )
 from airflow_provider_ophys.models.metadata import validate_metadata
+from airflow_provider_ophys.models.remarks import gathering_remarks
 from airflow_provider_ophys.nwb import (
     add_imaging_to_nwbfile,
     add_segmentation_to_nwbfile,
@@ -152,21 +153,15 @@ def test_appending_configures_only_what_is_new(tmp_path, imaging, backend):
     write_imaging_to_nwbfile(imaging, path, metadata=METADATA, backend=backend)
     before = get_existing_backend_configuration(path).dataset_configurations
     segmentation = generate_dummy_segmentation_extractor(num_rois=6, num_rows=13, num_columns=29)
-    with pytest.raises(BackendConfigurationError, match="TwoPhotonSeries/data', which is not written"):
+    configuration = {
+        f"{TABLE}/image_mask/data": {"chunk_shape": (2, 29, 13), "compression_method": "gzip"},
+        MOVIE: {"chunk_shape": (1, 1, 1)},
+    }
+    with gathering_remarks() as remarks:
         write_segmentation_to_nwbfile(
-            segmentation,
-            path,
-            append_on_disk_nwbfile=True,
-            backend_configuration={MOVIE: {"chunk_shape": (1, 1, 1)}},
+            segmentation, path, append_on_disk_nwbfile=True, backend_configuration=configuration
         )
-    write_segmentation_to_nwbfile(
-        segmentation,
-        path,
-        append_on_disk_nwbfile=True,
-        backend_configuration={
-            f"{TABLE}/image_mask/data": {"chunk_shape": (2, 29, 13), "compression_method": "gzip"}
-        },
-    )
+    assert [MOVIE in remark for remark in remarks] == [True], "it is said that the movie stays as it is"
     after = get_existing_backend_configuration(path).dataset_configurations
     assert before.items() <= after.items()
     assert after[f"{TABLE}/image_mask/data"].chunk_shape == (2, 29, 13)

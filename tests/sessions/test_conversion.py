@@ -149,12 +149,13 @@ def test_a_script_writes_a_session_or_lists_of_movies_and_segmentations(tmp_path
 def test_rois_that_came_later_are_added_and_nothing_else_is_touched(tmp_path):
     recording("ScanImage, one file", tmp_path / "m1")
     path = tmp_path / "m1.nwb"
-    assert not write_session(describe_session(tmp_path / "m1"), path).reused
+    stored = {"backend_configuration": {"acquisition/TwoPhotonSeries/data": {"chunk_shape": "traces"}}}
+    assert not write_session(describe_session(tmp_path / "m1"), path, **stored).reused
     suite2p(tmp_path / "m1" / "suite2p", samples=7)
     session = describe_session(tmp_path / "m1")
 
-    added = write_session(session, path)
-    again = write_session(session, path, inspect="report")
+    added = write_session(session, path, **stored)
+    again = write_session(session, path, **stored, inspect="report")
 
     assert (added.reused, added.num_samples, added.num_rois) == (False, None, 5)
     assert (again.reused, again.num_samples, again.num_rois) == (True, 7, 5)
