@@ -215,6 +215,8 @@ FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 # As h5py and Python write the number into a message.
 ERRNO_IN_TEXT = re.compile(r"\berrno = (\d+)|\[Errno (\d+)\]")
+# What HDF5 says, without a number, where an open file cannot be asked for its state: no matter of its content.
+WITHOUT_A_NUMBER = "can't retrieve stat info for file"
 
 
 def unreadable(message: str, cause: BaseException) -> SourceDataError | SourceAccessError:
@@ -233,8 +235,9 @@ def is_passing(error: BaseException) -> bool:
 
     Python takes a regular file on such a share for one in which it cannot be sought.
     """
-    if any(isinstance(cause, io.UnsupportedOperation) for cause in causes(error)):
-        return True
+    for cause in causes(error):
+        if isinstance(cause, io.UnsupportedOperation) or WITHOUT_A_NUMBER in str(cause):
+            return True
     return not PASSING_ERRNOS.isdisjoint(system_errors(error))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -124,17 +125,15 @@ class Recording:
         """
         Check that the recording's files can be read at all, by the first and the last byte of up to 64 of them.
 
-        Readers that fail do not always say that it is the share that fails.
+        Readers that fail do not always say that it is the share that fails, and HDF5 takes what a share does not
+        give for zeros.
 
         :raises SourceAccessError: If they cannot.
         """
         step = max(1, len(self.files) // MOST_PROBED_FILES)
         for file in self.files[::step]:
             try:
-                with file.open("rb", buffering=0) as stream:
-                    stream.read(1)
-                    stream.seek(max(file.stat().st_size - 1, 0))
-                    stream.read(1)
+                _read_both_ends(file)
             except OSError as error:
                 if is_passing(error):
                     raise unreadable(f"{file} cannot be read: {error}.", error) from error
@@ -142,6 +141,20 @@ class Recording:
     def describe(self) -> str:
         """Name the recording in a message: its extractor's arguments."""
         return ", ".join(f"{key}={value!r}" for key, value in self.arguments.items())
+
+
+def _read_both_ends(file: Path) -> None:
+    """
+    Read the first and the last byte of a file.
+
+    :raises OSError: If one cannot be read, or is not there though the file's size says so.
+    """
+    with file.open("rb", buffering=0) as stream:
+        num_bytes = os.fstat(stream.fileno()).st_size
+        for offset in (0, max(num_bytes - 1, 0)):
+            stream.seek(offset)
+            if not stream.read(1) and num_bytes:
+                raise OSError(errno.EIO, f"nothing comes at byte {offset:,} of {num_bytes:,}")
 
 
 def files_below(path: Path) -> list[Path]:

@@ -145,6 +145,8 @@ class SourceState:
                     "was published. Wait until the acquisition is complete, for example with "
                     "AcquisitionFolderSensor."
                 )
+        for each in self.recordings:
+            each.check_access()
 
 
 def _value(value: Any, place: str, paths: set[str]) -> str:  # noqa: PLR0911 - one per kind of value

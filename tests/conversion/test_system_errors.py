@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -120,27 +121,32 @@ def test_a_share_that_fails_while_the_recording_is_looked_at_is_tried_again(tmp_
                 looked.problems.raise_found()
 
 
-def test_what_another_user_left_is_named_with_the_user(tmp_path):
+@pytest.fixture
+def open_folder():
+    """A folder that every user may enter; those of pytest are its user's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_what_another_user_left_is_named_with_the_user(open_folder):
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
-    part = tmp_path / ".a.part.nwb"
+    part = open_folder / ".a.part.nwb"
     part.mkdir()
     (part / "zarr.json").touch()
-    (tmp_path / ".a.nwb.lock").touch()
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o755)
+    (open_folder / ".a.nwb.lock").touch()
     script = (
         "import os, pathlib, sys\n"
         "from airflow_provider_ophys.conversion.publishing import publishing\n"
         "os.setuid(65534)\n"
         "with publishing(pathlib.Path(sys.argv[1]), replace=False): pass"
     )
-    command = [sys.executable, "-c", script, str(tmp_path / "a.nwb")]
+    command = [sys.executable, "-c", script, str(open_folder / "a.nwb")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "OutputFolderError" in done.stderr
     assert f"{part} was left by a killed task of the user 'root'" in done.stderr
-    (tmp_path / ".a.nwb.lock").write_text("")
-    (tmp_path / ".a.nwb.lock").chmod(0o600)
+    (open_folder / ".a.nwb.lock").write_text("")
+    (open_folder / ".a.nwb.lock").chmod(0o600)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "belongs to the user 'root' and may not be opened" in done.stderr
