@@ -29,11 +29,11 @@ from airflow_provider_ophys.models.metadata_sections import (
     SubjectMetadata,
     SummaryImageMetadata,
 )
-from airflow_provider_ophys.operators.conversion import ConversionOperator
+from airflow_provider_ophys.operators.conversion import ConversionOperator, RecordingConversionOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.report import WriteReportOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
-from airflow_provider_ophys.operators.session import DescribeSessionOperator
+from airflow_provider_ophys.operators.session import DescribeSessionOperator, WriteSessionOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 
 DOCS = Path(__file__).parent
@@ -71,7 +71,7 @@ def default_of(parameter: inspect.Parameter) -> str:
 
 def of_operator(operator: type) -> list[str]:
     """
-    Make the table of what an operator takes beside the options of the class that it extends.
+    Make the table of what an operator takes beside the options of the classes that it extends.
 
     :param operator: Its docstring describes them, in the order of the table.
     :raises LookupError: If one is not described, or one is described that it does not name.
@@ -111,7 +111,7 @@ def of_session_file(entry: type[MovieOptions | SegmentationOptions], operator: t
     :param entry: Its model.
     :param operator: Whose options of the same names are described.
     """
-    described = described_parameters(ConversionOperator.__doc__) | described_parameters(operator.__doc__)
+    described = described_parameters(RecordingConversionOperator.__doc__) | described_parameters(operator.__doc__)
     rows = []
     for name, field in entry.model_fields.items():
         default = "required" if field.is_required() else in_yaml(field.default)
@@ -162,9 +162,11 @@ def kind_of(annotation: object) -> str:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "acquisitions": of_acquisitions,
     "ConversionOperator": lambda: of_operator(ConversionOperator),
+    "RecordingConversionOperator": lambda: of_operator(RecordingConversionOperator),
     "WriteImagingOperator": lambda: of_operator(WriteImagingOperator),
     "WriteSegmentationOperator": lambda: of_operator(WriteSegmentationOperator),
     "DescribeSessionOperator": lambda: of_operator(DescribeSessionOperator),
+    "WriteSessionOperator": lambda: of_operator(WriteSessionOperator),
     "StageToS3Operator": lambda: of_operator(StageToS3Operator),
     "WriteReportOperator": lambda: of_operator(WriteReportOperator),
     "settings": of_settings,

@@ -15,17 +15,19 @@ from airflow_provider_ophys.conversion.session import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
 from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
-from airflow_provider_ophys.models.conversion import IfExists, Reuse
+from airflow_provider_ophys.models.conversion import (
+    CentroidType,
+    IfExists,
+    IteratorType,
+    MaskType,
+    ParentContainer,
+    Reuse,
+    SeriesType,
+)
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.session import Session, session_conversion
-from airflow_provider_ophys.nwb.imaging import (
-    IteratorType,
-    ParentContainer,
-    PhotonSeriesType,
-)
-from airflow_provider_ophys.nwb.roi_table import CentroidType, MaskType
 from airflow_provider_ophys.nwb.segmentation import SegmentationSource, pair_sources
 from airflow_provider_ophys.writing.sharing import Wish
 
@@ -43,7 +45,7 @@ def write_imaging_to_nwbfile(
     metadata: object = None,
     overwrite: bool = False,
     append_on_disk_nwbfile: bool = False,
-    photon_series_type: PhotonSeriesType = "auto",
+    photon_series_type: SeriesType = "auto",
     photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",

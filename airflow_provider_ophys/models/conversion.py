@@ -22,12 +22,17 @@ from pydantic import (
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
 from airflow_provider_ophys.models.output_path import spell_paths
-from airflow_provider_ophys.models.recording import Kind, PhotonSeriesType
+from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.session_name import SessionName
 from airflow_provider_ophys.models.validation import list_problems
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
 Reuse = Literal["state", "content"]
+SeriesType = Literal["auto", "TwoPhotonSeries", "OnePhotonSeries"]
+ParentContainer = Literal["acquisition", "processing/ophys"]
+IteratorType = Literal["v2"] | None
+MaskType = Literal["image", "pixel", "voxel"]
+CentroidType = Literal["mean", "peak"]
 
 UNITS = {
     "": 1,
@@ -66,51 +71,54 @@ def _none_if_blank(value: object) -> object:
 OptionalBytes = Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_bytes(v))]
 
 
-class Conversion(BaseModel, ABC):
+class NotContent:
+    """Marks an option that changes where, how fast or when something is written, but not what is written."""
+
+
+def _not_content(options: type[BaseModel]) -> set[str]:
+    return {name for name, field in options.model_fields.items() if NotContent in field.metadata}
+
+
+class ConversionOptions(BaseModel):
+    """How recordings become a file, whatever they are: the options that all write operators share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    backend: Backend | None = None
+    backend_configuration: dict[str, Any] | None = None
+    compression: Compression | None = None
+    if_exists: Annotated[IfExists, NotContent] = "reuse"
+    memory_limit: Annotated[OptionalBytes, NotContent] = None
+    threads: Annotated[PositiveInt | None, NotContent] = None
+    # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
+    validate_output: Annotated[bool, NotContent] = Field(True, alias="validate")
+    inspect: Annotated[Literal["report", "fail", "dandi"] | None, NotContent] = None
+    report: Annotated[bool, NotContent] = False
+    check_recording: Annotated[bool, NotContent] = True
+    reuse: Annotated[Reuse, NotContent] = "state"
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return each option, by the name that users write, with its default; ``...`` if it has to be given."""
+        return {
+            field.alias or name: ... if field.is_required() else field.default
+            for name, field in cls.model_fields.items()
+        }
+
+
+class Conversion(ConversionOptions, ABC):
     """
-    The options that all conversions share.
+    What is converted, how, and where it is written.
 
     :raises ConfigurationError: From :meth:`from_options`, with every wrong option in one message.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    nwbfile_path: Annotated[str, BeforeValidator(spell_paths)]
-    metadata: Any = None
-    backend: Backend | None = None
-    backend_configuration: dict[str, Any] | None = None
-    compression: Compression | None = None
-    if_exists: IfExists = "reuse"
-    memory_limit: OptionalBytes = None
-    threads: PositiveInt | None = None
-    # Pydantic's own method of this name is in the way of the field, so the field has the name as its alias.
-    validate_output: bool = Field(True, alias="validate")
-    inspect: Literal["report", "fail", "dandi"] | None = None
-    report: bool = False
-    source_metadata: bool = True
-    check_recording: bool = True
-    reuse: Reuse = "state"
+    nwbfile_path: Annotated[str, BeforeValidator(spell_paths), NotContent]
+    # The metadata that comes of these two is compared itself.
+    metadata: Annotated[Any, NotContent] = None
+    source_metadata: Annotated[bool, NotContent] = True
 
     kind: ClassVar[Literal["imaging", "segmentation", "session"]]
-
-    # What changes where, how fast or when something is written, but not what is written.
-    _not_content: ClassVar[frozenset[str]] = frozenset(
-        {
-            "extractor_kwargs",
-            "nwbfile_path",
-            "metadata",
-            "if_exists",
-            "memory_limit",
-            "threads",
-            "validate_output",
-            "inspect",
-            "report",
-            "iterator_type",
-            "source_metadata",
-            "check_recording",
-            "reuse",
-        }
-    )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -163,48 +171,55 @@ class Conversion(BaseModel, ABC):
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds, for telling one conversion from another."""
-        return self.model_dump(mode="json", exclude=set(self._not_content))
+        return self.model_dump(mode="json", exclude=_not_content(type(self)))
 
 
-class MovieOptions(BaseModel):
-    """One movie and how it is written; its options are those of ``add_imaging_to_nwbfile``."""
+class _SharedByMovies(BaseModel):
+    """The options that all movies of a conversion have alike."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: ClassVar[Kind] = "imaging"
-
-    extractor: str
-    extractor_kwargs: dict[str, Any] = {}
-    photon_series_type: PhotonSeriesType | Literal["auto"] = "auto"
-    photon_series_index: NonNegativeInt = 0
-    metadata_key: str | None = None
-    parent_container: Literal["acquisition", "processing/ophys"] = "acquisition"
     always_write_timestamps: bool = False
-    iterator_type: Literal["v2"] | None = "v2"
+    iterator_type: Annotated[IteratorType, NotContent] = "v2"
     iterator_options: dict[str, Any] | None = None
 
 
-class SegmentationOptions(BaseModel):
-    """One segmentation and how it is written; its options are those of ``add_segmentation_to_nwbfile``."""
+class _SharedBySegmentations(BaseModel):
+    """The options that all segmentations of a conversion have alike."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: ClassVar[Kind] = "segmentation"
-
-    extractor: str
-    extractor_kwargs: dict[str, Any] = {}
-    metadata_key: str | None = None
     plane_segmentation_name: str | None = None
     background_plane_segmentation_name: str | None = None
     include_background_segmentation: bool = False
     include_roi_centroids: bool = True
-    roi_centroids: Literal["mean", "peak"] = "mean"
+    roi_centroids: CentroidType = "mean"
     include_roi_acceptance: bool = True
-    mask_type: Literal["image", "pixel", "voxel"] = "image"
+    mask_type: MaskType = "image"
     iterator_options: dict[str, Any] | None = None
 
 
-class _OfSeveral(Conversion):
+class _OneRecording(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    extractor: str
+    extractor_kwargs: Annotated[dict[str, Any], NotContent] = {}
+    metadata_key: str | None = None
+
+
+class MovieOptions(_SharedByMovies, _OneRecording):
+    """One movie and how it is written; its options are those of ``add_imaging_to_nwbfile``."""
+
+    kind: ClassVar[Kind] = "imaging"
+
+    photon_series_type: SeriesType = "auto"
+    photon_series_index: NonNegativeInt = 0
+    parent_container: ParentContainer = "acquisition"
+
+
+class SegmentationOptions(_SharedBySegmentations, _OneRecording):
+    """One segmentation and how it is written; its options are those of ``add_segmentation_to_nwbfile``."""
+
+    kind: ClassVar[Kind] = "segmentation"
+
+
+class RecordingConversion(Conversion):
     """
     A conversion of one recording, or of several with the same options but for those that are lists.
 
@@ -212,7 +227,9 @@ class _OfSeveral(Conversion):
     """
 
     extractor: str | Annotated[list[str], Field(min_length=1)]
-    extractor_kwargs: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)] = {}
+    extractor_kwargs: Annotated[
+        dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)], NotContent
+    ] = {}
     metadata_key: str | list[str | None] | None = None
 
     # Which options may be lists, beside the extractor and its arguments: one entry for each recording.
@@ -245,7 +262,7 @@ class _OfSeveral(Conversion):
         return self
 
 
-class ImagingConversion(_OfSeveral):
+class ImagingConversion(_SharedByMovies, RecordingConversion):
     """The options of a movie, or of several; see :class:`MovieOptions`."""
 
     kind: ClassVar[Kind] = "imaging"
@@ -256,14 +273,9 @@ class ImagingConversion(_OfSeveral):
         "parent_container",
     )
 
-    photon_series_type: PhotonSeriesType | Literal["auto"] | list[PhotonSeriesType | Literal["auto"]] = "auto"
+    photon_series_type: SeriesType | list[SeriesType] = "auto"
     photon_series_index: NonNegativeInt | list[NonNegativeInt] = 0
-    parent_container: (
-        Literal["acquisition", "processing/ophys"] | list[Literal["acquisition", "processing/ophys"]]
-    ) = "acquisition"
-    always_write_timestamps: bool = False
-    iterator_type: Literal["v2"] | None = "v2"
-    iterator_options: dict[str, Any] | None = None
+    parent_container: ParentContainer | list[ParentContainer] = "acquisition"
 
     @property
     def parts(self) -> list[MovieOptions | SegmentationOptions]:
@@ -271,19 +283,10 @@ class ImagingConversion(_OfSeveral):
         return [MovieOptions.model_validate(each) for each in self._each(MovieOptions.model_fields)]
 
 
-class SegmentationConversion(_OfSeveral):
+class SegmentationConversion(_SharedBySegmentations, RecordingConversion):
     """The options of a segmentation, or of several; see :class:`SegmentationOptions`."""
 
     kind: ClassVar[Kind] = "segmentation"
-
-    plane_segmentation_name: str | None = None
-    background_plane_segmentation_name: str | None = None
-    include_background_segmentation: bool = False
-    include_roi_centroids: bool = True
-    roi_centroids: Literal["mean", "peak"] = "mean"
-    include_roi_acceptance: bool = True
-    mask_type: Literal["image", "pixel", "voxel"] = "image"
-    iterator_options: dict[str, Any] | None = None
 
     @property
     def parts(self) -> list[MovieOptions | SegmentationOptions]:
@@ -304,8 +307,8 @@ class SessionConversion(Conversion):
 
     kind: ClassVar[Literal["session"]] = "session"
 
-    session: SessionName | None = None
-    names: list[str] = []
+    session: Annotated[SessionName | None, NotContent] = None
+    names: Annotated[list[str], NotContent] = []
     imaging: list[MovieOptions] = []
     segmentation: list[SegmentationOptions] = []
 
@@ -341,8 +344,9 @@ class SessionConversion(Conversion):
 
     def content_options(self) -> dict[str, Any]:
         """Return the options that decide what the file holds; where the recordings lie is not among them."""
+        parts: dict[str, type[BaseModel]] = {"imaging": MovieOptions, "segmentation": SegmentationOptions}
         return self.model_dump(
             mode="json",
-            exclude=dict.fromkeys({*self._not_content, "session", "names"}, True)
-            | {part: {"__all__": {"extractor_kwargs", "iterator_type"}} for part in ("imaging", "segmentation")},
+            exclude=dict.fromkeys(_not_content(type(self)), True)
+            | {name: {"__all__": _not_content(part)} for name, part in parts.items()},
         )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from airflow_provider_ophys.models.conversion import ImagingConversion
+from airflow_provider_ophys.models.conversion import ImagingConversion, NotContent
 
 
 class ParallelImagingConversion(ImagingConversion):
     """The options of a movie, and by how many tasks it is written; that does not change what is written."""
 
-    num_tasks: PositiveInt | None = None
-
-    _not_content: ClassVar[frozenset[str]] = ImagingConversion._not_content | {"num_tasks"}  # noqa: SLF001
+    num_tasks: Annotated[PositiveInt | None, NotContent] = None
 
 
 class Share(BaseModel):

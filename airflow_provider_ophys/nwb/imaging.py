@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from hdmf.utils import get_data_shape
 from pynwb import NWBFile
 from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
+from airflow_provider_ophys.models.conversion import IteratorType, ParentContainer, SeriesType
 from airflow_provider_ophys.models.legacy_metadata import is_list_form, series_key
 from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
 from airflow_provider_ophys.models.metadata_sections import Metadata, MicroscopySeriesMetadata
@@ -21,16 +22,12 @@ from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIte
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
 
-PhotonSeriesType = Literal["auto", "TwoPhotonSeries", "OnePhotonSeries"]
-ParentContainer = Literal["acquisition", "processing/ophys"]
-IteratorType = Literal["v2"] | None
-
 SERIES_CLASSES = {"TwoPhotonSeries": TwoPhotonSeries, "OnePhotonSeries": OnePhotonSeries}
 
 # Parts of the names of extractors that read recordings of head-mounted and other one-photon microscopes.
 ONE_PHOTON = ("Miniscope", "Inscopix")
 # Fields that only one of the two types has.
-FIELDS_OF: Mapping[PhotonSeriesType, tuple[str, ...]] = {
+FIELDS_OF: Mapping[SeriesType, tuple[str, ...]] = {
     "OnePhotonSeries": ("exposure_time", "binning", "power", "intensity"),
     "TwoPhotonSeries": ("field_of_view",),
 }
@@ -41,7 +38,7 @@ def add_imaging_to_nwbfile(
     nwbfile: NWBFile,
     metadata: Mapping[str, Any] | None = None,
     *,
-    photon_series_type: PhotonSeriesType = "auto",
+    photon_series_type: SeriesType = "auto",
     photon_series_index: int = 0,
     metadata_key: str | None = None,
     parent_container: ParentContainer = "acquisition",
@@ -76,9 +73,9 @@ def add_imaging_to_nwbfile(
         raise EmptyRecordingError(f"{type(imaging).__name__} has no samples; there is nothing to convert.")
     full = with_own_metadata(imaging, metadata or {})
     checked = validate_metadata(full)
-    if photon_series_type not in get_args(PhotonSeriesType):
+    if photon_series_type not in get_args(SeriesType):
         raise ConfigurationError(
-            f"photon_series_type is {photon_series_type!r}; write one of {', '.join(get_args(PhotonSeriesType))}."
+            f"photon_series_type is {photon_series_type!r}; write one of {', '.join(get_args(SeriesType))}."
         )
     if photon_series_type == "auto":
         photon_series_type = _series_type(imaging, full, checked, metadata_key)
@@ -112,10 +109,10 @@ def add_imaging_to_nwbfile(
 
 def _series_type(
     imaging: Any, given: Mapping[str, Any], metadata: Metadata, metadata_key: str | None
-) -> PhotonSeriesType:
+) -> SeriesType:
     """Choose the type of a series that nobody chose."""
     if is_list_form(given):
-        described: list[PhotonSeriesType] = [kind for kind in FIELDS_OF if given["Ophys"].get(kind)]
+        described: list[SeriesType] = [kind for kind in FIELDS_OF if given["Ophys"].get(kind)]
         if len(described) == 1:
             return described[0]
     else:
@@ -185,9 +182,7 @@ def _dimension(series: MicroscopySeriesMetadata, sample_shape: Sequence[int]) ->
     return list(sample_shape)
 
 
-def _make_series(
-    photon_series_type: PhotonSeriesType, fields: dict[str, Any]
-) -> TwoPhotonSeries | OnePhotonSeries:
+def _make_series(photon_series_type: SeriesType, fields: dict[str, Any]) -> TwoPhotonSeries | OnePhotonSeries:
     try:
         return SERIES_CLASSES[photon_series_type](**fields)
     except TypeError as error:

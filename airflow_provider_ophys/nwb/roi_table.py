@@ -13,6 +13,7 @@ from pynwb.image import ImageSeries
 from pynwb.ophys import ImageSegmentation, ImagingPlane, PlaneSegmentation
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.conversion import CentroidType, MaskType
 from airflow_provider_ophys.models.metadata_sections import PlaneSegmentationMetadata
 from airflow_provider_ophys.nwb.nwbfile import ophys_module
 from airflow_provider_ophys.nwb.roi_properties import acceptance_columns, given_centroids, property_columns
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-
-MaskType = Literal["image", "pixel", "voxel"]
-CentroidType = Literal["mean", "peak"]
-
 
 # What a centroid is.
 CENTROIDS: Mapping[CentroidType, str] = {

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.models.conversion import CentroidType, MaskType
 from airflow_provider_ophys.models.legacy_metadata import in_words_of_list_form, is_list_form
 from airflow_provider_ophys.models.metadata import validate_metadata, with_own_metadata
-from airflow_provider_ophys.nwb.roi_table import CentroidType, MaskType, check_options
+from airflow_provider_ophys.nwb.roi_table import check_options
 from airflow_provider_ophys.nwb.segmentation_entry import described_keys, find_segmentation
 from airflow_provider_ophys.nwb.segmentation_plan import (
     Include,

@@ -12,6 +12,7 @@ from pynwb import NWBFile
 
 from airflow_provider_ophys.exceptions import ConfigurationError, EmptyRecordingError, MetadataError
 from airflow_provider_ophys.extractor_internals import TRACE_ROLES, images_of
+from airflow_provider_ophys.models.conversion import CentroidType, MaskType
 from airflow_provider_ophys.models.metadata_sections import Metadata, RoiResponseMetadata
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.nwb.devices import add_imaging_plane, check_imaging_plane
@@ -28,8 +29,6 @@ from airflow_provider_ophys.nwb.roi_responses import (
     rows_of_columns,
 )
 from airflow_provider_ophys.nwb.roi_table import (
-    CentroidType,
-    MaskType,
     add_table,
     background_columns,
     find_series,

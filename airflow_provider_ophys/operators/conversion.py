@@ -1,4 +1,4 @@
-"""What both write operators share: their options and what becomes of the result."""
+"""What the write operators share: their options and what becomes of the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_ophys.assets import announce_output
 from airflow_provider_ophys.exceptions import ConfigurationError, PreflightError
-from airflow_provider_ophys.models.conversion import Conversion
+from airflow_provider_ophys.models.conversion import Conversion, ConversionOptions, RecordingConversion
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.operators.lineage import NWBFileLink
@@ -114,24 +114,19 @@ class NWBOutputOperator(StoppableOperator):
 
 class ConversionOperator(NWBOutputOperator):
     """
-    Writes one part of a recording to an NWB file; the options that movies and segmentations share.
+    Writes recordings to an NWB file; the options that movies, segmentations and sessions share.
 
     All options are template fields and take XCom results; each is checked when the task runs, before any work.
 
-    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``. A list
-        of names for several recordings.
-    :param extractor_kwargs: Keyword arguments of that class: paths, sampling frequency (hertz) ... A list of these
-        for several recordings in one file.
-    :param nwbfile_path: Path of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
-    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
     :param backend: ``"hdf5"`` or ``"zarr"``. Default: what the name says (``.zarr``, ``.h5``, ``.hdf5``), else
         HDF5; appending takes that of the file.
     :param backend_configuration: Storage per dataset, such as
         ``{"acquisition/TwoPhotonSeries/data": {"chunk_shape": [64, 128, 128]}}``.
     :param compression: ``"fast"``, ``"small"`` or ``"none"``. Default: ``[ophys] compression``.
     :param if_exists: What to do when there is something at ``nwbfile_path``. ``"reuse"`` (default) returns it if
-        this very conversion wrote it, and fails otherwise; ``"fail"``; ``"overwrite"``; ``"append"`` adds to it,
-        unless this very conversion did so before.
+        this very conversion wrote it; adds what it lacks if it has a part of a session, from the same recordings,
+        such as the ROIs that were segmented later; and fails otherwise. ``"fail"``; ``"overwrite"``;
+        ``"append"`` adds to it, unless this very conversion did so before.
     :param memory_limit: Most memory for what is in flight, in bytes or as ``"512MiB"``. Default: the smaller of
         ``[ophys] memory_limit`` and the share ``[ophys] memory_fraction`` of what the worker has left.
     :param threads: Number of encoding threads. Default: ``[ophys] threads``.
@@ -143,7 +138,6 @@ class ConversionOperator(NWBOutputOperator):
         before the file is published; HDF5 only. dandi-cli is asked too if ``dandi`` is on PATH.
     :param report: Write ``<name>.report.html`` and ``<name>.report.png`` beside the file: what was converted, at a
         glance. The result names them in ``report``; a report that fails is a warning and ``report_problem``.
-    :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it.
     :param check_recording: Check that the recording is complete before it is read. Without it, a remark in the
         result says so.
     :param reuse: What proves that the recording is the one that the output at ``nwbfile_path`` was made from.
@@ -153,42 +147,13 @@ class ConversionOperator(NWBOutputOperator):
         fails at once if a retry cannot help.
     """
 
-    template_fields: Sequence[str] = (
-        "extractor",
-        "extractor_kwargs",
-        "nwbfile_path",
-        "metadata",
-        "backend",
-        "backend_configuration",
-        "compression",
-        "if_exists",
-        "memory_limit",
-        "threads",
-        "validate",
-        "inspect",
-        "report",
-        "source_metadata",
-        "check_recording",
-        "reuse",
-    )
-    template_fields_renderers: ClassVar[dict[str, str]] = {
-        "extractor_kwargs": "json",
-        "metadata": "json",
-        "backend_configuration": "json",
-        "iterator_options": "json",
-    }
+    template_fields: Sequence[str] = tuple(ConversionOptions.defaults())
+    template_fields_renderers: ClassVar[dict[str, str]] = {"backend_configuration": "json"}
     operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
-    named_after = ("nwbfile_path",)
-
-    conversion_class: ClassVar[type[Conversion]]
 
     def __init__(
         self,
         *,
-        extractor: str | Sequence[str],
-        extractor_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        nwbfile_path: str | os.PathLike[str],
-        metadata: object = None,
         backend: str | None = None,
         backend_configuration: Mapping[str, Any] | None = None,
         compression: str | None = None,
@@ -198,16 +163,11 @@ class ConversionOperator(NWBOutputOperator):
         validate: bool | str = True,
         inspect: str | None = None,
         report: bool | str = False,
-        source_metadata: bool | str = True,
         check_recording: bool | str = True,
         reuse: str = "state",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.extractor = extractor
-        self.extractor_kwargs = spell_paths(extractor_kwargs)
-        self.nwbfile_path = spell_paths(nwbfile_path)
-        self.metadata = spell_nan(spell_paths(metadata))
         self.backend = backend
         self.backend_configuration = backend_configuration
         self.compression = compression
@@ -217,9 +177,50 @@ class ConversionOperator(NWBOutputOperator):
         self.validate = validate
         self.inspect = inspect
         self.report = report
-        self.source_metadata = source_metadata
         self.check_recording = check_recording
         self.reuse = reuse
+
+
+class RecordingConversionOperator(ConversionOperator):
+    """
+    Writes one recording, or several of a kind, to an NWB file; the options that movies and segmentations share.
+
+    :param extractor: Name of a roiextractors class, or an unambiguous short form such as ``"ScanImage"``. A list
+        of names for several recordings.
+    :param extractor_kwargs: Keyword arguments of that class: paths, sampling frequency (hertz) ... A list of these
+        for several recordings in one file.
+    :param nwbfile_path: Path of the file (HDF5) or folder (Zarr) to write, absolute; its parent folder must exist.
+    :param metadata: A dict, the path of a YAML or JSON file, or a list of these, merged left to right.
+    :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it.
+    """
+
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **ConversionOperator.template_fields_renderers,
+        "extractor_kwargs": "json",
+        "metadata": "json",
+        "iterator_options": "json",
+    }
+    named_after = ("nwbfile_path",)
+
+    # Its options are those of the operator.
+    conversion_class: ClassVar[type[RecordingConversion]]
+
+    def __init__(
+        self,
+        *,
+        extractor: str | Sequence[str],
+        extractor_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        nwbfile_path: str | os.PathLike[str],
+        metadata: object = None,
+        source_metadata: bool | str = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.extractor = extractor
+        self.extractor_kwargs = spell_paths(extractor_kwargs)
+        self.nwbfile_path = spell_paths(nwbfile_path)
+        self.metadata = spell_nan(spell_paths(metadata))
+        self.source_metadata = source_metadata
 
     @abstractmethod
     def _convert(self, conversion: Any, environment: Environment) -> ImagingResult | SegmentationResult:

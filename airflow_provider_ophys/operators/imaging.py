@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ophys.models.conversion import ImagingConversion
-from airflow_provider_ophys.operators.conversion import ConversionOperator
+from airflow_provider_ophys.operators.conversion import RecordingConversionOperator
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import ImagingResult
 
 
-class WriteImagingOperator(ConversionOperator):
+class WriteImagingOperator(RecordingConversionOperator):
     """
-    Writes a movie to an NWB file, with all options of :class:`ConversionOperator` too.
+    Writes a movie to an NWB file.
+
+    It takes the options of :class:`~airflow_provider_ophys.operators.conversion.RecordingConversionOperator` and
+    :class:`~airflow_provider_ophys.operators.conversion.ConversionOperator` too.
 
     Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_samples``, ``sample_shape`` (columns,
     rows[, planes]), ``dtype``, ``elapsed_seconds``, ``throughput_mb_per_s``, ``peak_memory_bytes``, ``reused`` and
@@ -39,17 +42,8 @@ class WriteImagingOperator(ConversionOperator):
         ``display_progress``, ``progress_bar_options``.
     """
 
-    template_fields: Sequence[str] = (
-        *ConversionOperator.template_fields,
-        "photon_series_type",
-        "photon_series_index",
-        "metadata_key",
-        "parent_container",
-        "always_write_timestamps",
-        "iterator_type",
-        "iterator_options",
-    )
     conversion_class = ImagingConversion
+    template_fields: Sequence[str] = tuple(ImagingConversion.defaults())
 
     def __init__(
         self,

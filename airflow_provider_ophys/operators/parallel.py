@@ -75,8 +75,8 @@ class PlanImagingOperator(WriteImagingOperator):
     """
 
     operator_extra_links = ()
-    template_fields: Sequence[str] = (*WriteImagingOperator.template_fields, "num_tasks")
     conversion_class = ParallelImagingConversion
+    template_fields: Sequence[str] = tuple(ParallelImagingConversion.defaults())
 
     def __init__(self, *, num_tasks: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

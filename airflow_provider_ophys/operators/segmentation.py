@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ophys.models.conversion import SegmentationConversion
-from airflow_provider_ophys.operators.conversion import ConversionOperator
+from airflow_provider_ophys.operators.conversion import RecordingConversionOperator
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.models.result import SegmentationResult
 
 
-class WriteSegmentationOperator(ConversionOperator):
+class WriteSegmentationOperator(RecordingConversionOperator):
     """
-    Writes ROIs, traces and summary images to an NWB file, with all options of :class:`ConversionOperator` too.
+    Writes ROIs, traces and summary images to an NWB file.
+
+    It takes the options of :class:`~airflow_provider_ophys.operators.conversion.RecordingConversionOperator` and
+    :class:`~airflow_provider_ophys.operators.conversion.ConversionOperator` too.
 
     Returns JSON with ``nwbfile_path``, ``backend``, ``size_bytes``, ``num_rois``, ``traces`` (their roles),
     ``plane_segmentations`` (names of the tables), ``elapsed_seconds``, ``throughput_mb_per_s``,
@@ -41,19 +44,8 @@ class WriteSegmentationOperator(ConversionOperator):
         ``buffer_shape`` for the traces, (samples, ROIs).
     """
 
-    template_fields: Sequence[str] = (
-        *ConversionOperator.template_fields,
-        "metadata_key",
-        "plane_segmentation_name",
-        "background_plane_segmentation_name",
-        "include_background_segmentation",
-        "include_roi_centroids",
-        "roi_centroids",
-        "include_roi_acceptance",
-        "mask_type",
-        "iterator_options",
-    )
     conversion_class = SegmentationConversion
+    template_fields: Sequence[str] = tuple(SegmentationConversion.defaults())
 
     def __init__(
         self,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperatorLink, task_group
+from airflow.sdk import task_group
 from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.metadata import spell_nan
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.session import session_conversion
-from airflow_provider_ophys.operators.conversion import NWBOutputOperator
-from airflow_provider_ophys.operators.lineage import NWBFileLink
+from airflow_provider_ophys.operators.conversion import ConversionOperator
 from airflow_provider_ophys.operators.naming import NamedOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
@@ -118,14 +117,14 @@ class DescribeSessionOperator(NamedOperator):
             raise ConfigurationError(f"volumes is {self.volumes!r}. Write True or False.") from error
 
 
-class WriteSessionOperator(NWBOutputOperator):
+class WriteSessionOperator(ConversionOperator):
     """
     Writes all movies and segmentations of a session into one NWB file, in one task.
 
     Returns JSON as :class:`airflow_provider_ophys.operators.imaging.WriteImagingOperator` does, of all of them,
     and ``session``, with ``folder``, ``name``, ``subject_id`` and ``session_id``; the same is on the event of the
-    outlet asset. The other options are those of
-    :class:`airflow_provider_ophys.operators.conversion.ConversionOperator`.
+    outlet asset. It takes the options of
+    :class:`~airflow_provider_ophys.operators.conversion.ConversionOperator` too.
 
     :param session: What :class:`DescribeSessionOperator` returned; or a dict with the lists ``imaging`` and
         ``segmentation``, of the options of each movie and segmentation, and with ``metadata``.
@@ -133,28 +132,18 @@ class WriteSessionOperator(NWBOutputOperator):
     :param output_folder: Instead of it, the folder in which the file gets the session's name, with ``_`` for ``/``
         and with ``.nwb`` or, of Zarr, ``.nwb.zarr``. It is made if it is not there. Of two sessions that would get
         one file, such as ``a/b`` and ``a_b``, the second is refused.
-    :param if_exists: As there; but ``"reuse"`` (default) adds what is missing to a file that has a part of the
-        session from the same recordings, such as the ROIs that were segmented later.
     """
 
     template_fields: Sequence[str] = (
         "session",
         "nwbfile_path",
         "output_folder",
-        "backend",
-        "backend_configuration",
-        "compression",
-        "if_exists",
-        "memory_limit",
-        "threads",
-        "validate",
-        "inspect",
-        "report",
-        "check_recording",
-        "reuse",
+        *ConversionOperator.template_fields,
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"session": "json", "backend_configuration": "json"}
-    operator_extra_links: Collection[BaseOperatorLink] = (NWBFileLink(),)
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **ConversionOperator.template_fields_renderers,
+        "session": "json",
+    }
     named_after = ("session", "nwbfile_path")
 
     def __init__(
@@ -163,34 +152,12 @@ class WriteSessionOperator(NWBOutputOperator):
         session: Mapping[str, Any],
         nwbfile_path: str | os.PathLike[str] | None = None,
         output_folder: str | os.PathLike[str] | None = None,
-        backend: str | None = None,
-        backend_configuration: Mapping[str, Any] | None = None,
-        compression: str | None = None,
-        if_exists: str = "reuse",
-        memory_limit: int | str | None = None,
-        threads: int | str | None = None,
-        validate: bool | str = True,
-        inspect: str | None = None,
-        report: bool | str = False,
-        check_recording: bool | str = True,
-        reuse: str = "state",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.session = session
         self.nwbfile_path = spell_paths(nwbfile_path)
         self.output_folder = spell_paths(output_folder)
-        self.backend = backend
-        self.backend_configuration = backend_configuration
-        self.compression = compression
-        self.if_exists = if_exists
-        self.memory_limit = memory_limit
-        self.threads = threads
-        self.validate = validate
-        self.inspect = inspect
-        self.report = report
-        self.check_recording = check_recording
-        self.reuse = reuse
 
     @decides_on_retries
     @tells_sessions("convert")
@@ -198,7 +165,7 @@ class WriteSessionOperator(NWBOutputOperator):
         """Convert, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.session import convert_session
 
-        options = {name: getattr(self, name) for name in self.template_fields if name not in _WHAT_AND_WHERE}
+        options = {name: getattr(self, name) for name in ConversionOperator.template_fields}
         with self._stoppable() as stop:
             environment = self._environment(stop)
             path = self._nwbfile_path(environment.defaults.allowed_roots)
@@ -223,10 +190,8 @@ class WriteSessionOperator(NWBOutputOperator):
         return make_nwbfile_path(self.output_folder, name, self.backend, allowed_roots)
 
 
-# Of the options of writing a session, those that are no options of the conversion.
-_WHAT_AND_WHERE = ("session", "nwbfile_path", "output_folder")
 _OF_DESCRIBING = frozenset(DescribeSessionOperator.template_fields) - {"folder"}
-_OF_WRITING = frozenset(WriteSessionOperator.template_fields) - {*_WHAT_AND_WHERE}
+_OF_WRITING = frozenset(ConversionOperator.template_fields)
 _OF_STAGING = frozenset(StageToS3Operator.template_fields) - {"source", "destination"} - _OF_WRITING
 
 

@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
-from airflow_provider_ophys.models.conversion import Conversion
+from airflow_provider_ophys.models.conversion import Conversion, SeriesType
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
 from airflow_provider_ophys.models.recording import (
@@ -52,7 +52,7 @@ class DescribedPart:
     metadata_key: str | None = None
     suffix: str = ""
     is_undescribed: bool = False
-    photon_series_type: PhotonSeriesType | Literal["auto"] = "auto"
+    photon_series_type: SeriesType = "auto"
 
 
 def described_parts(
@@ -79,7 +79,7 @@ def described_parts(
             # Lists of segmentations have always been numbered.
             named = "" if conversion.kind == "segmentation" else _label(contents, recording)
             key, is_undescribed = named or str(place), True
-        wanted: PhotonSeriesType | Literal["auto"] = getattr(part, "photon_series_type", "auto")
+        wanted: SeriesType = getattr(part, "photon_series_type", "auto")
         described.append(
             DescribedPart(
                 recording,

@@ -9,8 +9,9 @@ from option_tables import PLACE, TABLES, described_parameters, in_markdown, of_o
 
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
+from airflow_provider_ophys.operators.report import WriteReportOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
-from airflow_provider_ophys.operators.session import DescribeSessionOperator
+from airflow_provider_ophys.operators.session import DescribeSessionOperator, WriteSessionOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 
 PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
@@ -32,15 +33,21 @@ def rows_of(table):
     return {line.split("`")[1]: line for line in TABLES[table]() if line.startswith("| `")}
 
 
-@pytest.mark.parametrize("operator", [WriteImagingOperator, WriteSegmentationOperator])
-def test_every_template_field_of_a_write_operator_is_told(operator):
-    told = rows_of("ConversionOperator").keys() | rows_of(operator.__name__).keys()
-    assert set(operator.template_fields) <= told
+OPERATORS = [
+    WriteImagingOperator,
+    WriteSegmentationOperator,
+    WriteSessionOperator,
+    DescribeSessionOperator,
+    WriteReportOperator,
+    StageToS3Operator,
+]
 
 
-@pytest.mark.parametrize("operator", [DescribeSessionOperator, StageToS3Operator])
-def test_every_template_field_of_an_operator_is_told(operator):
-    assert set(operator.template_fields) <= rows_of(operator.__name__).keys()
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_template_field_of_an_operator_is_told_once(operator):
+    told = [name for cls in operator.__mro__ if cls.__name__ in TABLES for name in rows_of(cls.__name__)]
+    assert set(operator.template_fields) <= set(told)
+    assert len(told) == len(set(told))
 
 
 def test_defaults_are_those_of_the_signature():

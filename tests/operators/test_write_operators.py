@@ -30,6 +30,7 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.operators import stopping
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
+from airflow_provider_ophys.operators.session import WriteSessionOperator
 
 pytestmark = pytest.mark.usefixtures("airflow_db")
 
@@ -306,22 +307,19 @@ def test_the_platforms_defaults_count(tmp_path, tiff, monkeypatch):
         run_one(WriteImagingOperator, **imaging(tiff, tmp_path / "b.nwb"))
 
 
-@pytest.mark.parametrize("operator", [WriteImagingOperator, WriteSegmentationOperator])
-def test_every_option_is_a_template_field_and_survives_serialization(operator):
-    import inspect
+REQUIRED = {
+    WriteImagingOperator: {"extractor": "Tiff"},
+    WriteSegmentationOperator: {"extractor": "Suite2p"},
+    WriteSessionOperator: {"session": {}},
+}
 
-    own = [
-        name
-        for cls in operator.__mro__[:2]
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name != "retry_policy"
-    ]
-    assert set(own) == set(operator.template_fields)
+
+@pytest.mark.parametrize("operator", REQUIRED)
+def test_options_survive_serialization(operator):
     with DAG("serialized") as dag:
-        operator(task_id="write", extractor="Tiff", nwbfile_path="{{ params.x }}", metadata={"NWBFile": {}})
-    back = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    assert back.get_task("write").nwbfile_path == "{{ params.x }}"
-    assert set(operator.conversion_class.model_fields) - {"validate_output"} | {"validate"} == set(own)
+        operator(task_id="write", nwbfile_path="{{ params.x }}", threads="{{ params.y }}", **REQUIRED[operator])
+    back = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).get_task("write")
+    assert (back.nwbfile_path, back.threads) == ("{{ params.x }}", "{{ params.y }}")
 
 
 def test_on_kill_stops_the_writing(tmp_path, tiff):
