@@ -190,9 +190,18 @@ def band_powers(binned: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArr
 
     What flickers while a frame is scanned makes bands along its rows.
     """
-    change = binned - np.median(binned, axis=0)
+    change = binned - _median(binned)
     size = np.einsum("tyx,tyx->t", change, change)
     # A frame that is unlike all others, because a part of it is lost, says nothing about bands.
     change = change[size <= MOST_CHANGE * np.median(size)]
     rows, columns = (np.abs(np.fft.rfft(change.mean(axis=axis), axis=1)) ** 2 for axis in (2, 1))
     return rows.sum(axis=0, dtype=np.float64), columns.sum(axis=0, dtype=np.float64)
+
+
+def _median(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median over the first axis, at a quarter of what numpy's own takes along that axis."""
+    of_each_pixel = np.ascontiguousarray(np.moveaxis(images, 0, -1))
+    of_each_pixel.sort(axis=-1)
+    upper = len(images) // 2
+    lower = upper - (len(images) % 2 == 0)
+    return np.asarray((of_each_pixel[..., lower] + of_each_pixel[..., upper]) / 2)
