@@ -207,11 +207,15 @@ class AirflowClient:
         )
         return entry["value"]
 
-    def report_page(self, task: TaskInstance) -> bytes:
-        """Give the page with the report of a task, as the web UI shows it."""
+    def page(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
+        """Give one of the plugin's pages: ``""``, ``sessions.csv``, ``trends`` ..."""
         if not self._token:
             self.log_in()
-        return self._ask("GET", "/ophys/report/document", query=_task_query(task))
+        return self._ask("GET", f"/ophys/{path}", query=query)
+
+    def report_page(self, task: TaskInstance) -> bytes:
+        """Give the page with the report of a task, as the web UI shows it."""
+        return self.page("report/document", _task_query(task))
 
     def report_address(self, task: TaskInstance) -> str:
         """Tell where the web UI shows the report of a task."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,3 +221,21 @@ def test_the_task_of_a_killed_worker_is_finished_by_the_other(
     with NWBHDF5IO(output, "r") as io:
         pixels = io.read().acquisition["TwoPhotonSeries"].data[:]
     np.testing.assert_array_equal(pixels, tifffile.imread(movie).transpose(0, 2, 1))
+
+
+def test_the_page_of_sessions_is_read_from_postgresql(
+    stack: CeleryStack, follower: Follower, storage: Path, movie: Path
+) -> None:
+    absent, output = storage / "recordings" / "absent.tif", storage / "nwb" / "paged.nwb"
+    for recording, state in ((absent, "failed"), (movie, "success")):
+        run = stack.client.wait_for_run(trigger(stack, "one_worker", recording, output), timeout=RUN_SECONDS)
+        assert run.state == state
+        rows = csv.DictReader(stack.client.page("sessions.csv").decode().splitlines())
+        (row,) = [row for row in rows if row["nwbfile_path"] == str(output)]
+        if state == "failed":
+            assert row["state"] == "failed"
+            assert str(absent) in row["error"]
+    assert (row["state"], row["error"], row["dags"]) == ("done", "", "one_worker")
+    assert int(row["size_bytes"]) == output.stat().st_size
+    assert "paged" in stack.client.page("", {"q": "paged"}).decode()
+    assert "MB/s" in stack.client.page("trends").decode()
