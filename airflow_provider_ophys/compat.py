@@ -94,10 +94,12 @@ class VariableStore:
         digest = blake2b("\0".join(owner).encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
         self._prefix = f"ophys:{digest}"
 
-    def get(self, key: str, /) -> Any:
+    def get(self, key: str, /, default: Any = None) -> Any:
         """
-        Return what is kept under a key, or None.
+        Return what is kept under a key.
 
+        :param key: The key.
+        :param default: What is returned if there is nothing.
         :raises AirflowRuntimeError: If Airflow cannot be asked; ``Variable.get`` would say that there is nothing.
         """
         from airflow.sdk.exceptions import ErrorType
@@ -107,7 +109,7 @@ class VariableStore:
         if not isinstance(answer, ErrorResponse):
             return json.loads(answer.value)
         if answer.error is ErrorType.VARIABLE_NOT_FOUND:
-            return None
+            return default
         raise AirflowRuntimeError(answer)
 
     def set(self, key: str, value: Any, /) -> None:

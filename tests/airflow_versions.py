@@ -28,6 +28,8 @@ if VERSION >= (3, 2):
     from airflow.sdk._shared.module_loading import import_string
     from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
     from airflow.sdk.lineage import HookLineageCollector
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+    from airflow.serialization.encoders import encode_trigger
     from airflow.serialization.serialized_objects import DagSerialization
 else:
     from airflow.exceptions import AirflowTaskTimeout, TaskDeferred
@@ -35,6 +37,8 @@ else:
     from airflow.models.dagbag import DagBag as BagOfNoBundle
     from airflow.models.dagbag import sync_bag_to_db
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+    from airflow.serialization.serialized_objects import _encode_trigger as encode_trigger
+    from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
     from airflow.utils.module_loading import import_string
 
     # The contexts that tests make are dicts by asset, which has no hash there.
@@ -57,9 +61,11 @@ __all__ = [
     "HookLineageCollector",
     "TaskDeferred",
     "create_asset_triggered_runs",
+    "encode_trigger",
     "execute_as_task",
     "import_string",
     "needs_state_stores",
+    "smart_decode_trigger_kwargs",
     "sync_bag_to_db",
     "task_fails",
 ]

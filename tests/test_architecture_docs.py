@@ -11,6 +11,7 @@ from pathlib import Path
 import movies
 import pytest
 
+from airflow_provider_ophys.compat import HAS_RETRY_POLICIES
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,9 @@ def test_the_way_of_one_movie_is_that_of_a_conversion(tmp_path):
     movie = movies.write_tiff(tmp_path / "movie.tif")
     operator = WriteImagingOperator(task_id="movie", **movies.imaging(movie, tmp_path / "m1.nwb"))
     told = re.findall(r"^\| `([\w/]+\.py)` \| `", section("The way of one movie"), flags=re.MULTILINE)
-    assert told == files_on_the_way_to_the_first_chunk(operator)
+    # Before Airflow 3.3 retries are decided around the operator (compat.py).
+    around = [] if HAS_RETRY_POLICIES else ["retries.py"]
+    assert [*around, *told] == files_on_the_way_to_the_first_chunk(operator)
 
 
 def test_every_target_that_contributing_names_is_one_of_the_makefile():

@@ -26,11 +26,11 @@ def test_a_store_in_variables_keeps_plain_json_until_it_is_deleted(airflow_db, t
             kept, of_another = store.get(key), other.get(key)
             store.delete(key)
             store.delete(key)
-            return [before, kept, of_another, store.get(key)]
+            return [before, kept, of_another, store.get(key), store.get(key, [])]
 
         keep()
     (instance,) = run_dag(dag)["keep"]
-    assert result_of(instance) == [None, {**entry, "again": True}, None, None]
+    assert result_of(instance) == [None, {**entry, "again": True}, None, None, []]
 
 
 def test_a_task_keeps_for_its_later_tries_and_with_assets_that_the_dag_file_names(airflow_db):
@@ -40,15 +40,17 @@ def test_a_task_keeps_for_its_later_tries_and_with_assets_that_the_dag_file_name
 
         @task(inlets=[named])
         def keep(**context):
+            nothing = compat.task_store(context).get("look", {})
             compat.task_store(context).set("look", [1])
             compat.asset_store(context, named).set("acquisition:1", {"name": "rec"})
             with pytest.raises(KeyError):
                 compat.asset_store(context, Asset("stores_not_named"))
             return [
-                compat.task_store(context).get("look"),
+                nothing,
+                compat.task_store(context).get("look", {}),
                 compat.asset_store(context, named).get("acquisition:1"),
             ]
 
         keep()
     (instance,) = run_dag(dag)["keep"]
-    assert result_of(instance) == [[1], {"name": "rec"}]
+    assert result_of(instance) == [{}, [1], {"name": "rec"}]

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_provider_ophys.compat import AirflowSkipException
 from airflow_provider_ophys.exceptions import DiskSpaceError, SourceDataError
 from airflow_provider_ophys.models.session_note import MOST_TEXTS, SessionNote
 from airflow_provider_ophys.session_notes import KEY, LOG_COLUMNS, tell_batch, tells_sessions, wrapped

@@ -185,7 +185,7 @@ def convert_batch(
     Convert sessions one after the other, whatever happens to each.
 
     :param names: The sessions.
-    :param store: Remembers between the tries of a task at which session it died, with ``get`` and ``set``.
+    :param store: Remembers between the tries of a task at which session it died; has ``get``, ``set``, ``delete``.
     :param convert: Converts one, as :meth:`Archive.convert` does.
     :returns: What the report says of each, and the last error that another try may mend.
     """
@@ -209,13 +209,15 @@ def convert_batch(
             # Whatever a library raises at one session, the others must be converted.
             log.exception("Failed to convert %s.", name)
             outcomes.append({"session": name, "state": "failed", "why": f"{type(error).__name__}: {error}"})
-    store.set("converting", "")
+    store.delete("converting")
+    if passing is None:
+        store.delete("deaths")
     return outcomes, passing
 
 
 def _deaths_of_earlier_tries(store: Any) -> dict[str, int]:
     deaths: dict[str, int] = store.get("deaths", {})
-    if died_at := store.get("converting", ""):
+    if died_at := store.get("converting"):
         deaths[died_at] = deaths.get(died_at, 0) + 1
         store.set("deaths", deaths)
     return deaths

@@ -113,6 +113,8 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             folders = self._look(context)
         if folders:
             self._tell(context, folders)
+            if self.reschedule:
+                task_store(context).delete(_STATE)
         elif self.deferrable:
             self._wait_in_triggerer(self.clocks.time_of_day() + self.timeout)
         return PokeReturnValue(is_done=bool(folders), xcom_value=folders or None)

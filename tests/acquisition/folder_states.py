@@ -116,6 +116,9 @@ class DictStore:
         assert len(key) <= 512
         self.values[key] = json.dumps(value)
 
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
     @property
     def names(self) -> list[str]:
         """The folders that are entered."""
@@ -148,6 +151,8 @@ class Pipe:
 
         owners = {VariableStore("asset", name)._prefix: store for name, store in self.stores.items()}
         prefix, key = message.key[: len(next(iter(owners)))], message.key[len(next(iter(owners))) + 1 :]
+        # The name of a Variable lacks the end of a long key.
+        key = next((whole for whole in owners[prefix].values if f"{whole}:".startswith(f"{key}:")), key)
         if message.type == "PutVariable":
             owners[prefix].set(key, json.loads(message.value))
             return OKResponse(ok=True)

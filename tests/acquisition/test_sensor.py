@@ -227,11 +227,14 @@ def test_existing_folders_can_be_ignored(tmp_path):
 
 def test_reschedule_mode_goes_on_from_the_last_poke(tmp_path):
     put(tmp_path / "rec", "movie.tif")
-    now = context(DictStore(), task_store=DictStore())
+    task_store = DictStore()
+    now = context(DictStore(), task_store)
     options = {"mode": "reschedule", "settle_seconds": SETTLE}
     assert names(sensor(tmp_path, **options).poke(now)) is None
+    assert task_store.values
     time.sleep(SETTLE)
     assert names(sensor(tmp_path, **options).poke(now)) == ["rec"]
+    assert task_store.values == {}
 
 
 def test_reschedule_mode_outlasts_a_share_that_goes_away_but_not_at_the_start(tmp_path):

@@ -266,9 +266,7 @@ def test_the_event_loop_is_never_blocked(tmp_path, monkeypatch):
 def rebuilt(trigger: BaseEventTrigger) -> BaseEventTrigger:
     """A trigger after its way through the metadata database."""
     from airflow.models.trigger import Trigger
-    from airflow.serialization.decoders import smart_decode_trigger_kwargs
-    from airflow.serialization.encoders import encode_trigger
-    from airflow_versions import import_string
+    from airflow_versions import encode_trigger, import_string, smart_decode_trigger_kwargs
 
     encoded = encode_trigger(trigger)
     stored = Trigger._decrypt_kwargs(Trigger.encrypt_kwargs(encoded["kwargs"]))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pynwb.ophys  # noqa: F401 -- loaded once, for all tasks
 import roiextractors  # noqa: F401
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 from hdmf_zarr import NWBZarrIO  # noqa: F401
 
 import airflow_provider_ophys.conversion.run
 import airflow_provider_ophys.writing.zarr_sink  # noqa: F401
+from airflow_provider_ophys.compat import AirflowTaskTimeout
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator

@@ -183,6 +183,9 @@ class Store(dict):
     def set(self, key, value):
         self[key] = value
 
+    def delete(self, key):
+        self.pop(key, None)
+
 
 class WorkerDied(BaseException):
     """What a SIGKILL looks like to those who come later: nothing after it happened."""
@@ -210,6 +213,7 @@ def test_a_session_that_kills_its_worker_does_not_keep_the_others_from_being_con
     }
     assert "died 2 times" in outcomes[-1]["why"]
     assert passing is None
+    assert store == {}
 
 
 def test_only_what_may_pass_is_worth_another_try():

@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG, Asset, task
 from airflow_runs import events_of, result_of, run_dag
+from airflow_versions import task_fails
 from pynwb import NWBHDF5IO
 
 sys.path.append(str(Path(__file__).parents[1] / "sessions"))
 from session_recordings import recording, two_channels_of_three_planes
 
 from airflow_provider_ophys.conversion import write_session
-from airflow_provider_ophys.exceptions import ConfigurationError, OutputExistsError, PreflightError
+from airflow_provider_ophys.exceptions import (
+    ConfigurationError,
+    OutputExistsError,
+    OutputFolderError,
+    PreflightError,
+)
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import write_imaging_in_parallel
 from airflow_provider_ophys.operators.report import WriteReportOperator
@@ -160,7 +166,7 @@ def test_what_is_of_no_task_is_refused_while_the_dag_is_read():
 def test_a_folder_that_is_none_is_refused(folder):
     with DAG("none"):
         describe = DescribeSessionOperator(task_id="describe", folder=folder)
-    with pytest.raises(ConfigurationError, match=r"folder is .*path and name"):
+    with task_fails(ConfigurationError, match=r"folder is .*path and name"):
         describe.execute({})
 
 
@@ -171,7 +177,7 @@ def test_a_file_or_a_folder_is_needed(tmp_path, where):
         write = WriteSessionOperator(
             task_id="write", session=describe_session(tmp_path / "m1").model_dump(mode="json"), **where
         )
-    with pytest.raises(ConfigurationError, match=r"nwbfile_path is .* output_folder .*Give one of them"):
+    with task_fails(ConfigurationError, match=r"nwbfile_path is .* output_folder .*Give one of them"):
         write.execute({})
 
 
@@ -179,14 +185,14 @@ def test_an_output_folder_that_cannot_be_made_or_is_an_address_is_named(tmp_path
     recording("ScanImage, one file", tmp_path / "m1")
     (tmp_path / "file").touch()
     session = describe_session(tmp_path / "m1").model_dump(mode="json")
-    for folder, told in (
-        ("s3://bucket/nwb", "output_folder 's3://bucket/nwb' is an address"),
-        ("nwb", "output_folder 'nwb' is relative"),
-        (str(tmp_path / "file" / "nwb"), "cannot be made: Not a directory"),
+    for folder, kind, told in (
+        ("s3://bucket/nwb", ConfigurationError, "output_folder 's3://bucket/nwb' is an address"),
+        ("nwb", ConfigurationError, "output_folder 'nwb' is relative"),
+        (str(tmp_path / "file" / "nwb"), OutputFolderError, "cannot be made: Not a directory"),
     ):
         with DAG("where"):
             write = WriteSessionOperator(task_id="write", session=session, output_folder=folder)
-        with pytest.raises((ConfigurationError, OSError), match=told):
+        with task_fails(kind, match=told):
             write.execute({})
 
 

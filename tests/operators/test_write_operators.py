@@ -265,14 +265,14 @@ def test_with_reuse_by_content_times_prove_nothing_and_are_not_needed(tmp_path):
         file.seek(before.st_size // 40)
         file.write(bytes(1000))
     os.utime(tmp_path / "m.tif", ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(OutputExistsError, match="has other content by now"):
+    with task_fails(OutputExistsError, match="has other content by now"):
         run_one(WriteImagingOperator, **options)
 
 
 def test_an_output_of_which_the_content_is_not_known_is_not_reused_by_content(tmp_path, tiff):
     options = imaging(tiff, tmp_path / "a.nwb")
     run_one(WriteImagingOperator, **options)
-    with pytest.raises(OutputExistsError, match="is not known"):
+    with task_fails(OutputExistsError, match="is not known"):
         run_one(WriteImagingOperator, **options, reuse="content")
 
 

@@ -65,6 +65,8 @@ def insert_runs(connection):
 
 def insert_tasks(connection):
     tasks, xcoms = [], []
+    # A text before Airflow 3.2.
+    kind_of_id = TaskInstance.id.type.python_type
     ids = dict(connection.execute(select(DagRun.run_id, DagRun.id)).all())
     for run in range(RUNS):
         at = NOW - timedelta(hours=RUNS - run)
@@ -74,7 +76,7 @@ def insert_tasks(connection):
                 state = "failed" if step == "stage" and number == 7 else "success"
                 times = {"start_date": at, "end_date": at, "updated_at": at, "state": state}
                 plain = {
-                    "id": uuid.uuid4(),
+                    "id": kind_of_id(str(uuid.uuid4())),
                     "try_number": 1,
                     "max_tries": 0,
                     "pool": "default_pool",

@@ -241,7 +241,7 @@ def test_process_grows_by_no_more_than_the_memory_limit(
     code = """
 import sys
 from pathlib import Path
-from airflow.sdk.lineage import get_hook_lineage_collector
+from airflow_provider_ophys.compat import get_hook_lineage_collector
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 
 def peak_kib():  # ru_maxrss would begin with what the process held that started this one
