@@ -17,7 +17,7 @@ import numpy as np
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
-from airflow_provider_ophys.recordings.hdf5_references import open_hdf5
+from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
@@ -194,7 +194,7 @@ class FemtonicsRecording(Hdf5File):
         with open_hdf5(self.file) as opened:
             unit = opened["/".join(self.unit)]
             for index in range(min(int(2 if number is None else number), len(unit))):
-                dataset = unit.get(f"Channel_{index}")
+                dataset = member(unit, f"Channel_{index}")
                 if len(getattr(dataset, "shape", None) or ()) != 3:  # noqa: PLR2004 - frames, rows, columns
                     raise not_whole(
                         self.file, f"{'/'.join(self.unit)} announces a movie Channel_{index}, and has none"
@@ -229,7 +229,7 @@ class FemtonicsRecording(Hdf5File):
     def session_uuid(self) -> str | None:
         """Identifier of the file."""
         with open_hdf5(self.file) as opened:
-            value = np.asarray(opened.attrs.get("Uuid", []))
+            value = np.asarray(member(opened.attrs, "Uuid"))
         if value.dtype.kind not in "iu" or value.shape != (16,):
             return None
         digits = bytes(int(number) & 0xFF for number in value).hex()

@@ -13,7 +13,7 @@ import numpy as np
 from airflow_provider_ophys.exceptions import OphysError, SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, SegmentedPlane
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
-from airflow_provider_ophys.recordings.hdf5_references import open_hdf5
+from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 NUMBERS = "biuf"
@@ -92,7 +92,7 @@ class Hdf5Parts:
 
     def has(self, path: str) -> bool:
         """Tell whether something is there, in the file itself."""
-        return self.opened.get(path) is not None
+        return member(self.opened, path) is not None
 
     def shape(self, path: str, num_axes: int) -> tuple[int, ...]:
         """
@@ -100,7 +100,7 @@ class Hdf5Parts:
 
         :raises SourceDataError: If they are not there, of another kind, or were never written.
         """
-        dataset = self.opened.get(path)
+        dataset = member(self.opened, path)
         shape = getattr(dataset, "shape", None)
         if dataset is None or shape is None:
             raise not_whole(self.file, f"it has no {path}")
@@ -116,7 +116,7 @@ class Hdf5Parts:
 
     def is_computed(self, path: str) -> bool:
         """Tell whether there is more than a single value, such as the name of none."""
-        shape = getattr(self.opened.get(path), "shape", None)
+        shape = getattr(member(self.opened, path), "shape", None)
         return shape not in (None, (), (0,))
 
     def values(self, path: str, num_axes: int) -> Any:
@@ -126,14 +126,14 @@ class Hdf5Parts:
 
     def number(self, path: str) -> float | None:
         """Read a single number, whatever its axes; ``None`` if it is not there, or no number."""
-        dataset = self.opened.get(path)
+        dataset = member(self.opened, path)
         if getattr(dataset, "size", None) != 1 or dataset.dtype.kind not in NUMBERS:
             return None
         return float(np.asarray(dataset[()]).reshape(-1)[0])
 
     def text(self, path: str) -> str | None:
         """Read a short text: HDF5's, or MATLAB's array of characters; ``None`` if there is none."""
-        dataset = self.opened.get(path)
+        dataset = member(self.opened, path)
         size = getattr(dataset, "size", None)
         if not size or size > LONGEST_TEXT:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
-from airflow_provider_ophys.recordings.hdf5_references import open_hdf5, referenced_files
+from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5, referenced_files
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.recording import Recording
 
@@ -113,12 +113,12 @@ class Hdf5Recording(Hdf5File):
         """
         _ = self.files
         with open_hdf5(self.file) as opened:
-            dataset = opened.get(self.field)
+            dataset = member(opened, self.field)
             if not hasattr(dataset, "shape"):
                 known = ", ".join(map(repr, list(opened)[:20])) or "nothing"
                 raise SourceDataError(
                     f"{self.file} has no dataset {self.field!r}, only {known[:500]}. Name it in mov_field."
                 )
-            rate = dataset.attrs.get(RATE_ATTRIBUTE)
+            rate = member(dataset.attrs, RATE_ATTRIBUTE)
             rate = float(rate) if getattr(rate, "shape", None) == () and rate.dtype.kind in "iuf" else None
             return {"shape": tuple(dataset.shape or ()), "dtype": dataset.dtype.name, "rate": rate}

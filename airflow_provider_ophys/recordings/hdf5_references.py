@@ -58,6 +58,31 @@ def open_hdf5(file: Path) -> Iterator[Any]:
         ) from error
 
 
+def member(group: Any, name: str) -> Any:
+    """
+    Return what is in a group, or among attributes, by its name or path; ``None`` if there is no such thing.
+
+    h5py's own ``get`` and ``items`` take for absent whatever cannot be read, also at this moment only.
+
+    :param group: ``h5py.Group``, or the ``attrs`` of something.
+    :raises KeyError: If it is there and cannot be read at this moment.
+    """
+    if name not in group:
+        return None
+    try:
+        return group[name]
+    except KeyError as error:
+        if is_passing(error):
+            raise
+        return None  # A link to nothing.
+
+
+def members(group: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what is in a group: names, and what is there, if anything; see :func:`member`."""
+    for name in getattr(group, "keys", list)():
+        yield name, member(group, name)
+
+
 def referenced_files(file: Path) -> list[Path]:
     """
     Return the other files in which content of an HDF5 file lies, and of those in turn.

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, HeaderMetadata, SegmentedPlane
-from airflow_provider_ophys.recordings.hdf5_references import open_hdf5
+from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.nwb_movie import NwbRecording
 
@@ -45,11 +45,11 @@ class NwbCellsRecording(NwbRecording):
             return None
         _ = self.files
         with open_hdf5(self.file) as opened:
-            masks = _shape(opened.get(f"{TABLE}/image_mask"))
+            masks = _shape(member(opened, f"{TABLE}/image_mask"))
             traces = _first_traces(opened)
-            shape = _shape(opened.get(f"{traces}/data")) if traces else ()
-            start = opened.get(f"{traces}/starting_time") if traces else None
-            rate = getattr(start, "attrs", {}).get("rate")
+            shape = _shape(member(opened, f"{traces}/data")) if traces else ()
+            start = member(opened, f"{traces}/starting_time") if traces else None
+            rate = member(getattr(start, "attrs", {}), "rate")
         if len(masks) not in NUM_AXES or len(shape) != 2:  # noqa: PLR2004
             raise SourceDataError(
                 f"{self.file} has no {TABLE}/image_mask with traces of its ROIs beside it, which is what "
@@ -86,4 +86,4 @@ def _shape(dataset: Any) -> tuple[int, ...]:
 
 def _first_traces(opened: Any) -> str | None:
     places = (f"{container}/{name}" for container, names in TRACES.items() for name in names)
-    return next((place for place in places if opened.get(place) is not None), None)
+    return next((place for place in places if member(opened, place) is not None), None)

@@ -14,7 +14,7 @@ from airflow_provider_ophys.models.metadata import UNKNOWN_WAVELENGTH
 from airflow_provider_ophys.models.metadata_sections import UNKNOWN
 from airflow_provider_ophys.models.recording import Contents, HeaderMetadata, Movie, PhotonSeriesType
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
-from airflow_provider_ophys.recordings.hdf5_references import open_hdf5, referenced_files
+from airflow_provider_ophys.recordings.hdf5_references import member, members, open_hdf5, referenced_files
 from airflow_provider_ophys.recordings.headers import Fact, Headers, later, storable
 from airflow_provider_ophys.recordings.recording import files_below
 from airflow_provider_ophys.recordings.zarr_links import require_no_links_out
@@ -219,10 +219,10 @@ class NwbRecording(Hdf5File):
         """Type, shape, pixels' type, rate and starting time of each series in the acquisition, by name."""
         _, found = self.files, {}
         with open_hdf5(self.file) as opened:
-            for name, group in getattr(opened.get(ACQUISITION), "items", dict)():
-                kind = _plain(getattr(group, "attrs", {}).get("neurodata_type"))
+            for name, group in members(member(opened, ACQUISITION)):
+                kind = _plain(member(getattr(group, "attrs", {}), "neurodata_type"))
                 if kind in SERIES_TYPES:
-                    data = group.get("data")
+                    data = member(group, "data")
                     found[name] = {
                         "type": kind,
                         "shape": tuple(getattr(data, "shape", None) or ()),
@@ -234,8 +234,8 @@ class NwbRecording(Hdf5File):
 
 def _timing(group: Any) -> dict[str, float | None]:
     """Return rate (Hz) and time of the first sample (s); the median rate, if each sample has its time."""
-    stamps, start = group.get("timestamps"), group.get("starting_time")
-    rate = None if start is None else _plain(start.attrs.get("rate"))
+    stamps, start = member(group, "timestamps"), member(group, "starting_time")
+    rate = None if start is None else _plain(member(start.attrs, "rate"))
     first = None if start is None else _plain(start[()])
     if stamps is not None and len(stamps.shape or ()) == 1 and 1 < stamps.shape[0] <= MOST_STAMPS:
         times = np.asarray(stamps[:], dtype=np.float64)
@@ -247,11 +247,11 @@ def _timing(group: Any) -> dict[str, float | None]:
 
 def _fact(opened: Any, path: str, name: str) -> Fact:
     """Return a text, number, or list of these: a dataset, or else an attribute of what it would be in."""
-    item = opened.get(path)
+    item = member(opened, path)
     if item is None:
         above, _, attribute = path.rpartition("/")
-        owner = opened.get(above or "/")
-        value = owner.attrs.get(attribute) if owner is not None else None
+        owner = member(opened, above or "/")
+        value = member(owner.attrs, attribute) if owner is not None else None
     elif getattr(item, "shape", None) is not None and item.size <= LONGEST_LIST:
         value = item[()]
     else:
@@ -274,17 +274,17 @@ def _plain(value: Any) -> Any:
 
 def _name_of(opened: Any, path: str) -> str | None:
     """Return the name of what is linked: the last part of its own path."""
-    link = opened.get(path, getlink=True)
-    target = getattr(link, "path", None)
-    return storable(target.rstrip("/").rpartition("/")[2]) if target and opened.get(path) is not None else None
+    if member(opened, path) is None:
+        return None
+    target = getattr(opened.get(path, getlink=True), "path", None)
+    return storable(target.rstrip("/").rpartition("/")[2]) if target else None
 
 
 def _channel_names(opened: Any, plane: str) -> list[str]:
-    group = opened.get(plane)
     return [
         name
-        for name, item in getattr(group, "items", dict)()
-        if _plain(getattr(item, "attrs", {}).get("neurodata_type")) == "OpticalChannel"
+        for name, item in members(member(opened, plane))
+        if _plain(member(getattr(item, "attrs", {}), "neurodata_type")) == "OpticalChannel"
     ]
 
 
