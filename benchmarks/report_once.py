@@ -44,16 +44,17 @@ def convert(source: Path, times: int, path: Path, *, with_report: bool) -> dict[
 
     from airflow_provider_ophys.conversion.additions import MovieAddition
     from airflow_provider_ophys.conversion.movie_statistics import STATISTICS_SUFFIX
-    from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+    from airflow_provider_ophys.conversion.output import WriteOptions, prepare_output, write_nwbfile
     from airflow_provider_ophys.models.metadata import validate_metadata
     from airflow_provider_ophys.writing.memory import PeakMemory
 
     movie = ScanImageImagingExtractor(file_path=source)
     addition = MovieAddition(repeated(movie, times) if times > 1 else movie, METADATA, {})
     options = WriteOptions(watch=with_report)
+    metadata = validate_metadata(METADATA)
     with PeakMemory() as memory:
         cost = timed(
-            lambda: write_nwbfile(path, [addition], metadata=validate_metadata(METADATA), options=options)
+            lambda: write_nwbfile(prepare_output(path, [addition], metadata=metadata, options=options), options)
         )
     figures = {
         "wall_seconds": cost["wall"],

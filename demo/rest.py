@@ -17,6 +17,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 # What json.load gives; the shape is the API's.
 type Json = Any
+# Query parameters, or a JSON body.
+type Fields = Mapping[str, Any] | None
 
 # Airflow cuts longer pages silently ([api] maximum_page_limit).
 PAGE_SIZE = 100
@@ -114,14 +116,7 @@ class AirflowClient:
         # A proxy of the environment cannot reach this machine's own 127.0.0.1.
         self._opener = build_opener(ProxyHandler({}))
 
-    def api(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Json:
+    def api(self, method: str, path: str, *, query: Fields = None, body: Fields = None) -> Json:
         """
         Send one request below ``/api/v2`` and give the decoded answer.
 
@@ -246,27 +241,13 @@ class AirflowClient:
             if not answer[key] or len(found) >= answer["total_entries"]:
                 return found
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Json:
+    def _send(self, method: str, path: str, *, query: Fields = None, body: Fields = None) -> Json:
         try:
             return json.loads(self._ask(method, path, query=query, body=body))
         except ValueError as error:
             raise AirflowApiError(f"{method} {path}: the answer is no JSON: {error}") from error
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> bytes:
+    def _ask(self, method: str, path: str, *, query: Fields = None, body: Fields = None) -> bytes:
         url = f"{self.base_url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self._token:

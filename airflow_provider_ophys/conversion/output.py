@@ -150,40 +150,14 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def write_nwbfile(
-    path: Path,
-    additions: Sequence[Addition],
-    *,
-    metadata: Metadata,
-    nwbfile: NWBFile | None = None,
-    overwrite: bool = False,
-    append: bool = False,
-    options: WriteOptions,
-    kept: Kept | None = None,
-) -> WrittenFile:
+def write_nwbfile(output: Output, options: WriteOptions) -> WrittenFile:
     """
-    Write an NWB file, or append to one; afterwards ``path`` is the new one, whole, or, after an error, as before.
+    Write what was prepared; afterwards its path has all of it or, after an error, what was there before.
 
-    :param path: Of the file (HDF5) or folder (Zarr).
-    :param additions: What is written.
-    :param metadata: Describes a new file.
-    :param nwbfile: A file in memory to be written, instead of a new one.
-    :param overwrite: Replace what is at ``path``.
-    :param append: Add to a copy of what is at ``path``, so that a failure cannot harm it.
-    :param options: How.
-    :param kept: What must not be replaced: what is read.
-    :raises OphysError: See :func:`prepare_output`, :func:`rehearse` and :func:`write_output`.
+    :param output: From :func:`prepare_output`.
+    :param options: As there.
+    :raises OphysError: See :func:`rehearse` and :func:`write_output`.
     """
-    output = prepare_output(
-        path,
-        additions,
-        metadata=metadata,
-        nwbfile=nwbfile,
-        overwrite=overwrite,
-        append=append,
-        options=options,
-        kept=kept,
-    )
     problems = Problems()
     output = rehearse(output, options, problems)
     problems.raise_found()
@@ -195,7 +169,7 @@ def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Outpu
     Find out whether an output can be written, without reading a pixel or writing a byte.
 
     :param output: From :func:`prepare_output`.
-    :param options: As for :func:`write_nwbfile`.
+    :param options: As there.
     :param problems: Takes every reason why it cannot be: what an addition refuses, a configuration that does not
         fit, too little memory, too small a disk.
     :returns: The output; a new file is in memory then, with the additions.
@@ -239,7 +213,7 @@ def write_output(
     Write what was prepared, check it and publish it.
 
     :param output: From :func:`rehearse`.
-    :param options: As for :func:`write_nwbfile`.
+    :param options: As for :func:`prepare_output`.
     :param record: As for :func:`allocate`.
     :param source: What the recordings were when the conversion began: nothing is published if they have changed.
     :raises SourceChangedError: If they have.
@@ -292,8 +266,16 @@ def prepare_output(
     problems: Problems | None = None,
 ) -> Output:
     """
-    Check all that can be known of an output without knowing what is written. Parameters as :func:`write_nwbfile`.
+    Check all that can be known of an output without knowing what is written.
 
+    :param path: Of the file (HDF5) or folder (Zarr).
+    :param additions: What is written.
+    :param metadata: Describes a new file.
+    :param nwbfile: A file in memory to be written, instead of a new one.
+    :param overwrite: Replace what is at ``path``.
+    :param append: Add to a copy of what is at ``path``, so that a failure cannot harm it.
+    :param options: How.
+    :param kept: What must not be replaced: what is read.
     :param problems: Takes what is wrong but lets more be found out; ``None`` to have that raised too.
     :raises OutputFolderError: If the output's folder is missing or not writable.
     :raises OutputExistsError: If ``path`` exists and may be neither replaced nor appended to.

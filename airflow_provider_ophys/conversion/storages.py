@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 import h5py
 from hdmf.backends.hdf5 import H5DataIO
@@ -22,6 +23,7 @@ from airflow_provider_ophys.models.backend import (
     Backend,
     BackendConfiguration,
     Compression,
+    DatasetConfiguration,
     HDF5BackendConfiguration,
     HDF5DatasetConfiguration,
     ZarrBackendConfiguration,
@@ -49,15 +51,15 @@ log = logging.getLogger(__name__)
 _SPECIFICATIONS: dict[frozenset[tuple[str, str]], dict[str, bytes]] = {}
 
 
-class HDF5Storage:
+class Storage(ABC):
     """
-    Declares and fills the datasets of an HDF5 file.
+    Declares, fills and checks the datasets of an NWB file, whichever backend stores them.
 
     :param configuration: Per dataset.
     :param compression: For datasets that do not say otherwise.
     """
 
-    def __init__(self, configuration: HDF5BackendConfiguration, compression: Compression) -> None:
+    def __init__(self, configuration: BackendConfiguration, compression: Compression) -> None:
         self.configuration = configuration
         self._compression = compression
 
@@ -66,23 +68,121 @@ class HDF5Storage:
         """Give what the structure of a file is written to, with :meth:`io` and :meth:`open_groups`."""
         yield path
 
-    def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
-        """Open an NWB file with pynwb, and its options."""
-        return NWBHDF5IO(path, mode, **options)
+    @abstractmethod
+    def io(self, path: Any, mode: str, **options: Any) -> HDMFIO:
+        """Open an NWB file with pynwb or hdmf-zarr, and its options."""
+
+    @abstractmethod
+    def open_groups(self, path: Any, mode: str) -> AbstractContextManager[Any]:
+        """Open the file below pynwb, with h5py or zarr."""
 
     def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
-        """Write the structure and all that is small; of an NWBFile that was read from a file, all of it."""
-        if io.mode == "w" and nwbfile.read_io is not None:
-            io.export(src_io=nwbfile.read_io, nwbfile=nwbfile, write_args={"link_data": False})
-        else:
-            io.write(nwbfile)
+        """
+        Write the structure and all that is small, to what :meth:`structure` gave.
 
+        Of an NWBFile that was read from a file, all of that is copied.
+        """
+        if io.mode != "w" or nwbfile.read_io is None:
+            self._write_structure(io, nwbfile)
+            return
+        with warnings.catch_warnings():
+            # hdmf-zarr gathers the metadata itself, which is not yet in the standard; structure() does it again.
+            warnings.filterwarnings("ignore", "Consolidated metadata")
+            io.export(src_io=nwbfile.read_io, nwbfile=nwbfile, write_args={"link_data": False})
+
+    @abstractmethod
+    def _write_structure(self, io: HDMFIO, nwbfile: NWBFile) -> None: ...
+
+    @abstractmethod
     def declare(self, dataset: WrittenDataset) -> None:
         """
         Set chunks and filters of a dataset.
 
         :raises BackendConfigurationError: If a filter is not installed, or does not take such data.
         """
+
+    def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
+        """
+        Plan how a dataset will be filled.
+
+        :raises MemoryBudgetError: If the budget is too small.
+        """
+        configuration, sink = self._complete(dataset), self._sink_class(dataset)
+        return plan_source(
+            dataset.source,
+            rows_per_task=(configuration.chunk_shape or dataset.chunk_shape)[0],
+            scratch_tasks=sink.scratch_tasks,
+            result_tasks=sink.result_tasks,
+            resources=resources,
+            most_rows=dataset.rows_of(configuration.buffer_shape),
+        )
+
+    def compresses(self, dataset: BulkDataset) -> bool:
+        """Tell whether a dataset becomes smaller when it is stored."""
+        return self._complete(dataset).compression_method != "none"
+
+    def is_lossy(self, dataset: BulkDataset) -> bool:
+        """Tell whether its user wants a dataset to be rounded."""
+        return self._complete(dataset).is_lossy
+
+    @abstractmethod
+    def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
+        """Fill the declared datasets."""
+
+    def _fill_one(
+        self,
+        dataset: BulkDataset,
+        sink: Sink,
+        resources: Resources,
+        spans: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        fill(
+            dataset.source,
+            sink,
+            resources,
+            name=dataset.location,
+            spans=spans,
+            most_rows=dataset.rows_of(self._complete(dataset).buffer_shape),
+            statistics=dataset.statistics,
+        )
+
+    @abstractmethod
+    def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
+        """
+        Check that every chunk of datasets is there.
+
+        :raises InvalidOutputError: If not.
+        """
+
+    @abstractmethod
+    def _complete(self, dataset: WrittenDataset) -> DatasetConfiguration:
+        """Return how a dataset is stored, with nothing left open."""
+
+    @abstractmethod
+    def _sink_class(self, dataset: BulkDataset) -> type[Sink]: ...
+
+
+class HDF5Storage(Storage):
+    """The datasets of an HDF5 file."""
+
+    configuration: HDF5BackendConfiguration
+
+    @override
+    def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
+        return NWBHDF5IO(path, mode, **options)
+
+    @override
+    @contextmanager
+    def open_groups(self, path: Path, mode: str) -> Iterator[Any]:
+        with h5py.File(path, mode) as file:
+            yield file
+
+    @override
+    def _write_structure(self, io: HDMFIO, nwbfile: NWBFile) -> None:
+        io.write(nwbfile)
+
+    @override
+    def declare(self, dataset: WrittenDataset) -> None:
         if not is_configurable(dataset, "hdf5"):
             return
         configuration = self._complete(dataset)
@@ -109,48 +209,17 @@ class HDF5Storage:
             warnings.filterwarnings("ignore", ".* compression may not be available", UserWarning)
             dataset.wrap(H5DataIO, settings)
 
-    def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
-        """
-        Plan how a dataset will be filled.
-
-        :raises MemoryBudgetError: If the budget is too small.
-        """
-        configuration = self._complete(dataset)
-        sink: type[Sink] = HDF5FilterSink if hdf5_codec(configuration) is None else HDF5Sink
-        return _plan_fill(dataset, configuration, sink, resources)
-
-    def compresses(self, dataset: BulkDataset) -> bool:
-        """Tell whether a dataset becomes smaller when it is stored."""
-        return self._complete(dataset).compression_method != "none"
-
-    def is_lossy(self, dataset: BulkDataset) -> bool:
-        """Tell whether its user wants a dataset to be rounded."""
-        return self._complete(dataset).is_lossy
-
+    @override
     def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
-        """Fill the declared datasets."""
         with open_for_filling(path) as file:
             for dataset in datasets:
+                codec = hdf5_codec(self._complete(dataset))
                 target = file[dataset.path]
-                configuration = self._complete(dataset)
-                codec = hdf5_codec(configuration)
                 sink = HDF5FilterSink(target) if codec is None else HDF5Sink(target, codec)
-                most_rows = dataset.rows_of(configuration.buffer_shape)
-                fill(
-                    dataset.source,
-                    sink,
-                    resources,
-                    name=dataset.location,
-                    most_rows=most_rows,
-                    statistics=dataset.statistics,
-                )
+                self._fill_one(dataset, sink, resources)
 
+    @override
     def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
-        """
-        Check that every chunk of datasets is there.
-
-        :raises InvalidOutputError: If not.
-        """
         with h5py.File(path, "r") as file:
             for dataset_path in dataset_paths:
                 dataset = file[dataset_path]
@@ -160,33 +229,26 @@ class HDF5Storage:
                 if (found := dataset.id.get_num_chunks()) != wanted:
                     raise _not_filled(dataset_path, f"{found} of {wanted} chunks are there")
 
-    @contextmanager
-    def open_groups(self, path: Path, mode: str) -> Iterator[Any]:
-        """Open the file below pynwb."""
-        with h5py.File(path, mode) as file:
-            yield file
-
+    @override
     def _complete(self, dataset: WrittenDataset) -> HDF5DatasetConfiguration:
         given = self.configuration.dataset_configurations.get(dataset.location, HDF5DatasetConfiguration())
         return complete_hdf5(dataset, given, self._compression)
 
+    @override
+    def _sink_class(self, dataset: BulkDataset) -> type[Sink]:
+        return HDF5FilterSink if hdf5_codec(self._complete(dataset)) is None else HDF5Sink
 
-class ZarrStorage:
-    """
-    Declares and fills the arrays of a Zarr (format 3) store.
 
-    :param configuration: Per dataset.
-    :param compression: For datasets that do not say otherwise.
-    """
+class ZarrStorage(Storage):
+    """The arrays of a Zarr (format 3) store."""
 
-    def __init__(self, configuration: ZarrBackendConfiguration, compression: Compression) -> None:
-        self.configuration = configuration
-        self._compression = compression
+    configuration: ZarrBackendConfiguration
 
+    @override
     @contextmanager
     def structure(self, path: Path) -> Iterator[Any]:
         """
-        Give what the structure of a store is written to, with :meth:`io` and :meth:`open_groups`.
+        Give what the structure of a store is written to.
 
         Only at the end is all of it on the disk, and are the metadata gathered, so that opening it is one read.
         """
@@ -204,26 +266,23 @@ class ZarrStorage:
             zarr.consolidate_metadata(store)
         store.flush()
 
+    @override
     def io(self, path: Path | StructureStore, mode: str, **options: Any) -> HDMFIO:
-        """Open an NWB store with hdmf-zarr, and its options."""
         from hdmf_zarr import NWBZarrIO
 
         return NWBZarrIO(path, mode, **options)
 
-    def write(self, io: HDMFIO, nwbfile: NWBFile) -> None:
-        """
-        Write the structure and everything that is small, to what :meth:`structure` gave.
+    @override
+    @contextmanager
+    def open_groups(self, path: Path | StructureStore, mode: str) -> Iterator[Any]:
+        import zarr
 
-        Of an NWBFile that was read from a file, all of that is copied.
-        """
+        yield zarr.open_group(path, mode=mode, use_consolidated=False)  # type: ignore[arg-type]
+
+    @override
+    def _write_structure(self, io: HDMFIO, nwbfile: NWBFile) -> None:
         from hdmf_zarr.backend import DEFAULT_SPEC_LOC_DIR, SPEC_LOC_ATTR
 
-        if io.mode == "w" and nwbfile.read_io is not None:
-            with warnings.catch_warnings():
-                # It gathers the metadata itself, which is not yet in the standard; structure() does it again.
-                warnings.filterwarnings("ignore", "Consolidated metadata")
-                io.export(src_io=nwbfile.read_io, nwbfile=nwbfile, write_args={"link_data": False})
-            return
         catalog = io.manager.namespace_catalog
         schemas = frozenset((name, catalog.get_namespace(name).version) for name in catalog.namespaces)
         known = _SPECIFICATIONS.get(schemas) if io.mode == "w" else None
@@ -235,12 +294,8 @@ class ZarrStorage:
         elif io.mode == "w":
             _SPECIFICATIONS[schemas] = io.path.below(DEFAULT_SPEC_LOC_DIR)
 
+    @override
     def declare(self, dataset: WrittenDataset) -> None:
-        """
-        Set chunks, shards, filters and compressors of an array.
-
-        :raises BackendConfigurationError: If a filter does not take such data.
-        """
         from hdmf_zarr import ZarrDataIO
 
         configuration = self._complete(dataset)
@@ -253,24 +308,7 @@ class ZarrStorage:
         }
         dataset.wrap(ZarrDataIO, settings | ({"filters": codec.filters} if codec.filters else {}))
 
-    def plan(self, dataset: BulkDataset, resources: Resources) -> FillPlan:
-        """
-        Plan how an array will be filled.
-
-        :raises MemoryBudgetError: If the budget is too small.
-        """
-        from airflow_provider_ophys.writing.zarr_sink import ZarrSink
-
-        return _plan_fill(dataset, self._complete(dataset), ZarrSink, resources)
-
-    def compresses(self, dataset: BulkDataset) -> bool:
-        """Tell whether an array becomes smaller when it is stored."""
-        return self._complete(dataset).compression_method != "none"
-
-    def is_lossy(self, dataset: BulkDataset) -> bool:
-        """Tell whether its user wants an array to be rounded."""
-        return self._complete(dataset).is_lossy
-
+    @override
     def fill(
         self, path: Path, datasets: list[BulkDataset], resources: Resources, bands: Sequence[int] | None = None
     ) -> None:
@@ -283,24 +321,13 @@ class ZarrStorage:
 
         for dataset in datasets:
             array = self.open_array(path, dataset.path)
-            configuration = self._complete(dataset)
-            with ZarrSink(array, path / dataset.path, zarr_codec(configuration, dataset.dtype)) as sink:
-                fill(
-                    dataset.source,
-                    sink,
-                    resources,
-                    name=dataset.location,
-                    spans=None if bands is None else sink.grid.spans(bands),
-                    most_rows=dataset.rows_of(configuration.buffer_shape),
-                    statistics=dataset.statistics,
-                )
+            codec = zarr_codec(self._complete(dataset), dataset.dtype)
+            with ZarrSink(array, path / dataset.path, codec) as sink:
+                spans = None if bands is None else sink.grid.spans(bands)
+                self._fill_one(dataset, sink, resources, spans)
 
+    @override
     def check_filled(self, path: Path, dataset_paths: Sequence[str]) -> None:
-        """
-        Check that every shard of arrays is there and whole.
-
-        :raises InvalidOutputError: If not.
-        """
         for dataset_path in dataset_paths:
             grid = self.grid(path, dataset_path)
             if missing := grid.missing_bands(range(grid.num_bands)):
@@ -319,35 +346,16 @@ class ZarrStorage:
         """Tell where the shards of an allocated array are."""
         return ShardGrid(self.open_array(path, dataset_path), path / dataset_path)
 
+    @override
     def _complete(self, dataset: WrittenDataset) -> ZarrDatasetConfiguration:
         given = self.configuration.dataset_configurations.get(dataset.location, ZarrDatasetConfiguration())
         return complete_zarr(dataset, given, self._compression)
 
-    @contextmanager
-    def open_groups(self, path: Path | StructureStore, mode: str) -> Iterator[Any]:
-        """Open the store below hdmf-zarr."""
-        import zarr
+    @override
+    def _sink_class(self, dataset: BulkDataset) -> type[Sink]:
+        from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
-        yield zarr.open_group(path, mode=mode, use_consolidated=False)  # type: ignore[arg-type]
-
-
-def _plan_fill(
-    dataset: BulkDataset,
-    configuration: HDF5DatasetConfiguration | ZarrDatasetConfiguration,
-    sink: type[Sink],
-    resources: Resources,
-) -> FillPlan:
-    return plan_source(
-        dataset.source,
-        rows_per_task=(configuration.chunk_shape or dataset.chunk_shape)[0],
-        scratch_tasks=sink.scratch_tasks,
-        result_tasks=sink.result_tasks,
-        resources=resources,
-        most_rows=dataset.rows_of(configuration.buffer_shape),
-    )
-
-
-Storage = HDF5Storage | ZarrStorage
+        return ZarrSink
 
 
 def storage_for(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.conversion.additions import MovieAddition, SegmentationAddition
-from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+from airflow_provider_ophys.conversion.output import WriteOptions, prepare_output, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
 from airflow_provider_ophys.conversion.session import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
@@ -84,11 +84,11 @@ def write_imaging_to_nwbfile(
     :param threads: Encoding threads; default: one per CPU that this process may use.
     :param validate: Check the file against the NWB schema before it is published.
     :returns: The NWBFile that was written; ``None`` after appending.
-    :raises OphysError: See :func:`add_imaging_to_nwbfile` and
-        :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
+    :raises OphysError: See :func:`add_imaging_to_nwbfile`, and ``prepare_output`` and ``write_nwbfile`` of
+        :mod:`airflow_provider_ophys.conversion.output`.
     """
     given = load_metadata(metadata)
-    options = {
+    added = {
         "photon_series_type": photon_series_type,
         "photon_series_index": photon_series_index,
         "metadata_key": metadata_key,
@@ -97,22 +97,20 @@ def write_imaging_to_nwbfile(
         "iterator_type": iterator_type,
         "iterator_options": iterator_options,
     }
-    return write_nwbfile(
+    options = WriteOptions(
+        backend, backend_configuration, compression, Wish(memory_limit=memory_limit, threads=threads), validate
+    )
+    output = prepare_output(
         check_output_path(nwbfile_path, relative=True),
-        [MovieAddition(imaging, given, options)],
+        [MovieAddition(imaging, given, added)],
         metadata=validate_metadata(with_own_metadata(imaging, given)),
         kept=_kept([imaging], metadata),
         nwbfile=nwbfile,
         overwrite=overwrite,
         append=append_on_disk_nwbfile,
-        options=WriteOptions(
-            backend=backend,
-            backend_configuration=backend_configuration,
-            compression=compression,
-            wish=Wish(memory_limit=memory_limit, threads=threads),
-            validate=validate,
-        ),
-    ).nwbfile
+        options=options,
+    )
+    return write_nwbfile(output, options).nwbfile
 
 
 def write_segmentation_to_nwbfile(
@@ -165,11 +163,11 @@ def write_segmentation_to_nwbfile(
     :param threads: See there.
     :param validate: See there.
     :returns: The NWBFile that was written; ``None`` after appending.
-    :raises OphysError: See :func:`add_segmentation_to_nwbfile` and
-        :func:`airflow_provider_ophys.conversion.output.write_nwbfile`.
+    :raises OphysError: See :func:`add_segmentation_to_nwbfile`, and ``prepare_output`` and ``write_nwbfile`` of
+        :mod:`airflow_provider_ophys.conversion.output`.
     """
     given = _load(segmentation_extractor, metadata)
-    options = {
+    added = {
         "metadata_key": metadata_key,
         "plane_segmentation_name": plane_segmentation_name,
         "background_plane_segmentation_name": background_plane_segmentation_name,
@@ -180,22 +178,20 @@ def write_segmentation_to_nwbfile(
         "mask_type": mask_type,
         "iterator_options": iterator_options,
     }
-    return write_nwbfile(
+    options = WriteOptions(
+        backend, backend_configuration, compression, Wish(memory_limit=memory_limit, threads=threads), validate
+    )
+    output = prepare_output(
         check_output_path(nwbfile_path, relative=True),
-        [SegmentationAddition(segmentation_extractor, given, options)],
+        [SegmentationAddition(segmentation_extractor, given, added)],
         metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
         kept=_kept(_listed(segmentation_extractor), metadata),
         nwbfile=nwbfile,
         overwrite=overwrite,
         append=append_on_disk_nwbfile,
-        options=WriteOptions(
-            backend=backend,
-            backend_configuration=backend_configuration,
-            compression=compression,
-            wish=Wish(memory_limit=memory_limit, threads=threads),
-            validate=validate,
-        ),
-    ).nwbfile
+        options=options,
+    )
+    return write_nwbfile(output, options).nwbfile
 
 
 def write_session(

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Curve = NDArray[np.float64]
+type Curve = NDArray[np.float64]
 
 NORMAL_SIGMA_PER_MAD = 1.4826
 # Of the curve, what its usual course at a place is taken from.

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Timing
-from airflow_provider_ophys.report.curves import course, spread
+from airflow_provider_ophys.report.curves import Curve, course, spread
 from airflow_provider_ophys.report.movie import MovieSurvey
 from airflow_provider_ophys.report.saturation import SATURATED_SHARE, Saturation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Curve = NDArray[np.float64]
     Found = NDArray[np.bool_]
 
 FEWEST_FRAMES = 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_ophys.report.curves import spread
+from airflow_provider_ophys.report.curves import Curve, spread
 from airflow_provider_ophys.report.evidence import Evidence, NotChecked, Sighting
 from airflow_provider_ophys.report.light_marks import row_bands
 from airflow_provider_ophys.writing.frame_facts import normalized, shifts_between
@@ -15,8 +15,6 @@ from airflow_provider_ophys.writing.frame_scan import bin_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    Curve = NDArray[np.float64]
 
 # Frames that are less like their neighbours, or stretches of time that are, show too little to follow it.
 LEAST_LIKENESS = 0.3

@@ -14,7 +14,7 @@ from roiextractors.testing import generate_dummy_imaging_extractor, generate_dum
 
 from airflow_provider_ophys.conversion import output
 from airflow_provider_ophys.conversion.additions import MovieAddition
-from airflow_provider_ophys.conversion.output import WriteOptions, write_nwbfile
+from airflow_provider_ophys.conversion.output import WriteOptions, prepare_output, write_nwbfile
 from airflow_provider_ophys.conversion.publishing import publishing
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import (
@@ -227,13 +227,13 @@ def test_a_stopped_conversion_leaves_nothing_and_no_thread(tmp_path, imaging):
         return read(start_sample, end_sample)
 
     imaging.get_series = get_series
+    options = WriteOptions(stop=stop)
+    addition = MovieAddition(imaging, METADATA, SMALL_READS)
+    prepared = prepare_output(
+        tmp_path / "a.nwb", [addition], metadata=validate_metadata(METADATA), options=options
+    )
     with pytest.raises(ConversionStoppedError):
-        write_nwbfile(
-            tmp_path / "a.nwb",
-            [MovieAddition(imaging, METADATA, SMALL_READS)],
-            metadata=validate_metadata(METADATA),
-            options=WriteOptions(stop=stop),
-        )
+        write_nwbfile(prepared, options)
     assert list(tmp_path.iterdir()) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ophys-")]
 
