@@ -14,7 +14,7 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from movies import METADATA, write_tiff
+from movies import METADATA, imaging, write_tiff
 from roiextractors import NwbImagingExtractor, TiffImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
@@ -84,13 +84,7 @@ def contents(folder: Path, output: Path | None = None) -> dict[str, str]:
 
 
 def conversion(movie: Path, path: Path, **options) -> ImagingConversion:
-    known = {
-        "extractor": "TiffImagingExtractor",
-        "extractor_kwargs": {"file_path": str(movie), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-    }
-    return ImagingConversion(**known | options)
+    return ImagingConversion(**imaging(movie, path, **options))
 
 
 def write(mode: str, movie: Path, path: Path, backend: str) -> None:

@@ -10,9 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
+from movies import METADATA, imaging, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.conversion.publishing import naming_write_errors
@@ -29,7 +28,6 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 
 DOCS = Path(__file__).parents[2] / "docs" / "safety.md"
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 H5PY = "Can't synchronously write data (file write failed: time = now, errno = {0}, error message = '{1}')"
 
 # A number -> what becomes of it when the recording is read, and when the output is written.
@@ -104,14 +102,7 @@ def test_a_share_that_fails_while_the_recording_is_looked_at_is_tried_again(tmp_
     def fails(recordings):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    pixels = np.arange(60, dtype="uint16").reshape(5, 3, 4)
-    tifffile.imwrite(tmp_path / "movie.tif", pixels, photometric="minisblack")
-    conversion = ImagingConversion(
-        extractor="TiffImagingExtractor",
-        extractor_kwargs={"file_path": str(tmp_path / "movie.tif"), "sampling_frequency": 30.0},
-        nwbfile_path=str(tmp_path / "a.nwb"),
-        metadata=METADATA,
-    )
+    conversion = ImagingConversion(**imaging(write_tiff(tmp_path / "movie.tif"), tmp_path / "a.nwb"))
     for where, step in ((run.SourceState, "of"), (run, "fingerprint")):
         with monkeypatch.context() as patched:
             patched.setattr(where, step, fails)

@@ -6,9 +6,8 @@ import errno
 import fcntl
 import multiprocessing
 
-import numpy as np
 import pytest
-import tifffile
+from movies import imaging, write_tiff
 
 from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.many_workers import fill_share, plan_imaging, publish_imaging
@@ -18,24 +17,14 @@ from airflow_provider_ophys.exceptions import OphysError, OutputBusyError, Outpu
 from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.models.plan import ParallelImagingConversion
 
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
-
 
 @pytest.fixture(scope="module")
 def tiff(tmp_path_factory):
-    path = tmp_path_factory.mktemp("movie") / "movie.tif"
-    tifffile.imwrite(path, np.arange(60, dtype="uint16").reshape(5, 3, 4), photometric="minisblack")
-    return path
+    return write_tiff(tmp_path_factory.mktemp("movie") / "movie.tif")
 
 
 def movie(tiff, path, kind=ImagingConversion, **options):
-    known = {
-        "extractor": "TiffImagingExtractor",
-        "extractor_kwargs": {"file_path": str(tiff), "sampling_frequency": 30.0},
-        "nwbfile_path": str(path),
-        "metadata": METADATA,
-    }
-    return kind(**known | options)
+    return kind(**imaging(tiff, path, **options))
 
 
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])

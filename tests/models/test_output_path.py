@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from movies import METADATA, imaging, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.conversion.run import convert_imaging
@@ -15,8 +16,6 @@ from airflow_provider_ophys.models.output_path import check_output_path, choose_
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
-
-METADATA = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
 
 @pytest.mark.parametrize(
@@ -107,15 +106,5 @@ def test_a_script_may_use_a_relative_path_but_no_address(tmp_path, monkeypatch):
 
 
 def test_a_conversion_goes_by_the_name(tmp_path):
-    import numpy as np
-    import tifffile
-
-    pixels = np.arange(60, dtype="uint16").reshape(5, 3, 4)
-    tifffile.imwrite(tmp_path / "movie.tif", pixels, photometric="minisblack")
-    conversion = ImagingConversion(
-        extractor="TiffImagingExtractor",
-        extractor_kwargs={"file_path": str(tmp_path / "movie.tif"), "sampling_frequency": 30.0},
-        nwbfile_path=tmp_path / "m1.nwb.zarr",
-        metadata=METADATA,
-    )
+    conversion = ImagingConversion(**imaging(write_tiff(tmp_path / "movie.tif"), tmp_path / "m1.nwb.zarr"))
     assert convert_imaging(conversion).backend == "zarr"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from movies import METADATA, write_tiff
 
 from airflow_provider_ophys.compat import AirflowFailException
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.segmentation import WriteSegmentationOperator
 from demo.recording import simulate_acquisition
-
-START = {"NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00"}}
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\0"),
@@ -54,7 +51,7 @@ DATA = "acquisition/TwoPhotonSeries/data"
 IMAGING = SHARED | {
     "extractor": st.sampled_from(["Tiff", "MultiTIFFMultiPage", "ScanImage", "Suite2p", "os.system"]) | ANYTHING,
     "metadata": st.builds(
-        lambda more: START | more, st.dictionaries(st.sampled_from(["Ophys", "Subject"]), ANYTHING)
+        lambda more: METADATA | more, st.dictionaries(st.sampled_from(["Ophys", "Subject"]), ANYTHING)
     )
     | ANYTHING,
     "backend_configuration": st.dictionaries(st.just(DATA) | st.text(max_size=8), STORAGE, max_size=2) | ANYTHING,
@@ -80,9 +77,7 @@ FUZZ = settings(
 
 @pytest.fixture(scope="module")
 def tiff(tmp_path_factory):
-    path = tmp_path_factory.mktemp("movie") / "movie.tif"
-    tifffile.imwrite(path, np.arange(20 * 7 * 11, dtype="uint16").reshape(20, 7, 11), photometric="minisblack")
-    return path
+    return write_tiff(tmp_path_factory.mktemp("movie") / "movie.tif")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +94,7 @@ def some_of(strategies):
 
 
 def run(operator, folder, known, arguments):
-    known = known | {"nwbfile_path": str(folder / "a.nwb"), "metadata": START}
+    known = known | {"nwbfile_path": str(folder / "a.nwb"), "metadata": METADATA}
     result = execute(operator(task_id="write", **known | arguments))
     if result is None:
         assert not list(folder.iterdir())
@@ -143,7 +138,7 @@ def test_any_recording_and_any_path(extractor_kwargs, nwbfile_path, tmp_path_fac
         extractor="Tiff",
         extractor_kwargs=extractor_kwargs,
         nwbfile_path=nwbfile_path,
-        metadata=START,
+        metadata=METADATA,
     )
     assert execute(operator) is None
     assert not list(folder.iterdir())

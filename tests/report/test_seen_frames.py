@@ -35,6 +35,13 @@ def recording(tmp_path: Path, movie: np.ndarray) -> dict[str, object]:
     }
 
 
+def by_tasks(num_tasks: int, recording: dict[str, object], path: Path) -> ParallelImagingConversion:
+    """A conversion of ten bands of shards."""
+    storage = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [10, 40, 24], "shard_shape": [20, 40, 24]}}
+    written = {"nwbfile_path": str(path), "backend": "zarr", "backend_configuration": storage}
+    return ParallelImagingConversion.from_options(recording | written | {"num_tasks": num_tasks})
+
+
 def statistics_beside(path: Path) -> Path:
     return path.with_name(path.name + STATISTICS_SUFFIX)
 
@@ -86,12 +93,7 @@ def test_without_a_report_nothing_is_watched(tmp_path):
 def test_tasks_that_write_together_see_together(tmp_path, read_again):
     movie = noisy_movie(200)
     path = tmp_path / "a.nwb.zarr"
-    storage = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [10, 40, 24], "shard_shape": [20, 40, 24]}}
-    conversion = ParallelImagingConversion.from_options(
-        recording(tmp_path, movie)
-        | {"nwbfile_path": str(path), "backend": "zarr", "backend_configuration": storage, "num_tasks": 4}
-    )
-    plan = plan_imaging(conversion, Environment())
+    plan = plan_imaging(by_tasks(4, recording(tmp_path, movie), path), Environment())
     assert len(plan.shares) == 4
     filled = [fill_share(plan, share) for share in reversed(plan.shares)]
     result = with_report(publish_imaging(plan, filled), Wish(), threading.Event())
@@ -106,12 +108,7 @@ def test_tasks_that_write_together_see_together(tmp_path, read_again):
 def test_what_a_killed_task_had_seen_is_read_again_and_nothing_else(tmp_path, read_again):
     movie = noisy_movie(200)
     path = tmp_path / "a.nwb.zarr"
-    storage = {"acquisition/TwoPhotonSeries/data": {"chunk_shape": [10, 40, 24], "shard_shape": [20, 40, 24]}}
-    conversion = ParallelImagingConversion.from_options(
-        recording(tmp_path, movie)
-        | {"nwbfile_path": str(path), "backend": "zarr", "backend_configuration": storage, "num_tasks": 2}
-    )
-    plan = plan_imaging(conversion)
+    plan = plan_imaging(by_tasks(2, recording(tmp_path, movie), path))
     filled = [fill_share(plan, share) for share in plan.shares]
     lost = min((Path(plan.part) / plan.dataset_path).glob(".frames-*"))
     lost.unlink()

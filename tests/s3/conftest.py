@@ -55,3 +55,13 @@ def big_file(tmp_path: Path) -> Path:
     path = tmp_path / "big.nwb"
     path.write_bytes(os.urandom(BIG))
     return path
+
+
+@pytest.fixture(params=["tree", "file"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Of each kind that is staged, one whose sending can be disturbed in its midst."""
+    if request.param == "tree":
+        return make_tree(tmp_path / "session.nwb.zarr")
+    path = tmp_path / "session.nwb"
+    path.write_bytes(os.urandom(BIG))
+    return path

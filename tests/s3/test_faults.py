@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy
-from s3_trees import BIG, make_tree, published
+from s3_trees import published
 from s3_views import Place
 
 from airflow_provider_ophys.exceptions import StagingError
@@ -20,15 +20,6 @@ from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from demo.s3_server import S3Server
 
 OWNER = "dag/run/stage/-1"
-
-
-@pytest.fixture(params=["tree", "file"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    if request.param == "tree":
-        return make_tree(tmp_path / "session.nwb.zarr")
-    path = tmp_path / "session.nwb"
-    path.write_bytes(os.urandom(BIG))
-    return path
 
 
 def _expected(source: Path) -> dict[str, bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow_versions import AirflowTaskTimeout, execute_as_task
 from faulty_proxy import FaultyProxy
-from s3_trees import BIG, make_tree, published
+from s3_trees import published
 from s3_views import Place
 
 from airflow_provider_ophys.exceptions import ConversionStoppedError, StagingError
@@ -135,15 +134,6 @@ def test_no_thread_keeps_the_process_from_ending(silent: socket.socket, nwbfile:
         _, errors = child.communicate(timeout=60)
     assert child.returncode == 1
     assert "Staging was stopped" in errors
-
-
-@pytest.fixture(params=["tree", "file"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    if request.param == "tree":
-        return make_tree(tmp_path / "session.nwb.zarr")
-    path = tmp_path / "session.nwb"
-    path.write_bytes(os.urandom(BIG))
-    return path
 
 
 @pytest.mark.parametrize("end", ["time limit", "kill"])

@@ -6,25 +6,14 @@ import numpy as np
 import pytest
 import zarr
 from numcodecs import blosc
+from simulated_movies import simulated_movies
 
 from airflow_provider_ophys.models.backend import ZarrDatasetConfiguration
 from airflow_provider_ophys.writing.blosc import fast_encoder, small_encoder
 from airflow_provider_ophys.writing.zarr_codecs import zarr_codec
 from airflow_provider_ophys.writing.zarr_sink import ZarrSink
 
-SHAPE = (8, 96, 128)
-RNG = np.random.default_rng(0)
-_cells = 60 + 900 * np.exp(-((np.indices(SHAPE[1:]) % 24 - 12) ** 2).sum(axis=0) / 40)
-NOISY = RNG.poisson(np.broadcast_to(_cells, SHAPE))
-
-MOVIES = {
-    "noisy": NOISY.astype("int16"),
-    "registered": (0.3 * NOISY + 0.7 * np.roll(NOISY, 1, axis=1)).astype("float32"),
-    "denoised": (_cells * np.linspace(1, 1.2, 8)[:, None, None]).astype("float32"),
-    "constant": np.full(SHAPE, 7, dtype="uint16"),
-    "random bytes": RNG.integers(0, 256, SHAPE, dtype="uint8"),
-    "one value": np.array([[[3.0]]]),
-}
+MOVIES = simulated_movies(8) | {"one value": np.array([[[3.0]]])}
 
 
 @pytest.mark.parametrize("movie", MOVIES.values(), ids=MOVIES.keys())
@@ -40,7 +29,11 @@ def test_chunks_that_were_made_in_different_ways_are_read_as_one_array(tmp_path)
     movie = np.concatenate([MOVIES["denoised"], MOVIES["registered"]])
     codec = zarr_codec(ZarrDatasetConfiguration(compression_method="small"), np.dtype("f4"))
     array = zarr.create_array(
-        tmp_path / "a.zarr", shape=movie.shape, dtype="f4", chunks=SHAPE, compressors=codec.compressors
+        tmp_path / "a.zarr",
+        shape=movie.shape,
+        dtype="f4",
+        chunks=MOVIES["denoised"].shape,
+        compressors=codec.compressors,
     )
     with ZarrSink(array, tmp_path / "a.zarr", codec) as sink:
         for start in (0, 8):

@@ -6,27 +6,13 @@ import zlib
 
 import numpy as np
 import pytest
+from simulated_movies import simulated_movies
 
 from airflow_provider_ophys.writing import deflate
 from airflow_provider_ophys.writing.chunks import gather_bytes, slab_rows
 from airflow_provider_ophys.writing.deflate import deflate_fast, deflate_small
 
-SHAPE = (6, 96, 128)
-RNG = np.random.default_rng(0)
-_cells = 60 + 900 * np.exp(-((np.indices(SHAPE[1:]) % 24 - 12) ** 2).sum(axis=0) / 40)
-NOISY = RNG.poisson(np.broadcast_to(_cells, SHAPE))
-
-MOVIES = {
-    "noisy": NOISY.astype("int16"),
-    "registered": (0.3 * NOISY + 0.7 * np.roll(NOISY, 1, axis=1)).astype("float32"),
-    "denoised": np.broadcast_to(_cells, SHAPE).astype("float32")
-    * np.linspace(1, 1.2, 6, dtype="f4")[:, None, None],
-    "denoised integers": np.broadcast_to(_cells, SHAPE).round().astype("uint16"),
-    "constant": np.full(SHAPE, 7, dtype="uint16"),
-    "random bytes": RNG.integers(0, 256, SHAPE, dtype="uint8"),
-    "random doubles": RNG.random(SHAPE),
-    "tiny": np.arange(6, dtype="int64").reshape(6, 1, 1),
-}
+MOVIES = simulated_movies(6) | {"tiny": np.arange(6, dtype="int64").reshape(6, 1, 1)}
 
 
 def planes_of(movie):
@@ -50,8 +36,9 @@ def test_small_is_clearly_smaller_than_fast_where_there_is_something_to_gain(nam
 
 
 def test_each_plane_gets_the_coder_that_suits_it():
-    noise = RNG.poisson(100, 100_000).astype("u1")
-    runs = np.repeat(RNG.integers(0, 3, 500, dtype="u1"), 200)
+    random = np.random.default_rng(0)
+    noise = random.poisson(100, 100_000).astype("u1")
+    runs = np.repeat(random.integers(0, 3, 500, dtype="u1"), 200)
     text = np.frombuffer(b"the same words again and again, " * 3000, dtype="u1")
     assert deflate._best_coder(noise) in (deflate._frequencies, deflate._repeats)
     assert deflate._best_coder(runs) is not deflate._frequencies
