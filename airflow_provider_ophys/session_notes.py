@@ -32,7 +32,7 @@ type Execute = Callable[[Any, Context], Any]
 type Step = Literal["arrive", "describe", "convert", "plan", "fill", "report", "stage"]
 
 
-def tells_sessions(step: Step, *, unless: Callable[[Any], bool] = lambda _: False) -> Callable[[Execute], Execute]:
+def leaves_notes(step: Step, *, unless: Callable[[Any], bool] = lambda _: False) -> Callable[[Execute], Execute]:
     """
     Have an operator's ``execute`` leave notes on its session: at its start, and of its result or its error.
 
@@ -45,30 +45,30 @@ def tells_sessions(step: Step, *, unless: Callable[[Any], bool] = lambda _: Fals
 
     def decorate(execute: Execute) -> Execute:
         @functools.wraps(execute)
-        def told(operator: BaseOperator, context: Context) -> Any:
+        def noting(operator: BaseOperator, context: Context) -> Any:
             note = SessionNote.of_options(step, vars(operator))
-            tell = leave_notes if not unless(operator) else _tell_nothing
-            tell(operator, context, [note])
+            leave = leave_notes if not unless(operator) else _leave_none
+            leave(operator, context, [note])
             try:
                 result = execute(operator, context)
             except AirflowSkipException:
                 raise
             except OphysError as error:
-                tell(operator, context, [note.with_error(str(error))])
+                leave(operator, context, [note.with_error(str(error))])
                 _end_the_log_with(operator, error, context.get("ti"))
                 raise error.with_traceback(None) from None
             except (Exception, AirflowTaskTimeout) as error:
-                tell(operator, context, [note.with_error(f"{type(error).__name__}: {error}")])
+                leave(operator, context, [note.with_error(f"{type(error).__name__}: {error}")])
                 raise
-            tell(operator, context, [note.with_result(result, getattr(operator, "written_subject", {}))])
+            leave(operator, context, [note.with_result(result, getattr(operator, "written_subject", {}))])
             return result
 
-        return told
+        return noting
 
     return decorate
 
 
-def _tell_nothing(_operator: BaseOperator, _context: Context, _notes: Iterable[SessionNote]) -> None:
+def _leave_none(_operator: BaseOperator, _context: Context, _notes: Iterable[SessionNote]) -> None:
     """Of an operator that only says what it would do."""
 
 
@@ -78,8 +78,7 @@ def leave_notes(operator: BaseOperator | None, context: Context, notes: Iterable
 
     :param operator: The task; nothing is left where its ``do_xcom_push`` is false.
     """
-    told = [note.to_json() for note in notes]
-    push(operator, context, KEY, {"sessions": told})
+    push(operator, context, KEY, {"sessions": [note.to_json() for note in notes]})
 
 
 def tell_batch(context: Context, root: Path, outcomes: Sequence[Mapping[str, Any]]) -> None:
@@ -102,8 +101,8 @@ def tell_batch(context: Context, root: Path, outcomes: Sequence[Mapping[str, Any
         )
         for outcome in outcomes
     ]
-    told = zip(notes, outcomes, strict=True)
-    leave_notes(None, context, [note.with_error(one["why"]) if "why" in one else note for note, one in told])
+    pairs = zip(notes, outcomes, strict=True)
+    leave_notes(None, context, [note.with_error(one["why"]) if "why" in one else note for note, one in pairs])
 
 
 def push(operator: BaseOperator | None, context: Context, key: str, value: Any) -> None:

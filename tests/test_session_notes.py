@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_ophys.compat import AirflowSkipException
 from airflow_provider_ophys.exceptions import DiskSpaceError, SourceDataError
 from airflow_provider_ophys.models.session_note import MOST_TEXTS, SessionNote
-from airflow_provider_ophys.session_notes import KEY, LOG_COLUMNS, tell_batch, tells_sessions, wrapped
+from airflow_provider_ophys.session_notes import KEY, LOG_COLUMNS, leaves_notes, tell_batch, wrapped
 
 
 class Instance(SimpleNamespace):
@@ -29,7 +29,7 @@ class Converter(BaseOperator):
         super().__init__(task_id="convert", **kwargs)
         self.nwbfile_path, self.act = nwbfile_path, act
 
-    @tells_sessions("convert")
+    @leaves_notes("convert")
     def execute(self, context):  # noqa: ARG002
         return self.act()
 

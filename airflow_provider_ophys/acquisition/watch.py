@@ -51,7 +51,7 @@ class _Seen:
 
     signature: str = ""
     since: float = 0.0
-    told: set[str] = field(default_factory=set)
+    noted: set[str] = field(default_factory=set)
 
 
 class Ledger(Protocol):
@@ -105,7 +105,7 @@ class AcquisitionWatch:
         self._seen: dict[str, _Seen] = {}
         self._kept: dict[str, list[Any]] = {}
         self._news: list[tuple[int, str]] = []
-        self._root_told = ""
+        self._root_noted = ""
         self._waiting: dict[str, Reason] = {}
         self._noted: dict[str, str] | None = None
 
@@ -128,10 +128,10 @@ class AcquisitionWatch:
         self._pass = self._look_round(since)
         names = self._pass.names
         for name, error in self._pass.trouble:
-            self._tell_trouble(name, error)
+            self._note_error(name, error)
         self.root_seen = True
-        if self._root_told:
-            self._root_told = ""
+        if self._root_noted:
+            self._root_noted = ""
             self._news.append((logging.INFO, f"The watched folder {self.root} can be read again."))
         self._forget_all_but(set(names))
         self._folders, self._listed = [Folder.below(self.root, name) for name in names], True
@@ -305,7 +305,7 @@ class AcquisitionWatch:
         if reason is not None:
             if reason.kind == "settling":
                 self.due = min(self.due, seen.since + self.options.settle_seconds)
-            self._tell(folder.name, reason, look)
+            self._note_reason(folder.name, reason, look)
             return None
         return Acquisition.of(folder, look)
 
@@ -313,7 +313,7 @@ class AcquisitionWatch:
         """One look at a folder, or None if that is not possible now."""
         if not _is_unicode(folder.name):
             reason = Reason("name", "its name is not valid UTF-8, which Airflow cannot store; rename it")
-            self._tell(folder.name, reason)
+            self._note_reason(folder.name, reason)
             return None
         try:
             return self._pass.look(folder.path, self.options) if self._pass else None
@@ -321,7 +321,7 @@ class AcquisitionWatch:
             # Gone since it was listed; if it comes back, it is listed again.
             return None
         except OSError as error:
-            self._tell_trouble(folder.name, error)
+            self._note_error(folder.name, error)
             return None
 
     def _remember(self, name: str) -> _Seen:
@@ -330,31 +330,31 @@ class AcquisitionWatch:
             self._seen[name] = _Seen(kept[0], kept[1], set(kept[2:])) if kept else _Seen()
         return self._seen[name]
 
-    def _tell(self, name: str, reason: Reason, look: Look | None = None) -> None:
+    def _note_reason(self, name: str, reason: Reason, look: Look | None = None) -> None:
         """Note why a folder has to wait, once for each kind of reason."""
         self._waiting[name] = reason
-        told = self._remember(name).told
-        if reason.kind in told:
+        noted = self._remember(name).noted
+        if reason.kind in noted:
             return
-        told.add(reason.kind)
+        noted.add(reason.kind)
         if look is None:
             self._news.append((logging.WARNING, f"{_printable(name)}: {reason.text}"))
         else:
             self._news.append((logging.INFO, f"{_printable(name)}: {_facts(look)}, {_printable(reason.text)}"))
 
-    def _tell_trouble(self, name: str, error: OSError) -> None:
+    def _note_error(self, name: str, error: OSError) -> None:
         if isinstance(error, PermissionError):
             reason = Reason("permission", _permission_text(error))
         else:
             reason = Reason("trouble", f"cannot be read now ({error.strerror}); trying again")
-        self._tell(name, reason)
+        self._note_reason(name, reason)
 
-    def tell_root(self, error: OSError) -> None:
+    def note_root_error(self, error: OSError) -> None:
         """Note, once until it can be read again, that the watched folder cannot be read."""
         ours = isinstance(error, SourceNotFoundError | AcquisitionAccessError)
         text = str(error) if ours else f"The watched folder {self.root} cannot be read now ({error})."
-        if text != self._root_told:
-            self._root_told = text
+        if text != self._root_noted:
+            self._root_noted = text
             self._news.append((logging.WARNING, f"{text} Trying again."))
 
     def news(self) -> list[tuple[int, str]]:
@@ -370,9 +370,9 @@ class AcquisitionWatch:
         looks = sorted(self._seen.items(), key=lambda item: item[1].since)[:_LOOKS_IN_STATE]
         return {
             "root_seen": self.root_seen,
-            "root_told": self._root_told,
+            "root_told": self._root_noted,
             "looks": {
-                short_digest(self.root, name): [seen.signature, now - seen.since, *sorted(seen.told)]
+                short_digest(self.root, name): [seen.signature, now - seen.since, *sorted(seen.noted)]
                 for name, seen in looks
             },
         }
@@ -384,11 +384,11 @@ class AcquisitionWatch:
         :param seconds: How old the state is at least.
         """
         self.root_seen = bool(state["root_seen"])
-        self._root_told = str(state["root_told"])
+        self._root_noted = str(state["root_told"])
         then = self._clock() - seconds
         self._kept = {
-            digest: [signature, then - quiet, *told]
-            for digest, (signature, quiet, *told) in state["looks"].items()
+            digest: [signature, then - quiet, *noted]
+            for digest, (signature, quiet, *noted) in state["looks"].items()
         }
 
 

@@ -19,7 +19,7 @@ from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.operators.report_maker import maker_in, push_picture, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
-from airflow_provider_ophys.session_notes import tells_sessions
+from airflow_provider_ophys.session_notes import leaves_notes
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class NWBOutputOperator(StoppableOperator):
             record_maker(maker_in(context), result["report"])
             push_picture(self, context, result["report"]["thumbnail"])
         self.written_subject = subject_in(Path(result["nwbfile_path"]))
-        self._tell(result)
+        self._log_result(result)
         announce_output(self, context, Path(result["nwbfile_path"]).absolute().as_uri(), result)
         self._converted = (conversion, result)
         return result
@@ -84,7 +84,7 @@ class NWBOutputOperator(StoppableOperator):
 
         return with_report(converted, environment.defaults.wish(conversion), environment.stop).to_json()
 
-    def _tell(self, result: dict[str, Any]) -> None:
+    def _log_result(self, result: dict[str, Any]) -> None:
         if result["reused"]:
             self.log.info("Reused %s, which this very conversion wrote before.", result["nwbfile_path"])
             return
@@ -227,7 +227,7 @@ class RecordingConversionOperator(ConversionOperator):
         """Run the conversion of this operator's kind."""
 
     @decides_on_retries
-    @tells_sessions("convert")
+    @leaves_notes("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         with self._stoppable() as stop:

@@ -12,7 +12,7 @@ from airflow_provider_ophys.operators.conversion import NWBOutputOperator
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.lineage import NWBFileLink
 from airflow_provider_ophys.retries import decides_on_retries
-from airflow_provider_ophys.session_notes import tells_sessions
+from airflow_provider_ophys.session_notes import leaves_notes
 from airflow_provider_ophys.settings import max_map_length
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class PlanImagingOperator(WriteImagingOperator):
         self.num_tasks = num_tasks
 
     @decides_on_retries
-    @tells_sessions("plan")
+    @leaves_notes("plan")
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Allocate, and return the shares."""
         from airflow_provider_ophys.conversion.many_workers import plan_imaging
@@ -118,7 +118,7 @@ class FillShardsOperator(NWBOutputOperator):
         self.share = share
 
     @decides_on_retries
-    @tells_sessions("fill")
+    @leaves_notes("fill")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Fill, and return what was done."""
         from airflow_provider_ophys.conversion.many_workers import fill_share
@@ -157,7 +157,7 @@ class PublishImagingOperator(NWBOutputOperator):
         self.filled = filled
 
     @decides_on_retries
-    @tells_sessions("convert")
+    @leaves_notes("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Check and publish, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.many_workers import publish_imaging

@@ -15,7 +15,7 @@ from airflow_provider_ophys.models.conversion import parse_bytes
 from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
-from airflow_provider_ophys.session_notes import tells_sessions
+from airflow_provider_ophys.session_notes import leaves_notes
 from airflow_provider_ophys.settings import allowed_roots, platform_defaults
 from airflow_provider_ophys.staging.plan import Destination, local_source
 
@@ -75,7 +75,7 @@ class WriteReportOperator(StoppableOperator):
         self._maker: Maker | None = None
 
     @decides_on_retries
-    @tells_sessions("report")
+    @leaves_notes("report")
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report, and return where it is and what it says in short."""
         unfinished = ConversionStoppedError(

@@ -18,7 +18,7 @@ from airflow_provider_ophys.operators.conversion import ConversionOperator
 from airflow_provider_ophys.operators.naming import NamedOperator
 from airflow_provider_ophys.operators.staging import StageToS3Operator
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
-from airflow_provider_ophys.session_notes import tells_sessions
+from airflow_provider_ophys.session_notes import leaves_notes
 from airflow_provider_ophys.settings import platform_defaults
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DescribeSessionOperator(NamedOperator):
         self.volumes = volumes
 
     @decides_on_retries
-    @tells_sessions("describe")
+    @leaves_notes("describe")
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Describe, and tell the log what is assumed, missing or contradictory."""
         from airflow_provider_ophys.sessions import describe_session
@@ -160,7 +160,7 @@ class WriteSessionOperator(ConversionOperator):
         self.output_folder = spell_paths(output_folder)
 
     @decides_on_retries
-    @tells_sessions("convert")
+    @leaves_notes("convert")
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert, and return what was written, as plain JSON."""
         from airflow_provider_ophys.conversion.session import convert_session

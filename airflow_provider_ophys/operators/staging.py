@@ -22,7 +22,7 @@ from airflow_provider_ophys.operators.report_maker import maker_in
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.plugin.ophys_plugin import URL_PREFIX
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
-from airflow_provider_ophys.session_notes import tells_sessions
+from airflow_provider_ophys.session_notes import leaves_notes
 from airflow_provider_ophys.settings import allowed_roots
 from airflow_provider_ophys.staging.options import StageToS3Options
 from airflow_provider_ophys.staging.plan import local_source
@@ -165,7 +165,7 @@ class StageToS3Operator(StoppableOperator):
         self.allow_insecure_http = allow_insecure_http
 
     @decides_on_retries
-    @tells_sessions("stage", unless=lambda operator: str(operator.dry_run).lower() in {"true", "1", "yes", "on"})
+    @leaves_notes("stage", unless=lambda operator: str(operator.dry_run).lower() in {"true", "1", "yes", "on"})
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish or audit; return what was done or found."""
         unfinished = StagingError(
@@ -176,7 +176,7 @@ class StageToS3Operator(StoppableOperator):
         with self._stoppable() as stop:
             if options.verify_only:
                 report = call_until_stopped(lambda: self._audit(options, stop), stop, unfinished)
-                return self._tell_audit(report, context)
+                return self._result_of_audit(report, context)
             owner, maker = _task_instance(context), maker_in(context)
             result, address = call_until_stopped(
                 lambda: self._stage(options, stop, owner, maker), stop, unfinished
@@ -254,7 +254,7 @@ class StageToS3Operator(StoppableOperator):
             stopped=stop,
         )
 
-    def _tell_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
+    def _result_of_audit(self, report: AuditReport, context: Context) -> dict[str, Any]:
         if not report.intact:
             _push(self, context, AUDIT_KEY, report.to_json())
             found = {"missing": report.missing, "altered": report.altered, "extra": report.extra}

@@ -77,8 +77,8 @@ def _seen(user: GetUserDep, session: SessionDep) -> Seen:
     assets, active = assets_of_dags(session), active_dags(session)
     dag_ids = readable({*LISTING.index.dag_ids, *assets, *active}, user)
     own = frozenset(asset_id for dag_id in dag_ids for asset_id in assets.get(dag_id, ()))
-    told = sorted(dag_ids & LISTING.index.dag_ids)
-    return Seen(told, [dag_id for dag_id in active if dag_id in dag_ids], own, LISTING.rows(dag_ids, own))
+    with_notes = sorted(dag_ids & LISTING.index.dag_ids)
+    return Seen(with_notes, [dag_id for dag_id in active if dag_id in dag_ids], own, LISTING.rows(dag_ids, own))
 
 
 SeenDep = Annotated[Seen, Depends(_seen)]

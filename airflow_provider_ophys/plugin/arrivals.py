@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from airflow_provider_ophys.models.session_note import SessionNote
-from airflow_provider_ophys.plugin.tasks import ASSET, TaskKey, Told
+from airflow_provider_ophys.plugin.tasks import ASSET, TaskKey, TaskNote
 
 
 class Arrivals:
@@ -23,11 +23,11 @@ class Arrivals:
         """Begin again."""
         self._last = 0
 
-    def read(self, session: Session) -> Iterator[tuple[str, Told]]:
-        """Yield the folders of the events that have come since it was asked last, and what is told of each."""
+    def read(self, session: Session) -> Iterator[tuple[str, TaskNote]]:
+        """Yield the folders of the events that have come since it was asked last, and what is noted of each."""
         statement = (
             select(AssetEvent.id, AssetEvent.asset_id, AssetEvent.extra, AssetEvent.timestamp)
-            # Those of a sensor come from a task, which tells of them itself.
+            # Those of a sensor come from a task, which leaves notes itself.
             .where(AssetEvent.id > self._last, AssetEvent.source_dag_id.is_(None))
             .order_by(AssetEvent.id)
         )
@@ -35,7 +35,7 @@ class Arrivals:
             self._last = event_id
             for number, (folder, name) in enumerate(_folders_in(extra or {})):
                 note = SessionNote(step="arrive", folder=folder, name=name)
-                yield folder, Told(TaskKey(ASSET, str(asset_id), str(event_id), number), note, at)
+                yield folder, TaskNote(TaskKey(ASSET, str(asset_id), str(event_id), number), note, at)
 
 
 def _folders_in(extra: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

@@ -42,10 +42,10 @@ class Choice:
     Which sessions to show, and how.
 
     :param q: Texts that must all be in the session's name, subject, paths, addresses or error.
-    :param dag_id: Of which a task of this DAG told something; empty for all.
+    :param dag_id: Of which a task of this DAG noted something; empty for all.
     :param state: In this state, or without an NWB file; None for all.
-    :param since: Of which something was told on this day or later. Default: a week ago, unless a text is given.
-    :param until: Of which something was told on this day or earlier.
+    :param since: Of which something was noted on this day or later. Default: a week ago, unless a text is given.
+    :param until: Of which something was noted on this day or earlier.
     :param sort: By what; default: failed ones first, then what is under way, then the newest.
     :param descending: The other way round.
     :param page: Which page of them, from 1.

@@ -12,8 +12,8 @@ from airflow.utils.session import create_session
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_provider_ophys.plugin.sessions import SessionRow, session_row
+from airflow_provider_ophys.plugin.task_notes import NoteIndex
 from airflow_provider_ophys.plugin.tasks import ASSET
-from airflow_provider_ophys.plugin.told import Index
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ MOST_AUDIENCES = 8
 
 
 class Listing:
-    """What was told, and the rows made of it."""
+    """All notes, and the rows made of them."""
 
     def __init__(self) -> None:
-        self.index = Index()
+        self.index = NoteIndex()
         self._lock = threading.Lock()
         self._rows: OrderedDict[frozenset[str], dict[str, tuple[int, SessionRow | None]]] = OrderedDict()
 
@@ -49,7 +49,7 @@ class Listing:
                 if place not in known or known[place][0] != version:
                     seen = [
                         one
-                        for one in self.index.told_of(place)
+                        for one in self.index.notes_of(place)
                         if one.key.dag_id in dags or (one.key.dag_id == ASSET and one.key.run_id in assets)
                     ]
                     made[place] = (version, session_row(place, seen))
@@ -75,7 +75,7 @@ LISTING = Listing()
 
 
 def warm_up() -> None:
-    """Read all that was told, and make the rows for those who may see everything."""
+    """Read all notes, and make the rows for those who may see everything."""
     try:
         with create_session() as session:
             LISTING.index.refresh(session)

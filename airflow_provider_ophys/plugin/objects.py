@@ -17,8 +17,8 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 from airflow_provider_ophys.plugin.access import team_of
 from airflow_provider_ophys.plugin.files import LARGEST, S3, Kind, Policy, ReportNotServedError, check_proof
+from airflow_provider_ophys.plugin.task_notes import note_of
 from airflow_provider_ophys.plugin.tasks import TaskKey
-from airflow_provider_ophys.plugin.told import note_of
 from airflow_provider_ophys.report.origin import MOST_BYTES, ORIGIN_SUFFIX, Maker, ReportOrigin, record_name
 from airflow_provider_ophys.settings import allowed_roots, report_roots
 

@@ -1,4 +1,4 @@
-"""The report of a task, on a disk that the API server sees or in S3, and the small picture told with it."""
+"""The report of a task, on a disk that the API server sees or in S3, and the small picture with its notes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from airflow_provider_ophys.plugin.files import (
     reported_path,
 )
 from airflow_provider_ophys.plugin.objects import read_object
+from airflow_provider_ophys.plugin.task_notes import note_of
 from airflow_provider_ophys.plugin.tasks import TaskKey, task_result, xcom_of
-from airflow_provider_ophys.plugin.told import note_of
 from airflow_provider_ophys.report.origin import Maker
 from airflow_provider_ophys.session_notes import THUMBNAIL_KEY
 from airflow_provider_ophys.settings import allowed_roots, report_roots
@@ -36,7 +36,7 @@ class Reported:
     Where a task says that its report is.
 
     :param paths: On a disk or in S3, by kind.
-    :param note: What the task told of its session.
+    :param note: What the task noted of its session.
     """
 
     paths: dict[Kind, str]
@@ -75,10 +75,10 @@ def read(reported: Reported, kind: Kind, task: TaskKey) -> bytes:
 
 
 def small_picture(session: Session, task: TaskKey) -> bytes | None:
-    """Read the picture that a task told with its result; None when it told none."""
-    told = xcom_of(session, task, THUMBNAIL_KEY)
+    """Read the picture that a task left with its notes; None when it left none."""
+    picture = xcom_of(session, task, THUMBNAIL_KEY)
     try:
-        content = base64.b64decode(told, validate=True) if isinstance(told, str) else b""
+        content = base64.b64decode(picture, validate=True) if isinstance(picture, str) else b""
     except binascii.Error:
         return None
     return content if content.startswith(PNG) else None

@@ -1,4 +1,4 @@
-"""Sessions: what many tasks, in many runs of many DAGs, told of one, as the row of a table."""
+"""Sessions: what many tasks, in many runs of many DAGs, noted of one, as the row of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from airflow_provider_ophys.plugin.checks import Check, checks
-from airflow_provider_ophys.plugin.tasks import TaskKey, Told
+from airflow_provider_ophys.plugin.tasks import TaskKey, TaskNote
 
 type State = Literal["failed", "running", "retrying", "waiting", "done", "reused"]
 
@@ -46,12 +46,12 @@ class Step:
     How far a step of a session is.
 
     :param state: None when nothing is known of it.
-    :param told: The latest of what was told of it.
+    :param latest: What a task noted of it last.
     """
 
     name: str
     state: State | None
-    told: Told | None = None
+    latest: TaskNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SessionRow:
     :param path: Of its NWB file; empty when nobody knows it.
     :param folder: In which it was acquired; empty when nobody knows it.
     :param state: Of all of it: whether something has failed that was not mended since, or is under way.
-    :param at: When something was told of it last.
+    :param at: When a task noted something of it last.
     :param failure: What failed and was not mended.
     :param report: The task that made the newest report.
     :param picture: The task that has a picture of it.
@@ -87,7 +87,7 @@ class SessionRow:
     state: State
     at: datetime
     steps: tuple[Step, ...]
-    failure: Told | None
+    failure: TaskNote | None
     error: str
     size_bytes: int | None
     speed: float | None
@@ -96,10 +96,10 @@ class SessionRow:
     places: tuple[Place, ...]
     report: TaskKey | None
     picture: TaskKey | None
-    running: Told | None
+    running: TaskNote | None
     progress: tuple[int, int] | None
     arrived: datetime | None
-    converted: Told | None
+    converted: TaskNote | None
     dag_ids: frozenset[str]
 
     @property
@@ -108,14 +108,14 @@ class SessionRow:
         return _has_file(self.steps)
 
 
-def session_row(place: str, told: Iterable[Told]) -> SessionRow | None:
+def session_row(place: str, notes: Iterable[TaskNote]) -> SessionRow | None:
     """
     Make the row of a session.
 
     :param place: The name under which it is listed.
-    :param told: All that was told of it that somebody may see; None is made of nothing.
+    :param notes: All of those on it that somebody may see; None is made of nothing.
     """
-    everything = sorted(told, key=attrgetter("since", "at"))
+    everything = sorted(notes, key=attrgetter("since", "at"))
     if not everything:
         return None
     failure = _failure(everything)
@@ -158,38 +158,38 @@ def session_row(place: str, told: Iterable[Told]) -> SessionRow | None:
     )
 
 
-def outcome(told: Told) -> State | None:
+def outcome(one: TaskNote) -> State | None:
     """Tell what became of a task, of a session that it is about; None when that says nothing of the session."""
-    if told.state != "success" and not told.note.done:
-        return _OUTCOMES.get(told.state)
-    if told.note.failed:
+    if one.state != "success" and not one.note.done:
+        return _OUTCOMES.get(one.state)
+    if one.note.failed:
         return "failed"
-    return "reused" if told.note.reused else "done"
+    return "reused" if one.note.reused else "done"
 
 
-def _failure(told: Sequence[Told]) -> Told | None:
+def _failure(notes: Sequence[TaskNote]) -> TaskNote | None:
     """Find what failed last and was not mended: by the same task, or in another run by a step that is as far."""
-    for position in range(len(told) - 1, -1, -1):
-        one = told[position]
-        if outcome(one) == "failed" and not any(_mends(later, one) for later in told[position + 1 :]):
+    for position in range(len(notes) - 1, -1, -1):
+        one = notes[position]
+        if outcome(one) == "failed" and not any(_mends(later, one) for later in notes[position + 1 :]):
             return one
     return None
 
 
-def _mends(later: Told, failed: Told) -> bool:
+def _mends(later: TaskNote, failed: TaskNote) -> bool:
     if outcome(later) not in ("done", "reused", "running"):
         return False
     same_task = later.key.dag_id == failed.key.dag_id and later.key.task_id == failed.key.task_id
     return same_task or (later.key.run != failed.key.run and _rank(later) >= _rank(failed))
 
 
-def _rank(told: Told) -> int:
-    return STEPS.index(_STEP_OF.get(told.note.step, "converted"))
+def _rank(one: TaskNote) -> int:
+    return STEPS.index(_STEP_OF.get(one.note.step, "converted"))
 
 
-def _steps(told: Sequence[Told], failure: Told | None) -> Iterable[Step]:
-    by_name: dict[str, list[Told]] = {name: [] for name in STEPS}
-    for one in told:
+def _steps(notes: Sequence[TaskNote], failure: TaskNote | None) -> Iterable[Step]:
+    by_name: dict[str, list[TaskNote]] = {name: [] for name in STEPS}
+    for one in notes:
         by_name[_STEP_OF.get(one.note.step, "converted")].append(one)
     by_name["staged"], by_name["archived"] = _staged_and_archived(by_name["staged"])
     for name, of_step in by_name.items():
@@ -201,27 +201,27 @@ def _steps(told: Sequence[Told], failure: Told | None) -> Iterable[Step]:
             # It was mended by another step; what was there before still is.
             latest = next((one for one in reversed(of_step) if outcome(one) in ("done", "reused")), None)
             state = outcome(latest) if latest else None
-        yield _checked(told, state, latest) if name == "checked" else Step(name, state, latest)
+        yield _checked(notes, state, latest) if name == "checked" else Step(name, state, latest)
 
 
-def _checked(told: Sequence[Told], state: State | None, latest: Told | None) -> Step:
+def _checked(notes: Sequence[TaskNote], state: State | None, latest: TaskNote | None) -> Step:
     """A file is checked as it is converted; a report may come later."""
-    valid = next((one for one in reversed(told) if one.note.valid == "valid" and outcome(one) != "failed"), None)
+    valid = next((one for one in reversed(notes) if one.note.valid == "valid" and outcome(one) != "failed"), None)
     if state in (None, "done") and valid is not None:
         return Step("checked", "reused" if valid.note.reused else "done", valid)
     return Step("checked", state if state != "done" else None, latest)
 
 
-def _staged_and_archived(told: list[Told]) -> tuple[list[Told], list[Told]]:
+def _staged_and_archived(notes: list[TaskNote]) -> tuple[list[TaskNote], list[TaskNote]]:
     """Tell the first place in S3 from others: what goes to a second one is archived."""
-    first = next((one.note.s3_uri for one in told if one.state == "success"), None)
-    task = next((one.key[0::2] for one in told if one.note.s3_uri == first), None) if first else None
-    archived = [one for one in told if first and one.note.s3_uri != first and one.key[0::2] != task]
-    return [one for one in told if one not in archived], archived
+    first = next((one.note.s3_uri for one in notes if one.state == "success"), None)
+    task = next((one.key[0::2] for one in notes if one.note.s3_uri == first), None) if first else None
+    archived = [one for one in notes if first and one.note.s3_uri != first and one.key[0::2] != task]
+    return [one for one in notes if one not in archived], archived
 
 
-def _state(told: Sequence[Told], failure: Told | None, steps: Sequence[Step]) -> State:
-    outcomes = {outcome(one) for key, of_task in groupby(told, attrgetter("key")) for one in list(of_task)[-1:]}
+def _state(notes: Sequence[TaskNote], failure: TaskNote | None, steps: Sequence[Step]) -> State:
+    outcomes = {outcome(one) for key, of_task in groupby(notes, attrgetter("key")) for one in list(of_task)[-1:]}
     if failure is not None:
         return "failed"
     under_way: tuple[State, ...] = ("running", "retrying")
@@ -238,26 +238,26 @@ def _has_file(steps: Sequence[Step]) -> bool:
     return any(step.state in ("done", "reused") for step in steps if step.name not in ("arrived", "described"))
 
 
-def _error(failure: Told | None) -> str:
+def _error(failure: TaskNote | None) -> str:
     return "" if failure is None else failure.note.error or _WITHOUT_A_WORD
 
 
-def _places(told: Sequence[Told]) -> tuple[Place, ...]:
-    staged = {one.note.s3_uri: one.key for one in told if one.note.step == "stage" and one.state == "success"}
+def _places(notes: Sequence[TaskNote]) -> tuple[Place, ...]:
+    staged = {one.note.s3_uri: one.key for one in notes if one.note.step == "stage" and one.state == "success"}
     return tuple(Place(uri, task) for uri, task in staged.items() if uri)
 
 
-def _progress(told: Sequence[Told]) -> tuple[int, int] | None:
-    plan = next((one for one in reversed(told) if one.note.step == "plan" and one.note.shares), None)
+def _progress(notes: Sequence[TaskNote]) -> tuple[int, int] | None:
+    plan = next((one for one in reversed(notes) if one.note.step == "plan" and one.note.shares), None)
     if plan is None or plan.note.shares is None:
         return None
-    filled = [one for one in told if one.note.step == "fill" and one.key.run == plan.key.run]
+    filled = [one for one in notes if one.note.step == "fill" and one.key.run == plan.key.run]
     return sum(one.state == "success" for one in filled), plan.note.shares
 
 
-def _last(told: Sequence[Told], name: str) -> str:
-    return next((str(text) for one in reversed(told) if (text := getattr(one.note, name))), "")
+def _last(notes: Sequence[TaskNote], name: str) -> str:
+    return next((str(text) for one in reversed(notes) if (text := getattr(one.note, name))), "")
 
 
-def _last_number(told: Sequence[Told], name: str) -> int | None:
-    return next((number for one in reversed(told) if (number := getattr(one.note, name)) is not None), None)
+def _last_number(notes: Sequence[TaskNote], name: str) -> int | None:
+    return next((number for one in reversed(notes) if (number := getattr(one.note, name)) is not None), None)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from airflow_provider_ophys.models.session_note import SessionNote
 
-# Airflow notes the name of a task's operator. Those of subclasses are known from what their tasks told.
+# Airflow keeps the name of a task's operator. Those of subclasses are known from the notes of their tasks.
 SENSOR = "AcquisitionFolderSensor"
 OPERATORS = (
     SENSOR,
@@ -31,7 +31,7 @@ OPERATORS = (
     "StageToS3Operator",
 )
 RETURN_VALUE = "return_value"
-# In place of a DAG's id, which has no colon: of what an asset's event told, and no task.
+# In place of a DAG's id, which has no colon: of what an asset's event says, and no task.
 ASSET = ":asset"
 
 type Json = Mapping[str, Any]
@@ -61,11 +61,11 @@ class TaskKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TaskNote:
     """
-    What a task told of a session, and what became of the task.
+    What a task noted of a session, and what became of the task.
 
-    :param at: When it told it.
+    :param at: When it noted it.
     :param state: Of the task; None before it is scheduled.
     :param tries: How often it was tried, and how often it may be.
     """

@@ -112,7 +112,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         with fail_without_retry():
             folders = self._look(context)
         if folders:
-            self._tell(context, folders)
+            self._announce(context, folders)
             if self.reschedule:
                 task_store(context).delete(_STATE)
         elif self.deferrable:
@@ -138,10 +138,10 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         if not folders:
             now = self.clocks.time_of_day()
             self._wait_in_triggerer(now + self.timeout if deadline is None else deadline)
-        self._tell(context, folders)
+        self._announce(context, folders)
         return folders
 
-    def _tell(self, context: Context, folders: Sequence[Mapping[str, Any]]) -> None:
+    def _announce(self, context: Context, folders: Sequence[Mapping[str, Any]]) -> None:
         announce_folders(self, context, folders)
         notes = [SessionNote(step="arrive", folder=folder["path"], name=folder["name"]) for folder in folders]
         leave_notes(self, context, notes)
@@ -192,11 +192,11 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         except SourceNotFoundError as error:
             if not watch.root_seen:
                 raise
-            watch.tell_root(error)
+            watch.note_root_error(error)
         except AcquisitionAccessError:
             raise
         except OSError as error:
-            watch.tell_root(error)
+            watch.note_root_error(error)
 
     def _resume(self, context: Context) -> AcquisitionWatch:
         """The watch of the last poke, which was in another process in reschedule mode."""

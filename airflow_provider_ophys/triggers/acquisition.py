@@ -69,7 +69,7 @@ def _ledger_of(injected: Any) -> Ledger:
 
 
 def _look(
-    watch: AcquisitionWatch, since: float, tell: Callable[[int, str], object], *, patient: bool
+    watch: AcquisitionWatch, since: float, write_log: Callable[[int, str], object], *, patient: bool
 ) -> list[Acquisition]:
     """
     Look once. Blocking, hence for a thread, where the state store's blocking methods are safe too.
@@ -83,10 +83,10 @@ def _look(
     except OSError as error:
         if isinstance(error, AcquisitionAccessError) and not patient:
             raise
-        watch.tell_root(error)
+        watch.note_root_error(error)
     ready = watch.ready()
     for level, line in watch.news():
-        tell(level, line)
+        write_log(level, line)
     return ready
 
 

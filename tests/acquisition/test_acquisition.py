@@ -525,7 +525,7 @@ def test_a_root_that_goes_away_is_told_once_until_it_is_back(tmp_path):
     for _ in range(3):
         with pytest.raises(SourceNotFoundError) as error:
             watched.look()
-        watched.watch.tell_root(error.value)
+        watched.watch.note_root_error(error.value)
     (tmp_path / "away").rename(root)
     watched.log.clear()
 

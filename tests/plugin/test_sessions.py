@@ -11,20 +11,20 @@ from airflow_provider_ophys.plugin.choice import Choice
 from airflow_provider_ophys.plugin.listing import today_in
 from airflow_provider_ophys.plugin.sessions import session_row
 from airflow_provider_ophys.plugin.table import as_csv
-from airflow_provider_ophys.plugin.tasks import TaskKey, Told
+from airflow_provider_ophys.plugin.tasks import TaskKey, TaskNote
 
 NIGHT = datetime(2026, 11, 22, 3, tzinfo=UTC)
 FILE = "/nwb/m1.nwb"
 
 
-def told(step, *, task="", dag="lab", run="r1", state="success", minute=0, index=-1, **facts):
+def noted(step, *, task="", dag="lab", run="r1", state="success", minute=0, index=-1, **facts):
     at = NIGHT + timedelta(minutes=minute)
     note = SessionNote(step=step, **facts)
-    return Told(TaskKey(dag, run, task or step, index), note, at, state, at, at)
+    return TaskNote(TaskKey(dag, run, task or step, index), note, at, state, at, at)
 
 
-def row(*all_told):
-    made = session_row(FILE, all_told)
+def row(*notes):
+    made = session_row(FILE, notes)
     assert made is not None
     return made
 
@@ -35,16 +35,16 @@ def steps(made):
 
 def written(**facts):
     facts = {"nwbfile_path": FILE, "valid": "valid", "size_bytes": 7, "speed": 3.0, "minute": 2, **facts}
-    return told("convert", **facts)
+    return noted("convert", **facts)
 
 
 def test_a_session_is_followed_from_its_arrival_to_the_archive():
     made = row(
-        told("arrive", folder="/in/m1", name="m1"),
-        told("describe", minute=1, folder="/in/m1", name="m1", subject="mouse 7"),
+        noted("arrive", folder="/in/m1", name="m1"),
+        noted("describe", minute=1, folder="/in/m1", name="m1", subject="mouse 7"),
         written(folder="/in/m1"),
-        told("stage", minute=3, nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
-        told("stage", minute=4, dag="archive", nwbfile_path=FILE, s3_uri="s3://b/m1.nwb"),
+        noted("stage", minute=3, nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
+        noted("stage", minute=4, dag="archive", nwbfile_path=FILE, s3_uri="s3://b/m1.nwb"),
     )
     assert steps(made) == dict.fromkeys(
         ("arrived", "described", "converted", "checked", "staged", "archived"), "done"
@@ -55,13 +55,13 @@ def test_a_session_is_followed_from_its_arrival_to_the_archive():
 
 
 def test_a_session_whose_description_failed_has_its_name_and_the_reason():
-    made = row(told("describe", folder="/in/m1", state="failed", error="session.yaml is wrong", failed=True))
+    made = row(noted("describe", folder="/in/m1", state="failed", error="session.yaml is wrong", failed=True))
     assert (made.name, made.state, made.error) == ("m1", "failed", "session.yaml is wrong")
     assert made.failure.key.task_id == "describe"
 
 
 def test_a_task_that_was_killed_is_said_to_have_been_silent():
-    made = row(told("convert", nwbfile_path=FILE, state="failed"))
+    made = row(noted("convert", nwbfile_path=FILE, state="failed"))
     assert (made.name, made.state) == ("m1", "failed")
     assert "killed" in made.error
 
@@ -72,12 +72,12 @@ def test_a_task_that_was_killed_is_said_to_have_been_silent():
         written(minute=9),
         written(minute=9, run="r2"),
         written(minute=9, run="r2", task="by_hand", dag="other"),
-        told("stage", minute=9, run="r2", nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
+        noted("stage", minute=9, run="r2", nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
     ],
     ids=["the same task again", "in another run", "by another DAG", "a later step"],
 )
 def test_what_was_mended_later_is_no_longer_red(later):
-    failed = told("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
+    failed = noted("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
     made = row(written(minute=0, run="r0"), failed, later)
     assert made.state == "done"
     assert made.failure is None
@@ -87,26 +87,26 @@ def test_what_was_mended_later_is_no_longer_red(later):
 @pytest.mark.parametrize(
     "later",
     [
-        told("stage", minute=9, nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
-        told("describe", minute=9, run="r2", folder="/in/m1"),
-        told("convert", minute=9, run="r2", state="upstream_failed", nwbfile_path=FILE),
+        noted("stage", minute=9, nwbfile_path=FILE, s3_uri="s3://a/m1.nwb"),
+        noted("describe", minute=9, run="r2", folder="/in/m1"),
+        noted("convert", minute=9, run="r2", state="upstream_failed", nwbfile_path=FILE),
     ],
     ids=["another task of the same run", "an earlier step", "what did not start"],
 )
 def test_what_was_not_mended_stays_red(later):
-    failed = told("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
+    failed = noted("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
     made = row(failed, later)
     assert (made.state, made.error, steps(made)["converted"]) == ("failed", "no disk", "failed")
 
 
 def test_what_runs_again_is_not_red_meanwhile():
-    failed = told("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
-    made = row(failed, told("convert", state="running", minute=5, run="r2", nwbfile_path=FILE))
+    failed = noted("convert", state="failed", minute=1, nwbfile_path=FILE, failed=True, error="no disk")
+    made = row(failed, noted("convert", state="running", minute=5, run="r2", nwbfile_path=FILE))
     assert (made.state, made.failure, made.running.key.run_id) == ("running", None, "r2")
 
 
 def test_what_is_tried_again_says_so():
-    made = row(told("convert", state="up_for_retry", nwbfile_path=FILE, failed=True, error="S3 is away"))
+    made = row(noted("convert", state="up_for_retry", nwbfile_path=FILE, failed=True, error="S3 is away"))
     assert made.state == "retrying"
 
 
@@ -116,27 +116,27 @@ def test_reused_looks_reused_and_keeps_the_speed_of_the_conversion():
 
 
 def test_one_of_many_sessions_of_a_task_may_fail_alone():
-    failed = told("convert", nwbfile_path=FILE, failed=True, error="its TIFF is cut off")
+    failed = noted("convert", nwbfile_path=FILE, failed=True, error="its TIFF is cut off")
     assert row(failed).error == "its TIFF is cut off"
 
 
 def test_a_session_that_is_done_is_not_tried_again_with_its_batch():
     batch = {"state": "up_for_retry", "nwbfile_path": FILE}
-    assert row(told("convert", **batch, done=True)).state == "done"
-    assert row(told("convert", **batch, failed=True, error="the disk is full")).state == "retrying"
+    assert row(noted("convert", **batch, done=True)).state == "done"
+    assert row(noted("convert", **batch, failed=True, error="the disk is full")).state == "retrying"
 
 
 def test_of_a_movie_that_many_tasks_write_it_is_told_how_many_are_done():
-    plan = told("plan", nwbfile_path=FILE, shares=3)
+    plan = noted("plan", nwbfile_path=FILE, shares=3)
     fills = [
-        told("fill", index=number, state=state, minute=1, nwbfile_path=FILE)
+        noted("fill", index=number, state=state, minute=1, nwbfile_path=FILE)
         for number, state in enumerate(("success", "success", "running"))
     ]
     assert row(plan, *fills).progress == (2, 3)
 
 
 def test_what_has_arrived_and_has_no_file_waits():
-    made = row(told("arrive", folder="/in/m1", name="m1"))
+    made = row(noted("arrive", folder="/in/m1", name="m1"))
     assert (made.state, made.has_file) == ("waiting", False)
 
 

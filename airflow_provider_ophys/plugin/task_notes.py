@@ -1,5 +1,5 @@
 """
-What tasks told of their sessions, and what became of the tasks: read from Airflow's database, then what changed.
+What tasks noted of their sessions, and what became of the tasks: read from Airflow's database, then what changed.
 
 All of it is kept in memory, by session: to search, sort and page through a year of sessions asks the database for
 nothing, and many who look at the page ask no more than one.
@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from airflow_provider_ophys.models.session_note import SessionNote
 from airflow_provider_ophys.plugin.arrivals import Arrivals
-from airflow_provider_ophys.plugin.tasks import OPERATORS, TaskKey, Told
+from airflow_provider_ophys.plugin.tasks import OPERATORS, TaskKey, TaskNote
 from airflow_provider_ophys.session_notes import KEY
 
 # What changed is asked for no more often than this.
@@ -39,19 +39,19 @@ ACTIVE = (DagRunState.QUEUED, DagRunState.RUNNING)
 @dataclass(slots=True)
 class Group:
     """
-    What was told under one name: the path of an NWB file, a folder or an address in S3.
+    The notes under one name: the path of an NWB file, a folder or an address in S3.
 
     :param version: Is another one whenever something changed.
-    :param others: The names under which more was told of the same session.
+    :param others: The names under which there are more on the same session.
     """
 
     version: int = 0
-    told: dict[TaskKey, list[Told]] = field(default_factory=dict)
+    notes: dict[TaskKey, list[TaskNote]] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
 
 
-class Index:
-    """All that was told, by session; safe to use from many threads."""
+class NoteIndex:
+    """All notes, by session; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class Index:
         self.groups: dict[str, Group] = {}
         # Which groups tell of the file that a folder or an address belongs to.
         self.files: dict[str, set[str]] = {}
-        # Whose tasks, and which assets' events, told something.
+        # Whose tasks, and which assets' events, there are notes of.
         self.dag_ids: set[str] = set()
         self.asset_ids: set[int] = set()
         self._operators: dict[tuple[str, str], str] = {}
@@ -84,9 +84,9 @@ class Index:
                 self._arrivals.forget()
                 self._read_all = now
                 changes = []
-            for folder, told in self._arrivals.read(session):
-                self.asset_ids.add(int(told.key.run_id))
-                self._put(told.key, [(told, f"f:{folder}")])
+            for folder, one in self._arrivals.read(session):
+                self.asset_ids.add(int(one.key.run_id))
+                self._put(one.key, [(one, f"f:{folder}")])
             self._read(session, changes)
             self._looked, self._watermark = now, began - SLACK
 
@@ -120,10 +120,11 @@ class Index:
             key = TaskKey(*row[:4])
             self.dag_ids.add(key.dag_id)
             self._operators[key.dag_id, key.task_id] = row[6] or ""
-            told = [
-                Told(key, note, row[5], row[7], row[8], row[9], (row[10], row[11] + 1)) for note in _notes(row[4])
+            notes = [
+                TaskNote(key, note, row[5], row[7], row[8], row[9], (row[10], row[11] + 1))
+                for note in _notes(row[4])
             ]
-            self._put(key, [(one, self._place(one.note)) for one in told])
+            self._put(key, [(one, self._place(one.note)) for one in notes])
 
     def _place(self, note: SessionNote) -> str:
         """Name the group that a note belongs to, and note what else the same session is called."""
@@ -147,15 +148,15 @@ class Index:
                 yield place
                 return
 
-    def _put(self, key: TaskKey, told: Iterable[tuple[Told, str]]) -> None:
-        """Replace what a task told before."""
+    def _put(self, key: TaskKey, notes: Iterable[tuple[TaskNote, str]]) -> None:
+        """Replace what a task noted before."""
         for place in self._places.pop(key, ()):
             group = self.groups[place]
-            group.told.pop(key, None)
+            group.notes.pop(key, None)
             self._touch(place)
-        for one, place in told:
+        for one, place in notes:
             if place:
-                self.groups.setdefault(place, Group()).told.setdefault(key, []).append(one)
+                self.groups.setdefault(place, Group()).notes.setdefault(key, []).append(one)
                 self._places.setdefault(key, set()).add(place)
                 self._touch(place)
 
@@ -165,7 +166,7 @@ class Index:
             self.groups[each].version = self._version
 
     def unknown_operators(self) -> set[tuple[str, str]]:
-        """Give the ids of DAG and task of those that have told something and whose operators have other names."""
+        """Give the ids of DAG and task of those that have left notes and whose operators have other names."""
         with self._lock:
             return {task for task, operator in self._operators.items() if operator not in OPERATORS}
 
@@ -178,24 +179,24 @@ class Index:
         with self._lock:
             return [(place, group.version) for place, group in self.groups.items() if not self.files.get(place)]
 
-    def told_of(self, place: str) -> list[Told]:
-        """List all that was told of a session."""
+    def notes_of(self, place: str) -> list[TaskNote]:
+        """List all notes on a session."""
         with self._lock:
             group = self.groups.get(place, Group())
             groups = [group, *(self.groups[other] for other in group.others if other in self.groups)]
-            return [one for each in groups for told in each.told.values() for one in told]
+            return [one for each in groups for notes in each.notes.values() for one in notes]
 
 
-def _notes(told: Any) -> tuple[SessionNote, ...]:
+def _notes(value: Any) -> tuple[SessionNote, ...]:
     try:
-        return SessionNote.read(told)
+        return SessionNote.read(value)
     except ValidationError:
         return ()
 
 
 def note_of(session: Session, task: TaskKey) -> SessionNote | None:
-    """Look up what one task told; None when it told nothing, or of several sessions."""
-    told = session.scalar(
+    """Look up what one task noted; None when it noted nothing, or left notes on several sessions."""
+    value = session.scalar(
         select(cast(XComModel.value, Text)).where(
             XComModel.dag_id == task.dag_id,
             XComModel.run_id == task.run_id,
@@ -204,5 +205,5 @@ def note_of(session: Session, task: TaskKey) -> SessionNote | None:
             XComModel.key == KEY,
         )
     )
-    notes = _notes(told) if told else ()
+    notes = _notes(value) if value else ()
     return notes[0] if len(notes) == 1 else None
