@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +38,7 @@ from airflow_provider_ophys.conversion.publishing import (
     sync,
 )
 from airflow_provider_ophys.conversion.recording_errors import naming_recordings
+from airflow_provider_ophys.conversion.reuse import why_unproven
 from airflow_provider_ophys.conversion.run import (
     Run,
     check_paths,
@@ -49,7 +52,9 @@ from airflow_provider_ophys.conversion.storages import ZarrStorage, open_storage
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
     OphysError,
+    OutputBusyError,
     OutputExistsError,
+    OutputWriteError,
     PlanLostError,
     SourceDataError,
 )
@@ -61,11 +66,13 @@ from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.result import Finding, ImagingResult
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.nwb.imaging import make_iterator
-from airflow_provider_ophys.recordings.state import SourceState, fingerprint
+from airflow_provider_ophys.recordings import Recording
+from airflow_provider_ophys.recordings.state import SourceState, content_digest, fingerprint
 from airflow_provider_ophys.writing.memory import PeakMemory
+from airflow_provider_ophys.writing.output_lock import HeldLock
 from airflow_provider_ophys.writing.replacement import remove, state_of
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
-from airflow_provider_ophys.writing.sharing import sharing
+from airflow_provider_ophys.writing.sharing import check_not_stopped, sharing
 
 log = logging.getLogger(__name__)
 
@@ -99,17 +106,32 @@ def plan_imaging(conversion: ParallelImagingConversion, environment: Environment
         run.prepare()  # finds what else is in the way, and raises
     base = run.found if conversion.if_exists in ("append", "overwrite") else None
     part = part_of(run.path, _plan_name(run, conversion, base))
-    with sole_writer(run.path, part, lock=environment.defaults.lock):
+    with sole_writer(run.path, part, lock=environment.defaults.lock) as held:
         check_still(run.path, run.found)
         begun = find_conversion(part, run.record["digest"])
         if begun is None:
-            _allocate(run, part, durations)
+            _allocate(run, part, held, durations)
         else:
+            _check_begun(run, part, begun)
             log.info("Going on with what was begun in %s.", part)
         allocated = _share_out(conversion, part, run.record["digest"])
     return ImagingPlan(
         **_identity(run, conversion), **allocated, started=started, base=base, durations=durations.seconds
     )
+
+
+def _check_begun(run: Run, part: Path, begun: dict[str, Any]) -> None:
+    """
+    Check that what is there of a part was filled from the recording as it is now.
+
+    :raises OutputBusyError: If that is not proven; says why.
+    """
+    why = why_unproven(run.conversion, begun, cast("SourceState", run.source), run.content)
+    if why is not None:
+        raise OutputBusyError(
+            f"{part}, which is filled for {run.path}, was begun by this conversion, {why}. Delete it, which gives "
+            "up what is done so far, or let the tasks of its plan finish."
+        )
 
 
 def _problems_of(conversion: ParallelImagingConversion) -> list[ConfigurationError]:
@@ -132,12 +154,12 @@ def _problems_of(conversion: ParallelImagingConversion) -> list[ConfigurationErr
     ]
 
 
-def _allocate(run: Run, part: Path, durations: Durations) -> None:
+def _allocate(run: Run, part: Path, held: HeldLock, durations: Durations) -> None:
     with naming_recordings(run.recordings):
         output = run.prepare()
     durations.end("prepare")
     unfinished = part_of(run.path)
-    with naming_write_errors(run.path), building(unfinished):
+    with naming_write_errors(run.path), building(unfinished, held):
         remove(part)
         copy_to_add(output, unfinished, run.environment.stop)
         allocate(output, unfinished, run.record)
@@ -237,19 +259,20 @@ def publish_imaging(
             if record is None or (plan.base is not None and state_of(part) == plan.base):
                 # A publisher that was killed after the move may have left what it replaced.
                 record = _require_published(plan)
-                remove(part)
+                _remove_replaced(part, path)
             else:
                 findings = _publish(plan, path, part, environment, durations)
     if findings is None:
         findings = _inspect(plan, path)
-    result = result_of(
-        path,
-        record or _require_published(plan),
-        time.time() - plan.started,
-        bulk_bytes=plan.bulk_bytes,
-        peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
-        reused=plan.reused,
-    )
+    with naming_write_errors(path, published=True):
+        result = result_of(
+            path,
+            record or _require_published(plan),
+            time.time() - plan.started,
+            bulk_bytes=plan.bulk_bytes,
+            peak_memory_bytes=max((one.peak_memory_bytes for one in filled), default=0),
+            reused=plan.reused,
+        )
     if not plan.reused:
         result["source_bytes"] = SourceState.of(recordings_of(plan.conversion)).num_bytes
         filling = {"fill": max((one.elapsed_seconds for one in filled), default=0.0)}
@@ -298,14 +321,17 @@ def _fill_missing(plan: ImagingPlan, bands: range, environment: Environment) -> 
     return len(missing)
 
 
-def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
+def _open_source(plan: ImagingPlan, array: Any, stop: threading.Event | None = None) -> BulkDataset:
     """
     Open the recording, and make sure that it is still the one that was planned for.
 
+    :param stop: Ends the reading of all of it, which ``reuse="content"`` may ask for; without, that is left to who
+        publishes.
     :raises SourceDataError: If it is not: shards of two recordings must not meet in one array.
     """
     conversion = plan.conversion
-    if fingerprint(recordings_of(conversion)) != plan.recording:
+    recordings = recordings_of(conversion)
+    if fingerprint(recordings) != plan.recording or not _is_unchanged(plan, recordings, stop):
         raise SourceDataError(_CHANGED)
     (movie,) = parts_of(conversion)
     imaging = open_imaging(movie.extractor, movie.extractor_kwargs, check=False)
@@ -313,6 +339,17 @@ def _open_source(plan: ImagingPlan, array: Any) -> BulkDataset:
     if tuple(source.maxshape) != array.shape or source.dtype != array.dtype:
         raise SourceDataError(_CHANGED)
     return BulkDataset(None, plan.dataset_path, plan.dataset_path, source)
+
+
+def _is_unchanged(plan: ImagingPlan, recordings: Sequence[Recording], stop: threading.Event | None) -> bool:
+    """Tell whether a recording is what it was when the part was allocated, also where samples do not tell."""
+    record = find_conversion(Path(plan.part), plan.digest) or {}
+    source = SourceState.of(recordings)
+    if record.get("state", source.digest) == source.digest or source.is_sampled_whole:
+        return True
+    if plan.conversion.reuse == "state":
+        return False
+    return stop is None or record.get("content") == content_digest(recordings, partial(check_not_stopped, stop))
 
 
 _CHANGED = "The recording has changed since the plan was made. Run the task that plans again, and those after it."
@@ -327,7 +364,7 @@ def _publish(
     check_written(storage, part, [plan.dataset_path], validate=plan.conversion.validate_output)
     array = storage.open_array(part, plan.dataset_path)
     with naming_recordings(recordings_of(plan.conversion)):
-        dataset = _open_source(plan, array)
+        dataset = _open_source(plan, array, environment.stop)
         if plan.conversion.validate_output:
             # Of each share: another worker filled it.
             rows_per_band = ShardGrid(array, part / plan.dataset_path).rows_per_band
@@ -341,12 +378,27 @@ def _publish(
         )
     sync(part)
     move(part, path, plan.base, kept_by(plan.conversion, environment))
-    remove(part)
+    _remove_replaced(part, path)
     # A task that Airflow had given up for dead may have begun another shard just before the move.
     remove_unfinished(path / plan.dataset_path)
     keep_statistics(path, seen, more=plan.conversion.if_exists == "append")
     durations.end("publish")
     return findings
+
+
+def _remove_replaced(part: Path, path: Path) -> None:
+    """
+    Remove what the published store replaced; where it is now, it would claim the output for its plan.
+
+    :raises OutputWriteError: If that does not work.
+    """
+    try:
+        remove(part)
+    except OSError as error:
+        raise OutputWriteError(
+            f"{path} is published, but what it replaced could not be removed: {error}. Try again, or delete "
+            f"{part}; until then no other plan writes this output."
+        ) from error
 
 
 def _require_published(plan: ImagingPlan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ claim to the output, and everybody else is refused.
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from airflow_provider_ophys.exceptions import (
     system_errors,
 )
 from airflow_provider_ophys.writing import replacement
-from airflow_provider_ophys.writing.output_lock import output_lock, owner_of
+from airflow_provider_ophys.writing.output_lock import HeldLock, output_lock, owner_of
 from airflow_provider_ophys.writing.ownership import keep_ownership
 from airflow_provider_ophys.writing.replacement import (
     appeared,
@@ -45,6 +46,8 @@ from airflow_provider_ophys.writing.replacement import (
     state_of,
     sync_folder,
 )
+
+log = logging.getLogger(__name__)
 
 SYNC_THREADS = 16
 
@@ -83,7 +86,7 @@ def part_of(path: Path, plan: str | None = None) -> Path:
 
 
 @contextmanager
-def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> Iterator[None]:
+def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> Iterator[HeldLock]:
     """
     Keep all others from writing an output at the same time; what a killed writer left is finished or removed.
 
@@ -94,9 +97,9 @@ def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> 
     :raises OutputFolderError: If what another left is in the way and may not be removed.
     """
     path = followed(path)
-    with output_lock(path, lock=lock) as is_left:
+    with output_lock(path, lock=lock) as held:
         settle_locked(path)
-        _clear(part_of(path), is_left=is_left)
+        _clear(part_of(path), is_left=held.is_left)
         pattern = f".{glob.escape(path.stem)}.part-*{glob.escape(path.suffix)}"
         for other in path.parent.glob(pattern):
             if other != claim:
@@ -104,7 +107,7 @@ def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> 
                     f"{path} is being written by the tasks of another plan, in {other}. Let them finish or run "
                     "them again; or delete that folder, which gives up what they have done so far."
                 )
-        yield
+        yield held
 
 
 def _clear(part: Path, *, is_left: bool) -> None:
@@ -126,14 +129,29 @@ def _clear(part: Path, *, is_left: bool) -> None:
 
 
 @contextmanager
-def building(part: Path) -> Iterator[None]:
-    """Remove afterwards what is left of a part when it was not moved away."""
+def building(part: Path, held: HeldLock) -> Iterator[None]:
+    """
+    Remove afterwards what is where a part was: the part, if it was not moved away, or what it replaced.
+
+    What cannot be removed is left to the next writer: it makes no failure of an output that was published, and
+    hides no other.
+
+    :param held: Lock of the output.
+    """
     try:
         yield
     finally:
-        # Nothing is asked of a disk, that may fail, after an output was published.
-        if os.path.lexists(part):
-            remove(part)
+        try:
+            # Nothing is asked of a disk, that may fail, after an output was published.
+            if os.path.lexists(part):
+                remove(part)
+        except OSError:
+            held.stays = True
+            log.warning(
+                "%s is of no more use and could not be removed; the next writer of the output does.",
+                part,
+                exc_info=True,
+            )
 
 
 def check_still(path: Path, found: str | None) -> None:
@@ -151,12 +169,13 @@ def check_still(path: Path, found: str | None) -> None:
 
 
 @contextmanager
-def naming_write_errors(path: Path) -> Iterator[None]:
+def naming_write_errors(path: Path, *, published: bool = False) -> Iterator[None]:
     """
     Turn what the output's disk says into an error that names the output.
 
     What a library says of a file that it could not write is often no ``OSError``; the number in its text tells.
 
+    :param published: Whether the output is at its path, and only looked at.
     :raises DiskSpaceError: If the disk, or the quota, is full.
     :raises OutputFolderError: If a right, a name or a mount has to be changed.
     :raises OutputWriteError: For every other error of the system.
@@ -174,14 +193,19 @@ def naming_write_errors(path: Path) -> Iterator[None]:
             ) from error
         if not numbers and not isinstance(error, OSError):
             raise
+        what = "was written, but could not be looked at" if published else "could not be written"
+        state = (
+            "It is whole, and another try finds it done."
+            if published
+            else "What was at the path before is still there."
+        )
         if numbers & LASTING_ERRNOS and not numbers & PASSING_ERRNOS:
             raise OutputFolderError(
-                f"{path} could not be written: {error}. What was at the path before is still there. Change the "
-                f"rights, the owner or the mount of {path.parent}, or write elsewhere."
+                f"{path} {what}: {error}. {state} Change the rights, the owner or the mount of {path.parent}, or "
+                "write elsewhere."
             ) from error
         raise OutputWriteError(
-            f"{path} could not be written: {error}. What was at the path before is still there. Check the disk or "
-            "network share of its folder."
+            f"{path} {what}: {error}. {state} Check the disk or network share of its folder."
         ) from error
 
 
@@ -208,7 +232,7 @@ def publishing(
     :raises OutputExistsError: If ``path`` exists and must not be replaced, or has changed meanwhile.
     """
     part = part_of(path)
-    with sole_writer(path, lock=lock), building(part):
+    with sole_writer(path, lock=lock) as held, building(part, held):
         check_still(path, found)
         expected = state_of(path) if replace else None
         yield part

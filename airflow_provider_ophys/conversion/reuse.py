@@ -52,20 +52,27 @@ def check_proven(
     :param content: Reads all of the recording for a digest of it.
     :raises OutputExistsError: If that is not proven; says why.
     """
+    why = why_unproven(conversion, existing, source, content)
+    if why is not None:
+        raise OutputExistsError(f"{conversion.nwbfile_path} was written by this conversion, {why}. {_WAYS_OUT}")
+
+
+def why_unproven(
+    conversion: Conversion, existing: Mapping[str, Any], source: SourceState, content: Callable[[], str]
+) -> str | None:
+    """Return what :func:`check_proven` says; ``None`` if it is proven."""
     is_unchanged = existing.get("state", source.digest) == source.digest or source.is_sampled_whole
     if is_unchanged and conversion.reuse == "state":
-        return
+        return None
     known = existing.get("content")
     if known is not None:
         if known == content():
-            return
-        why = "but the recording has other content by now, though not where samples of it are compared"
-    elif conversion.reuse == "content":
-        why = "with reuse='state': all content of the recording that it was made from is not known"
-    else:
-        why = (
-            "but files of the recording were written to or copied since, and of files as large as these only "
-            "samples are compared. If it is unchanged, give its files their times back (cp -a and rsync -a keep "
-            "them); outputs written with reuse='content' need no times"
-        )
-    raise OutputExistsError(f"{conversion.nwbfile_path} was written by this conversion, {why}. {_WAYS_OUT}")
+            return None
+        return "but the recording has other content by now, though not where samples of it are compared"
+    if conversion.reuse == "content":
+        return "with reuse='state': all content of the recording that it was made from is not known"
+    return (
+        "but files of the recording were written to or copied since, and of files as large as these only "
+        "samples are compared. If it is unchanged, give its files their times back (cp -a and rsync -a keep "
+        "them); outputs written with reuse='content' need no times"
+    )

@@ -129,7 +129,7 @@ class Run:
             output = self.prepare()
             prepare_seconds = round(time.monotonic() - started, 3)
             written = write_output(output, self.options, record=self.record, source=self.source)
-        with naming_write_errors(self.path):
+        with naming_write_errors(self.path, published=True):
             result = result_of(
                 self.path,
                 self.record,
@@ -176,7 +176,7 @@ class Run:
             with self.problems.gather(), naming_write_errors(self.path):
                 existing = existing_record(self.conversion, self.path, self.record["digest"], self.kept)
                 if existing is not None:
-                    check_proven(self.conversion, existing, cast("SourceState", self.source), self._content)
+                    check_proven(self.conversion, existing, cast("SourceState", self.source), self.content)
                 if not self.problems:
                     return existing
         return None
@@ -195,10 +195,10 @@ class Run:
         self.problems.raise_found()
         self.record["remarks"] = remarks
         if self.conversion.reuse == "content":
-            self.record["content"] = self._content()
+            self.record["content"] = self.content()
         return cast("Output", prepared[0])
 
-    def _content(self) -> str:
+    def content(self) -> str:
         """Read all of the recordings for a digest of it."""
         with naming_recordings(self.recordings):
             return content_digest(self.recordings, partial(check_not_stopped, self.environment.stop))
@@ -408,7 +408,7 @@ def reused_result(conversion: Conversion, record: dict[str, Any], started: float
     """
     path, inspect = Path(conversion.nwbfile_path), conversion.inspect
     findings = None if inspect is None else inspect_file(open_storage(path), path, inspect)
-    with naming_write_errors(path):
+    with naming_write_errors(path, published=True):
         found = result_of(path, record, time.monotonic() - started, reused=True)
     return found | {"inspection": findings}
 

@@ -6,12 +6,15 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.conversion.environment import Environment
 from airflow_provider_ophys.conversion.provenance import names_in, recorded_conversions
 from airflow_provider_ophys.conversion.publishing import check_output_folder
+from airflow_provider_ophys.conversion.recording_errors import naming_recordings
+from airflow_provider_ophys.conversion.reuse import check_proven
 from airflow_provider_ophys.conversion.run import Run, check_paths, recordings_of, reused_result
 from airflow_provider_ophys.exceptions import OphysError, OutputFolderError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
@@ -20,7 +23,9 @@ from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.result import SessionResult
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.models.session_name import nwbfile_path_for
-from airflow_provider_ophys.recordings.state import fingerprint
+from airflow_provider_ophys.recordings import Recording
+from airflow_provider_ophys.recordings.state import SourceState, content_digest, fingerprint
+from airflow_provider_ophys.writing.sharing import check_not_stopped
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,13 @@ def convert_session(conversion: SessionConversion, environment: Environment | No
         check_paths(conversion, environment)
         records = _records_of(conversion, environment)
         missing = conversion.without(set[str]().union(*map(names_in, records)))
-        if records and missing.parts:
+        if records and (missing.parts or len(records) > 1):
+            for record in records:
+                _check_part(conversion, record, environment)
+            if not missing.parts:
+                return _reused(conversion, records, started)
             log.info("%s has a part of the session; what it lacks is added.", conversion.nwbfile_path)
             conversion = missing.model_copy(update={"if_exists": "append"})
-        elif len(records) > 1:
-            return _reused(conversion, records, started)
     return SessionResult(**Run(conversion, environment).convert(), session=conversion.session)
 
 
@@ -64,9 +71,28 @@ def _records_of(conversion: SessionConversion, environment: Environment) -> list
 def _is_part_of(conversion: SessionConversion, record: Mapping[str, Any], environment: Environment) -> bool:
     if record.get("session") != conversion.session_name:
         return False
+    recordings = _recordings_of_part(conversion, record, environment)
+    return bool(recordings) and fingerprint(recordings) == record["recording"]
+
+
+def _recordings_of_part(
+    conversion: SessionConversion, record: Mapping[str, Any], environment: Environment
+) -> list[Recording]:
     part = conversion.without(set(conversion.names) - names_in(record))
-    recordings = recordings_of(part, allow_pickle=environment.defaults.allow_pickle)
-    return bool(part.parts) and fingerprint(recordings) == record["recording"]
+    return recordings_of(part, allow_pickle=environment.defaults.allow_pickle)
+
+
+def _check_part(conversion: SessionConversion, record: Mapping[str, Any], environment: Environment) -> None:
+    """
+    Check that a part of a session is still what its file has of it.
+
+    :param record: Of the conversion that wrote the part.
+    :raises OutputExistsError: As :func:`check_proven` does.
+    """
+    recordings = _recordings_of_part(conversion, record, environment)
+    with naming_recordings(recordings):
+        content = partial(content_digest, recordings, partial(check_not_stopped, environment.stop))
+        check_proven(conversion, record, SourceState.of(recordings), content)
 
 
 def _reused(conversion: SessionConversion, records: Sequence[Mapping[str, Any]], started: float) -> SessionResult:

@@ -77,6 +77,12 @@ def convert(  # noqa: PLR0917
     folder_name: FolderName = None,
     volumes: Volumes = True,
     if_exists: Annotated[str, typer.Option(help="reuse, fail, overwrite or append.")] = "reuse",
+    reuse: Annotated[
+        str,
+        typer.Option(
+            help="What proves that the file was made from this recording: state (of its files) or content."
+        ),
+    ] = "state",
     report: Annotated[bool, typer.Option("--report", help="Write a report beside the file.")] = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -85,7 +91,7 @@ def convert(  # noqa: PLR0917
         session = _describe(folder, metadata, root, subjects, folder_name, volumes=volumes)
         if not as_json:
             print_session(Console(), session, metadata=False)
-        result = _convert(session, output, if_exists=if_exists, report=report)
+        result = _convert(session, output, if_exists=if_exists, reuse=reuse, report=report)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
@@ -145,11 +151,11 @@ def _describe(
     )
 
 
-def _convert(session: Session, output: Path, *, if_exists: str, report: bool) -> dict[str, Any]:
+def _convert(session: Session, output: Path, *, if_exists: str, reuse: str, report: bool) -> dict[str, Any]:
     from airflow_provider_ophys.conversion.environment import Environment
     from airflow_provider_ophys.conversion.session import convert_session
 
-    conversion = session.conversion(output.absolute(), if_exists=if_exists, report=report)
+    conversion = session.conversion(output.absolute(), if_exists=if_exists, reuse=reuse, report=report)
     environment = Environment()
     result = convert_session(conversion, environment)
     if report:

@@ -9,6 +9,7 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputFolderError
@@ -19,14 +20,26 @@ log = logging.getLogger(__name__)
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
+@dataclass
+class HeldLock:
+    """
+    The lock of an output, for as long as it is held.
+
+    :param is_left: Whether a writer that was killed left its lock file.
+    :param stays: Set it to leave the lock file, as a killed writer would: what else is left may then be removed.
+    """
+
+    is_left: bool
+    stays: bool = False
+
+
 @contextmanager
-def output_lock(path: Path, *, lock: bool = True) -> Iterator[bool]:
+def output_lock(path: Path, *, lock: bool = True) -> Iterator[HeldLock]:
     """
     Keep all other writers from an output; the kernel lets go of the lock when the process ends, however it ends.
 
     :param path: Where the output goes; no link.
     :param lock: Whether to ask the file system for a lock; without, it is up to the user that nobody else writes.
-    :returns: Whether a writer that was killed left its lock file.
     :raises OutputBusyError: If another process is writing the output.
     :raises OutputFolderError: If the file system has no locks, or the lock file is another user's.
     """
@@ -45,12 +58,14 @@ def output_lock(path: Path, *, lock: bool = True) -> Iterator[bool]:
         if _is_same_file(file, descriptor):
             break
         os.close(descriptor)
+    held = HeldLock(is_left=found)
     try:
-        yield found
+        yield held
     finally:
         # One that stays is as one that a killed writer left: no reason to call what was written a failure.
         try:
-            file.unlink(missing_ok=True)
+            if not held.stays:
+                file.unlink(missing_ok=True)
         except OSError:
             log.warning("The lock %s could not be removed; the next writer does.", file, exc_info=True)
         os.close(descriptor)

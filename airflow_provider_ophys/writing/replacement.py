@@ -43,7 +43,7 @@ UNLOCKED_SECONDS = 3.0
 
 def followed(path: Path) -> Path:
     """Return where an output really is: what a link leads to is replaced, and the link stays."""
-    return path.resolve() if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def state_of(path: Path) -> str | None:
@@ -160,15 +160,23 @@ def _check_names(journal: _Journal) -> None:
 
 def _replace_in_steps(part: Path, path: Path, expected: str) -> None:
     """For a moment there is nothing at the path: so it is written down first what goes where."""
-    aside = _free_name(path)
-    _Journal(part.name, aside.name, state_of(part) or "", expected).write(path)
+    aside, new = _free_name(path), state_of(part) or ""
+    _Journal(part.name, aside.name, new, expected).write(path)
     path.rename(aside)
     if state_of(aside) != expected:
         move_to_nothing(aside, path)
         _journal_of(path).unlink()
         raise appeared(path)
     sync_folder(path.parent)
-    if not _finish(path):
+    try:
+        is_done = _finish(path)
+    except OSError:
+        if state_of(path) != new:
+            raise
+        # No reason to call what was published a failure; the journal stays.
+        log.warning("%s, which was replaced, could not be removed; who looks next does.", aside, exc_info=True)
+        is_done = True
+    if not is_done:
         raise OutputExistsError(
             f"{path} appeared while the old output was replaced; it was left as it is. The old one is in {aside}."
         )
@@ -294,10 +302,10 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems cannot
+    """Have the names in a folder on the disk, where the file system can do that: some of networks cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)

@@ -118,3 +118,33 @@ def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_
         if name not in {"unlink", "unlinkat", "rmdir"} | SWALLOWED:
             assert content(output) == before, where
             assert {path.name for path in folder.iterdir()} <= {output.name, f".{output.name}.lock"}, where
+
+
+@pytest.mark.parametrize("how", ["exchange", "steps"])
+@pytest.mark.parametrize("backend", NAMES)
+def test_what_was_replaced_and_cannot_be_removed_makes_no_failure_of_what_was_published(tmp_path, backend, how):
+    movie, old, folder = write_tiff(tmp_path / "movie.tif"), tmp_path / NAMES[backend], tmp_path / "out"
+    assert convert(movie, old, backend) == {}
+    before, output, failed = content(old), fresh(folder, old), []
+    stays, published = str(folder / "."), False
+
+    def fails(call):
+        nonlocal published
+        if call.name == "renameat2" and call.path.startswith(stays):
+            published = True
+            return errno.EINVAL if how == "steps" else 0
+        if published and call.name in {"unlink", "unlinkat", "rmdir"} and call.path.startswith(stays):
+            if call.path.endswith((".lock", ".journal.part")):
+                return 0
+            failed.append(call.path)
+            return errno.EIO
+        return 0
+
+    assert run_with_failures(lambda: convert(movie, output, backend), fails) == {}
+    assert content(output) != before
+    if (backend, how) != ("hdf5", "steps"):
+        assert failed, "one of two files takes the place of the other, and nothing is left"
+        assert len(list(folder.iterdir())) > 1
+    published = failed.clear()
+    assert convert(movie, output, backend) == {}
+    assert [entry.name for entry in folder.iterdir()] == [output.name], "the next writer has removed it"

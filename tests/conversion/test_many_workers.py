@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from failing_calls import run_with_failures, why_not
 from hdmf_zarr import NWBZarrIO
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,7 @@ from airflow_provider_ophys.exceptions import (
     InvalidOutputError,
     OutputBusyError,
     OutputExistsError,
+    OutputWriteError,
     PlanLostError,
     SourceDataError,
 )
@@ -385,6 +388,34 @@ def test_overwriting_keeps_the_old_output_until_the_new_one_is_whole(tmp_path, t
     assert not neighbours(path)
 
 
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_what_was_replaced_and_cannot_be_removed_is_named_and_removed_by_another_try(tmp_path, tiff):
+    path = tmp_path / "movie.nwb"
+    written_by_one(tiff, path, compression="small")
+    plan, before = planned(tiff, path, if_exists="overwrite"), tree(path)
+    fill_share(plan, plan.shares[0])
+
+    is_published = False
+
+    def publish():
+        try:
+            publish_imaging(plan, [])
+        except OutputWriteError as error:
+            return str(error)
+
+    def fails(call):
+        nonlocal is_published
+        is_published = is_published or call.name == "renameat2"
+        return errno.EIO if is_published and call.name == "unlinkat" and call.path.startswith(plan.part) else 0
+
+    message = run_with_failures(publish, fails)
+    assert message is not None
+    assert f"{path} is published, but what it replaced could not be removed" in message
+    assert tree(path) != before
+    assert publish_imaging(plan, []).nwbfile_path == str(path)
+    assert not neighbours(path)
+
+
 def test_appending_adds_to_what_is_there_and_only_to_that(tmp_path, tiff):
     path = tmp_path / "movie.nwb"
     written_by_one(tiff, path)
@@ -423,6 +454,64 @@ def test_a_recording_that_changes_between_the_tasks_is_not_mixed_in(tmp_path, ti
     write_tiff(tiff, frames + 1)
     with pytest.raises(SourceDataError, match="changed since the plan was made"):
         fill_share(plan, plan.shares[1])
+
+
+def change_between_samples(file, *, keep_times=False):
+    """Change what is compared by its time only: of a large file samples are read."""
+    before = file.stat()
+    with file.open("r+b") as stream:
+        stream.seek(before.st_size // 40)
+        stream.write(bytes(1000))
+    if keep_times:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+LARGE = {
+    "num_tasks": 2,
+    "backend_configuration": {ARRAY: {"shard_shape": [100, 128, 128], "chunk_shape": [10, 128, 128]}},
+}
+
+
+def test_nor_is_one_that_changed_between_its_samples(tmp_path):
+    tiff = write_tiff(tmp_path / "movie.tif", photons(200, 128, 128))
+    begun, filled = (planned(tiff, tmp_path / name, **LARGE) for name in ("begun.nwb", "filled.nwb"))
+    for plan, share in ((begun, 0), (filled, 0), (filled, 1)):
+        fill_share(plan, plan.shares[share])
+    change_between_samples(tiff)
+    with pytest.raises(SourceDataError, match="changed since the plan was made"):
+        fill_share(begun, begun.shares[1])
+    with pytest.raises(SourceDataError, match="changed since the plan was made"):
+        publish_imaging(filled, [])
+    with pytest.raises(
+        OutputBusyError, match="was begun by this conversion, .*only samples are compared.* Delete"
+    ):
+        planned(tiff, tmp_path / "begun.nwb", **LARGE)
+
+
+def test_by_content_a_plan_goes_on_with_a_copy_and_not_with_what_only_looks_unchanged(tmp_path):
+    tiff = write_tiff(tmp_path / "movie.tif", photons(200, 128, 128))
+    options = LARGE | {"reuse": "content"}
+    plan = planned(tiff, tmp_path / "movie.nwb", **options)
+    fill_share(plan, plan.shares[0])
+    os.utime(tiff)
+    assert planned(tiff, tmp_path / "movie.nwb", **options).part == plan.part
+    for share in plan.shares:
+        fill_share(plan, share)
+    assert not publish_imaging(plan, []).reused
+    assert planned(tiff, tmp_path / "movie.nwb", **options).reused
+
+    other = planned(tiff, tmp_path / "other.nwb", **options)
+    for share in other.shares:
+        fill_share(other, share)
+    change_between_samples(tiff, keep_times=True)
+    with pytest.raises(OutputBusyError, match="was begun by this conversion, but the recording has other content"):
+        planned(tiff, tmp_path / "other.nwb", **options)
+    with pytest.raises(OutputExistsError, match="has other content by now"):
+        planned(tiff, tmp_path / "movie.nwb", **options)
+    os.utime(tiff)
+    with pytest.raises(SourceDataError, match="changed since the plan was made"):
+        publish_imaging(other, [])
+    assert not (tmp_path / "other.nwb").exists()
 
 
 def test_a_task_that_was_given_up_for_dead_brings_nothing_back(tmp_path, big_tiff):

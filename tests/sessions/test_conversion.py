@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -186,6 +187,35 @@ def test_a_file_of_another_recording_or_session_gets_no_rois(tmp_path, changed):
     with pytest.raises(OutputExistsError, match="was not written by this conversion"):
         write_session(describe_session(folder, metadata=metadata), path)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("reuse", ["state", "content"])
+def test_a_movie_that_changed_between_its_samples_gets_no_rois_either(tmp_path, reuse):
+    """With ``"content"``, even if its times say that it did not."""
+    write_volumes(tmp_path / "m1", random_frames(60 * 4 * 2, "int16", shape=(128, 128)))
+    path, movie = tmp_path / "m1.nwb", tmp_path / "m1" / "m1_00001.tif"
+    times = movie.stat().st_atime_ns, movie.stat().st_mtime_ns
+    write_session(describe_session(tmp_path / "m1"), path, reuse=reuse)
+    suite2p(tmp_path / "m1" / "suite2p", planes=PLANES, samples=60)
+    session, whole = describe_session(tmp_path / "m1", volumes=True), path.read_bytes()
+    with movie.open("r+b") as file:
+        file.seek(movie.stat().st_size // 40)
+        kept = file.read(1000)
+        file.seek(-1000, os.SEEK_CUR)
+        file.write(bytes(1000))
+    if reuse == "content":
+        os.utime(movie, ns=times)
+    with pytest.raises(
+        OutputExistsError, match="only samples" if reuse == "state" else "has other content by now"
+    ):
+        write_session(session, path, reuse=reuse)
+    assert path.read_bytes() == whole
+    with movie.open("r+b") as file:
+        file.seek(movie.stat().st_size // 40)
+        file.write(kept)
+    os.utime(movie, ns=times)
+    assert not write_session(session, path, reuse=reuse).reused
+    assert write_session(session, path, reuse=reuse).reused, "when all of it is there, each part is looked at"
 
 
 def bytes_written():

@@ -65,6 +65,18 @@ def test_convert_writes_the_file(tmp_path, run):
     assert "was there already" in run("convert", tmp_path / "m1", "-o", tmp_path / "m1.nwb", "--report").stdout
 
 
+def test_convert_may_compare_all_content_before_it_reuses(tmp_path, run):
+    recording("ScanImage, one file", tmp_path / "m1")
+    command = ("convert", tmp_path / "m1", "-o", tmp_path / "m1.nwb")
+    assert run(*command).exit_code == 0
+    refused = run(*command, "--reuse", "content")
+    assert refused.exit_code == 1
+    assert "all content of the recording that it was made from is not known" in refused.stderr
+    assert run(*command, "--reuse", "content", "--if-exists", "overwrite").exit_code == 0
+    assert "was there already" in run(*command, "--reuse", "content").stdout
+    assert "reuse" in run(*command, "--reuse", "times").stderr
+
+
 def test_what_is_refused_ends_with_1_and_a_wrong_command_with_2(tmp_path, run):
     (tmp_path / "[red]notes.txt").touch()
     refused = run("describe", tmp_path)
