@@ -8,7 +8,6 @@ of it.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -96,10 +95,7 @@ class BrukerRecording(Recording):
                 continue
             if entry.is_symlink():
                 require_within(Path(entry.path), self.folder.resolve())
-            status = entry.stat()
-            if not stat.S_ISREG(status.st_mode):
-                require_regular(Path(entry.path))
-            entries[entry.name] = status
+            entries[entry.name] = require_regular(Path(entry.path))
         return entries
 
     @cached_property

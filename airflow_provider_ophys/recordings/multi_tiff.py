@@ -51,7 +51,12 @@ class MultiTiffRecording(Recording):
 
     @cached_property
     def first_page(self) -> Page:
-        """The first page of the first file."""
+        """
+        The first page of the first file.
+
+        :raises SourceDataError: If there is none.
+        """
+        self._check_named()
         return read_first_page(self.files[0])
 
     @cached_property
@@ -69,14 +74,17 @@ class MultiTiffRecording(Recording):
 
         :raises SourceDataError: Names the file, or the counts.
         """
-        if not self.files:
-            raise SourceDataError(f"No file is named ({self.describe()}). Give file_paths, in the order of time.")
+        self._check_named()
         total, per_sample = sum(self.num_pages.values()), self._pages_per_sample()
         if per_sample > 1 and total % per_sample:
             raise SourceDataError(
                 f"The {len(self.files)} files from {self.files[0]} have {total} pages, which are no whole number "
                 f"of samples of {per_sample} pages (num_channels x num_planes). Check both, and the files."
             )
+
+    def _check_named(self) -> None:
+        if not self.files:
+            raise SourceDataError(f"No file is named ({self.describe()}). Give file_paths, in the order of time.")
 
     def _pages_per_sample(self) -> int:
         numbers = (self.arguments.get(name) for name in ("num_channels", "num_planes"))

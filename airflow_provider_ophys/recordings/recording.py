@@ -145,13 +145,16 @@ class Recording:
 
 def _read_both_ends(file: Path) -> None:
     """
-    Read the first and the last byte of a file.
+    Read the first and the last byte of a file; nothing of what is no regular one.
 
     :raises OSError: If one cannot be read, or is not there though the file's size says so.
     """
-    with file.open("rb", buffering=0) as stream:
-        num_bytes = os.fstat(stream.fileno()).st_size
-        for offset in (0, max(num_bytes - 1, 0)):
+    # A pipe without a writer would wait for ever.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        found = os.fstat(descriptor)
+        num_bytes = found.st_size
+        for offset in (0, max(num_bytes - 1, 0)) if stat.S_ISREG(found.st_mode) else ():
             stream.seek(offset)
             if not stream.read(1) and num_bytes:
                 raise OSError(errno.EIO, f"nothing comes at byte {offset:,} of {num_bytes:,}")
@@ -173,7 +176,7 @@ def files_below(path: Path) -> list[Path]:
         for name in folders:
             require_within(Path(folder, name), root)
             if Path(folder, name).is_symlink() and Path(folder).resolve().is_relative_to(
-                Path(folder, name).resolve()
+                os.path.realpath(Path(folder, name))
             ):
                 raise SourceDataError(
                     f"{Path(folder, name)} is a link to a folder that it is in. Remove the link."
@@ -195,7 +198,8 @@ def require_within(file: Path, root: Path) -> None:
     :param root: The recording's own folder, resolved.
     :raises SourceDataError: If it leads elsewhere.
     """
-    real = file.resolve()
+    # Of a link to itself this is the link, where Path.resolve raises.
+    real = Path(os.path.realpath(file))
     if not real.is_relative_to(root):
         raise SourceDataError(
             f"{file} leads to {real}, out of the recording's folder {root}. Copy the file into the folder, or "
@@ -203,24 +207,28 @@ def require_within(file: Path, root: Path) -> None:
         )
 
 
-def require_regular(file: Path) -> None:
+def require_regular(file: Path) -> os.stat_result:
     """
     Check that a file may be opened: that it exists, and is no pipe, socket or device.
 
+    :returns: What the system says of it.
     :raises SourceNotFoundError: If there is nothing.
     :raises SourceDataError: If it is no regular file.
     :raises SourceAccessError: If its disk or share fails.
     """
     try:
-        mode = file.stat().st_mode
+        found = file.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
             f"{file} does not exist. Check that the recording was copied completely."
         ) from error
     except OSError as error:
         raise unreadable(f"{file} cannot be looked at: {error}.", error) from error
-    if not stat.S_ISREG(mode):
-        raise SourceDataError(f"{file} is no regular file but a {_kind(mode)}. Remove it, or give another path.")
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceDataError(
+            f"{file} is no regular file but a {_kind(found.st_mode)}. Remove it, or give another path."
+        )
+    return found
 
 
 def _kind(mode: int) -> str:

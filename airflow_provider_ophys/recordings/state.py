@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from airflow_provider_ophys.exceptions import OphysError, SourceChangedError, unreadable
-from airflow_provider_ophys.recordings.recording import Recording
+from airflow_provider_ophys.recordings.recording import Recording, require_regular
 
 # Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
 SAMPLE_BYTES = 64 * 1024
@@ -92,9 +92,10 @@ class SourceState:
         """
         Look at recordings now.
 
-        :raises OphysError: As :attr:`Recording.files` does.
+        :raises OphysError: As :attr:`Recording.files` does, and if one of them is no regular file.
         """
-        stats = {str(file): file.stat() for recording in recordings for file in recording.files if file.exists()}
+        files = [file for recording in recordings for file in recording.files]
+        stats = {str(file): require_regular(file) for file in files if file.exists()}
         return cls(recordings, {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()})
 
     @property

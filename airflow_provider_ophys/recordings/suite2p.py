@@ -176,17 +176,22 @@ class Suite2pRecording(Recording):
                 headers.describe("plane", label, fact, f"{OPTIONS}: {name}", unit)
         return headers.result()
 
+    def _own(self, name: str) -> Path:
+        """Return where one of the plane's arrays is: nothing is opened before :attr:`files` has looked at all."""
+        _ = self.files
+        return self.plane / name
+
     @cached_property
     def options_array(self) -> Any:
         """``ops.npy`` as it is given to the extractor."""
-        return check_pickle(self.plane / OPTIONS, allow_pickle=self.allow_pickle)
+        return check_pickle(self._own(OPTIONS), allow_pickle=self.allow_pickle)
 
     @cached_property
     def statistics(self) -> Any:
         """``stat.npy`` as it is given to the extractor: one dict per ROI; of a plane without ROIs, none."""
         if not (self.plane / STATISTICS).exists():
             return np.empty(0, dtype=object)
-        return check_pickle(self.plane / STATISTICS, allow_pickle=self.allow_pickle)
+        return check_pickle(self._own(STATISTICS), allow_pickle=self.allow_pickle)
 
     @cached_property
     def options(self) -> Mapping[str, Any]:
@@ -225,7 +230,7 @@ class Suite2pRecording(Recording):
         number = PLANE.fullmatch(self.plane_name)
         num_rois, num_samples = 0, None
         if not self.is_empty:
-            num_rois, num_samples = (*read_npy_header(self.plane / TRACES[self.channel_name][0]).shape, 0, 0)[:2]
+            num_rois, num_samples = (*read_npy_header(self._own(TRACES[self.channel_name][0])).shape, 0, 0)[:2]
         return SegmentedPlane(
             extractor_kwargs=self.arguments,
             channel=self.channel_name if several_channels else None,
@@ -259,7 +264,7 @@ class Suite2pRecording(Recording):
             return
         num_rois = len(self.statistics)
         for name in _in_order(names - {OPTIONS, STATISTICS}):
-            shape = read_npy_header(self.plane / name).shape
+            shape = read_npy_header(self._own(name)).shape
             if len(shape) != 2 or shape[0] != num_rois:  # noqa: PLR2004
                 yield f"{name} has the shape {shape}, but {STATISTICS} has {num_rois} ROIs"
             elif name not in (CLASSES, RED_CELLS) and shape[1] != num_samples:

@@ -38,6 +38,6 @@ def _is_here(entry: os.DirEntry[str], folder: Path) -> bool:
     try:
         if not stat.S_ISREG(entry.stat().st_mode):
             return False
-        return not entry.is_symlink() or Path(entry.path).resolve().is_relative_to(folder.resolve())
+        return not entry.is_symlink() or Path(os.path.realpath(entry.path)).is_relative_to(folder.resolve())
     except OSError:
         return False

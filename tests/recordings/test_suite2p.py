@@ -257,6 +257,18 @@ def test_links_out_of_the_recording_are_refused(tmp_path):
         raw_traces(folder, plane_name="plane1")
 
 
+@pytest.mark.parametrize("name", ["ops.npy", "stat.npy", "F.npy"])
+def test_nor_are_they_read_to_describe_it(tmp_path, name):
+    folder = suite2p(tmp_path / "suite2p")
+    (tmp_path / "secret").write_text("a secret")
+    (folder / "plane0" / name).unlink()
+    (folder / "plane0" / name).symlink_to(tmp_path / "secret")
+    for look in (recording(folder).contents, recording(folder).metadata):
+        with pytest.raises(SourceDataError, match=f"plane0/{name} leads to") as caught:
+            look()
+        assert "a secr" not in str(caught.value)
+
+
 def test_a_pipe_is_refused_at_once(tmp_path):
     folder = suite2p(tmp_path / "suite2p")
     os.mkfifo(folder / "plane0" / "redcell.npy")
