@@ -13,7 +13,7 @@ from airflow_provider_ophys.compat import conf
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.allowed_roots import parse_allowed_roots
 from airflow_provider_ophys.models.backend import Compression
-from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.models.rendered_options import parse_bytes
 
 if TYPE_CHECKING:
     from airflow_provider_ophys.conversion.environment import Defaults

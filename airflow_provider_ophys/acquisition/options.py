@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.models.rendered_options import none_if_blank, parse_bytes
 from airflow_provider_ophys.models.validation import list_problems
 
 DEFAULT_SETTLE_SECONDS: Final = 60.0
@@ -60,11 +60,6 @@ def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _none_if_blank(value: object) -> object:
-    """A template that renders to nothing means that the option is not given."""
-    return None if value in ("", "None") else value
-
-
 def _bytes(value: object) -> object:
     return 0 if value in (0, "0") else parse_bytes(value)
 
@@ -94,7 +89,7 @@ class AcquisitionOptions(BaseModel):
         description='Glob for the acquisition folders in it, one part per level of folders, such as `"*/*"`. A '
         "link counts as the folder that it leads to, as long as that is inside `path`.",
     )
-    marker_file: Annotated[Glob | None, BeforeValidator(_none_if_blank)] = Field(
+    marker_file: Annotated[Glob | None, BeforeValidator(none_if_blank)] = Field(
         None,
         description="Glob, relative to an acquisition folder, of the file that the acquisition software writes "
         "when it is complete. With it, `settle_seconds` has no effect.",
@@ -134,7 +129,7 @@ class AcquisitionOptions(BaseModel):
         '`"ignore"` never hands them over, for an archive that is already there. One that is still being '
         "written then is new when it has changed.",
     )
-    max_folders: Annotated[PositiveInt | None, BeforeValidator(_none_if_blank)] = Field(
+    max_folders: Annotated[PositiveInt | None, BeforeValidator(none_if_blank)] = Field(
         None,
         description="How many folders to hand over at a time, the oldest first: by one run of the sensor, or as "
         "the events of one look of the trigger. The next run or look has the others. Default, and "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from itertools import compress
@@ -23,6 +22,7 @@ from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.backend import Backend, Compression
 from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.models.rendered_options import OptionalBytes, none_if_blank
 from airflow_provider_ophys.models.session_name import SessionName
 from airflow_provider_ophys.models.validation import list_problems
 
@@ -33,42 +33,6 @@ ParentContainer = Literal["acquisition", "processing/ophys"]
 IteratorType = Literal["v2"] | None
 MaskType = Literal["image", "pixel", "voxel"]
 CentroidType = Literal["mean", "peak"]
-
-UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
-
-
-def parse_bytes(value: object) -> int:
-    """
-    Read a number of bytes: ``536870912``, ``"536870912"``, ``"512MiB"`` or ``"0.5 GB"``.
-
-    :raises ValueError: If it is neither, or not positive.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
-    if isinstance(value, bool) or match is None or match[2].lower() not in UNITS:
-        raise ValueError(f"{value!r} is not a number of bytes; write for example 536870912 or '512MiB'")
-    number = int(float(match[1]) * UNITS[match[2].lower()])
-    if number <= 0:
-        raise ValueError(f"{value!r} is not positive")
-    return number
-
-
-def _none_if_blank(value: object) -> object:
-    """A template that renders to nothing means that the option is not given."""
-    return None if isinstance(value, str) and value.strip() in ("", "None") else value
-
-
-OptionalBytes = Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_bytes(v))]
 
 
 class NotContent:
@@ -140,7 +104,7 @@ class Conversion(ConversionOptions, ABC):
         :returns: The conversion, with defaults in place of what is wrong; ``None`` if that has no default. And one
             error that names every wrong option, or ``None``.
         """
-        given = {name: _none_if_blank(value) for name, value in options.items()}
+        given = {name: none_if_blank(value) for name, value in options.items()}
         given = {name: value for name, value in given.items() if value is not None or name == "iterator_type"}
         try:
             return cls.model_validate(given), None

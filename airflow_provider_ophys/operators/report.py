@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError
 from airflow_provider_ophys.models.allowed_roots import check_allowed
-from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.models.rendered_options import none_if_blank, parse_bytes
 from airflow_provider_ophys.operators.report_maker import maker_in, record_maker
 from airflow_provider_ophys.operators.stopping import StoppableOperator, call_until_stopped
 from airflow_provider_ophys.retries import RETRY_POLICY, decides_on_retries, policy_argument
@@ -179,6 +179,6 @@ def _folder(folder: Path) -> Path:
 
 def _bytes(name: str, value: int | str | None) -> int | None:
     try:
-        return None if value in (None, "", "None") else parse_bytes(value)
+        return None if none_if_blank(value) is None else parse_bytes(value)
     except ValueError as error:
         raise ConfigurationError(f"{name} is wrong: {error}") from error

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from airflow_provider_ophys.exceptions import ConfigurationError
-from airflow_provider_ophys.models.conversion import parse_bytes
+from airflow_provider_ophys.models.rendered_options import none_if_blank, parse_bytes
 from airflow_provider_ophys.staging.files import MIB
 from airflow_provider_ophys.staging.transfer_threads import LEAST_MEMORY
 
@@ -25,11 +25,6 @@ from airflow_provider_ophys.staging.transfer_threads import LEAST_MEMORY
 ALLOWED_EXTRA_ARGS = frozenset(
     {"ACL", "ExpectedBucketOwner", "SSEKMSKeyId", "ServerSideEncryption", "StorageClass", "Tagging"}
 )
-
-
-def _is_blank(value: object) -> bool:
-    """Tell whether a template rendered to nothing, which means that the option is not given."""
-    return isinstance(value, str) and value.strip() in ("", "None")
 
 
 def _true_or_false(value: object) -> object:
@@ -99,7 +94,7 @@ class StagingOptions(BaseModel):
 
         :raises ConfigurationError: One error that names every wrong option.
         """
-        given = {name: None if _is_blank(value) else value for name, value in options.items()}
+        given = {name: none_if_blank(value) for name, value in options.items()}
         # None is a choice of its own only where a model says so.
         given = {name: value for name, value in given.items() if value is not None or name in cls._may_be_none}
         try:

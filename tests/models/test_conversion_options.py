@@ -6,7 +6,8 @@ import pytest
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError, ConfigurationError
 from airflow_provider_ophys.models.backend import parse_backend_configuration
-from airflow_provider_ophys.models.conversion import ImagingConversion, parse_bytes
+from airflow_provider_ophys.models.conversion import ImagingConversion
+from airflow_provider_ophys.models.rendered_options import parse_bytes
 
 REQUIRED = {"extractor": "Tiff", "nwbfile_path": "/data/a.nwb"}
 
