@@ -41,8 +41,8 @@ test: setup  ## All tests but make chaos, the end-to-end ones on Airflow's own p
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 
-test-lowest: ## Unit and contract tests with the lowest versions that pyproject.toml allows
-test-newest: ## Unit and contract tests with the newest versions
+test-lowest: ## Unit, contract and DAG tests with the lowest versions that pyproject.toml allows, so the oldest Airflow
+test-newest: ## Unit, contract and DAG tests with the newest versions
 test-lowest test-newest: test-%: setup
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-$*
 	@$(UV) pip compile --quiet --upgrade --resolution $(RESOLUTION_$*) --extra all --no-emit-index-url pyproject.toml \

@@ -25,6 +25,8 @@ os.environ |= {
     # The provider is there for the test of it, which turns it on.
     "AIRFLOW__OPENLINEAGE__DISABLED": "True",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    # Airflow 3.2's API wants one even where tests run tasks in this process.
+    "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of tests only, which is long enough for each of the algorithms",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
@@ -38,6 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
         # An older Airflow warns of itself and of what is newer than it, as it does where it is used.
         config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning")
         config.addinivalue_line("filterwarnings", "ignore::FutureWarning")
+
+
+def pytest_report_header() -> str:
+    return f"airflow: {metadata.version('apache-airflow')}"
 
 
 def pytest_sessionfinish() -> None:

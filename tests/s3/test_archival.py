@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.context import OutletEventAccessors
-from airflow_versions import HookLineageCollector
+from airflow_versions import HookLineageCollector, task_fails
 from s3_trees import BIG, files_of, make_tree, published
 from s3_views import Place, Requests
 
@@ -279,12 +279,12 @@ def test_operator_audits_and_fails_at_once_with_a_report(connection: None, place
     assert StageToS3Operator(**options, verify_only=True).execute(_context())["intact"] is True
     place.put("session.nwb.zarr/stray", b"")
     context = _context()
-    with pytest.raises(OphysError, match=r"1 extra, such as .*/stray"):
+    with task_fails(OphysError, match=r"1 extra, such as .*/stray"):
         StageToS3Operator(**options, verify_only="True").execute(context)
     assert context["ti"].pushed["audit"]["extra"] == [f"{place.prefix}session.nwb.zarr/stray"]
-    with pytest.raises(OphysError, match="verify_only changes nothing.*overwrite"):
+    with task_fails(OphysError, match="verify_only changes nothing.*overwrite"):
         StageToS3Operator(**options, verify_only=True, overwrite=True).execute(context)
-    with pytest.raises(OphysError, match="verify_only: .*boolean"):
+    with task_fails(OphysError, match="verify_only: .*boolean"):
         StageToS3Operator(**options, verify_only="perhaps").execute(context)
 
 

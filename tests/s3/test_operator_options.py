@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow_versions import DagSerialization, task_fails
+from airflow_versions import DagSerialization
 from s3_views import Place
 
 from airflow_provider_ophys.exceptions import ConfigurationError
@@ -78,7 +78,7 @@ def test_what_a_template_turned_into_text_becomes_what_it_was() -> None:
     ],
 )
 def test_text_that_is_no_such_value_is_refused(given: dict[str, str], message: str) -> None:
-    with task_fails(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message):
         StageToS3Options.parse(given)
 
 
