@@ -11,7 +11,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -28,9 +28,9 @@ from airflow_provider_ophys.exceptions import (
     unreadable,
 )
 from airflow_provider_ophys.mended_extractors import mended
-from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.remarks import remark
+from airflow_provider_ophys.opened_recordings import PATH_PARAMETER, note_recording
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import is_meant
 from airflow_provider_ophys.recordings.planar_stack import PlanarStackRecording, named_planes
@@ -70,8 +70,6 @@ MORE_TRIES = 2
 
 # Rates are told with six digits at the least.
 RATE_TOLERANCE = 1e-6
-
-PATH_PARAMETER = re.compile(r"(^|_)(file|folder)?_?paths?$")
 
 
 def open_imaging(
@@ -159,6 +157,7 @@ def _open(
         _check_announced(recording, opened)
     if kind == "imaging":
         _correct_rate(recording, opened)
+    note_recording(opened, recording)
     return opened
 
 
@@ -253,21 +252,6 @@ def _check_announced(recording: Recording, opened: Any) -> None:
             f"but its files have {counted}. If the share with the recording failed for a moment, try again; else "
             "tell the authors of this package."
         )
-
-
-def opened_paths(extractor: object) -> Iterator[Path]:
-    """
-    Yield the files and folders that an extractor was opened with, as far as it knows them.
-
-    :param extractor: Or several in one, such as a recording of many files.
-    """
-    attributes = getattr(extractor, "__dict__", {})
-    named = {name: value for name, value in attributes.items() if PATH_PARAMETER.search(name)}
-    yield from (path for _, path in named_paths("", [attributes.get("_kwargs"), named]))
-    for value in attributes.values():
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            if part is not extractor and hasattr(part, "_kwargs"):
-                yield from opened_paths(part)
 
 
 def find_extractor(kind: Kind, name: str) -> type:

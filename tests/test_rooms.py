@@ -19,7 +19,7 @@ ORDER = (
     {"exceptions", "get_provider_info"},
     {"models"},
     {"recordings", "extractor_internals"},
-    {"mended_extractors"},
+    {"mended_extractors", "opened_recordings"},
     {"acquisition", "extractors", "staging", "writing"},
     {"sessions", "nwb"},
     {"conversion"},

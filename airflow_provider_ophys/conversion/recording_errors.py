@@ -18,7 +18,8 @@ from airflow_provider_ophys.exceptions import (
 from airflow_provider_ophys.recordings import Recording
 
 OURS = "airflow_provider_ophys"
-READERS = ("roiextractors", *(f"{OURS}.{module}" for module in ("recordings", "extractors", "mended_extractors")))
+ROOMS = ("recordings", "extractors", "mended_extractors", "opened_recordings")
+READERS = ("roiextractors", *(f"{OURS}.{room}" for room in ROOMS))
 
 
 @contextmanager

@@ -58,7 +58,7 @@ from airflow_provider_ophys.models.result import ImagingResult, SegmentationResu
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.state import SourceState, content_digest, fingerprint
-from airflow_provider_ophys.sessions.source_metadata import DescribedPart, described_parts, under_given
+from airflow_provider_ophys.sessions.source_metadata import DescribedPart, described_parts, with_headers
 from airflow_provider_ophys.writing.memory import PeakMemory
 from airflow_provider_ophys.writing.replacement import state_of
 from airflow_provider_ophys.writing.sharing import check_not_stopped
@@ -217,14 +217,12 @@ class Run:
         """Return the given metadata, over what the headers of the recordings say."""
         metadata = load_metadata(self.conversion.metadata)
         check_allowed_metadata(metadata, self.environment.defaults.allowed_roots)
-        existing = _planes_and_devices(self.path) if self.append else frozenset()
+        existing = planes_and_devices(self.path) if self.append else frozenset()
         with naming_recordings(self.recordings):
             parts = described_parts(self.conversion, self.recordings, metadata)
-            for part in parts:
-                metadata, remarks = under_given(
-                    part, metadata, read_headers=self.conversion.source_metadata, existing=existing
-                )
-                self.remarks += [remark for remark in remarks if remark not in self.remarks]
+            metadata, self.remarks = with_headers(
+                parts, metadata, read_headers=self.conversion.source_metadata, existing=existing
+            )
         self.parts = parts
         return metadata
 
@@ -265,7 +263,7 @@ class Run:
         return output
 
 
-def _planes_and_devices(path: Path) -> frozenset[str]:
+def planes_and_devices(path: Path) -> frozenset[str]:
     """Return the names of the imaging planes and devices of a file that is added to."""
     try:
         with open_storage(path).open_groups(path, "r") as root:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from pynwb import NWBFile
 
 from airflow_provider_ophys.conversion.additions import MovieAddition, SegmentationAddition
+from airflow_provider_ophys.conversion.opened_headers import (
+    existing_names,
+    movie_with_headers,
+    segmentations_with_headers,
+)
 from airflow_provider_ophys.conversion.output import WriteOptions, prepare_output, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
 from airflow_provider_ophys.conversion.session import convert_session
 from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
-from airflow_provider_ophys.extractors import opened_paths
 from airflow_provider_ophys.models.backend import Backend, BackendConfiguration, Compression
 from airflow_provider_ophys.models.conversion import (
     CentroidType,
@@ -29,6 +33,7 @@ from airflow_provider_ophys.models.metadata_sections import Metadata
 from airflow_provider_ophys.models.output_path import check_output_path
 from airflow_provider_ophys.models.session import Session, session_conversion
 from airflow_provider_ophys.nwb.segmentation import SegmentationSource, pair_sources
+from airflow_provider_ophys.opened_recordings import opened_paths
 from airflow_provider_ophys.writing.sharing import Wish
 
 if TYPE_CHECKING:
@@ -58,6 +63,7 @@ def write_imaging_to_nwbfile(
     memory_limit: int | None = None,
     threads: int | None = None,
     validate: bool = True,
+    source_metadata: bool = True,
 ) -> NWBFile | None:
     """
     Write a movie into a new NWB file, or append it to one on disk; all of it or, after an error, nothing.
@@ -83,11 +89,17 @@ def write_imaging_to_nwbfile(
         run at the same time share what there is.
     :param threads: Encoding threads; default: one per CPU that this process may use.
     :param validate: Check the file against the NWB schema before it is published.
+    :param source_metadata: Use what the recording's headers say, where ``metadata`` does not say it; of an object
+        that reads no file, or does not tell which, there are none.
     :returns: The NWBFile that was written; ``None`` after appending.
     :raises OphysError: See :func:`add_imaging_to_nwbfile`, and ``prepare_output`` and ``write_nwbfile`` of
         :mod:`airflow_provider_ophys.conversion.output`.
     """
+    path = check_output_path(nwbfile_path, relative=True)
     given = load_metadata(metadata)
+    if source_metadata:
+        existing = existing_names(path, nwbfile, append=append_on_disk_nwbfile)
+        given, photon_series_type = movie_with_headers(imaging, given, metadata_key, photon_series_type, existing)
     added = {
         "photon_series_type": photon_series_type,
         "photon_series_index": photon_series_index,
@@ -101,7 +113,7 @@ def write_imaging_to_nwbfile(
         backend, backend_configuration, compression, Wish(memory_limit=memory_limit, threads=threads), validate
     )
     output = prepare_output(
-        check_output_path(nwbfile_path, relative=True),
+        path,
         [MovieAddition(imaging, given, added)],
         metadata=validate_metadata(with_own_metadata(imaging, given)),
         kept=_kept([imaging], metadata),
@@ -136,6 +148,7 @@ def write_segmentation_to_nwbfile(
     memory_limit: int | None = None,
     threads: int | None = None,
     validate: bool = True,
+    source_metadata: bool = True,
 ) -> NWBFile | None:
     """
     Write segmentations into a new NWB file, or append to one on disk; all of it or, after an error, nothing.
@@ -162,11 +175,18 @@ def write_segmentation_to_nwbfile(
     :param memory_limit: See there.
     :param threads: See there.
     :param validate: See there.
+    :param source_metadata: See there.
     :returns: The NWBFile that was written; ``None`` after appending.
     :raises OphysError: See :func:`add_segmentation_to_nwbfile`, and ``prepare_output`` and ``write_nwbfile`` of
         :mod:`airflow_provider_ophys.conversion.output`.
     """
+    path = check_output_path(nwbfile_path, relative=True)
     given = _load(segmentation_extractor, metadata)
+    if source_metadata:
+        existing = existing_names(path, nwbfile, append=append_on_disk_nwbfile)
+        given, metadata_key = segmentations_with_headers(
+            segmentation_extractor, given, metadata_key, plane_segmentation_name, existing
+        )
     added = {
         "metadata_key": metadata_key,
         "plane_segmentation_name": plane_segmentation_name,
@@ -182,7 +202,7 @@ def write_segmentation_to_nwbfile(
         backend, backend_configuration, compression, Wish(memory_limit=memory_limit, threads=threads), validate
     )
     output = prepare_output(
-        check_output_path(nwbfile_path, relative=True),
+        path,
         [SegmentationAddition(segmentation_extractor, given, added)],
         metadata=_of_file(pair_sources(segmentation_extractor, given, metadata_key)),
         kept=_kept(_listed(segmentation_extractor), metadata),
@@ -206,6 +226,7 @@ def write_session(
     threads: int | None = None,
     validate: bool = True,
     inspect: str | None = None,
+    source_metadata: bool = True,
     check_recording: bool = True,
     reuse: Reuse = "state",
 ) -> SessionResult:
@@ -226,6 +247,8 @@ def write_session(
     :param validate: Check the file against the NWB schema before it is published.
     :param inspect: What nwbinspector finds is in the result (``"report"``), or an error where it is critical
         (``"fail"``), or where the DANDI archive would not take it (``"dandi"``). Default: it is not run.
+    :param source_metadata: Use what the recordings' headers say, where ``metadata`` does not say it; what
+        ``describe_session`` returned has that already.
     :param check_recording: Check that the recording is whole before it is read.
     :param reuse: What proves that it is the recording that the output was made from: the ``"state"`` of its files,
         or all of their ``"content"``.
@@ -244,6 +267,7 @@ def write_session(
             threads=threads,
             validate=validate,
             inspect=inspect,
+            source_metadata=source_metadata,
             check_recording=check_recording,
             reuse=reuse,
         )

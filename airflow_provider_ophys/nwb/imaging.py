@@ -95,7 +95,7 @@ def add_imaging_to_nwbfile(
     data = _make_data(imaging, iterator_type, iterator_options or {})
     fields = series_fields(series)
     fields["dimension"] = _dimension(series, get_data_shape(data)[1:])
-    fields.setdefault("comments", read_from(imaging))
+    fields.setdefault("comments", read_from("imaging", imaging))
     fields |= timing_of(imaging, always_write_timestamps=always_write_timestamps, given=series)
     plane = add_imaging_plane(nwbfile, checked, series.imaging_plane_metadata_key)
     fields |= {"data": data, "imaging_plane": plane}

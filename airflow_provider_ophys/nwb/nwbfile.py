@@ -5,37 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pynwb import NWBFile, ProcessingModule
 from pynwb.file import Subject
 
-from airflow_provider_ophys.extractor_internals import arguments_of
-from airflow_provider_ophys.extractors import PATH_PARAMETER
 from airflow_provider_ophys.models.metadata import require_session_start_time
 from airflow_provider_ophys.models.metadata_sections import Metadata
+from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.remarks import remark
+from airflow_provider_ophys.opened_recordings import files_behind
 
 
-def read_from(extractor: object) -> str:
+def read_from(kind: Kind, extractor: object) -> str:
     """
     Say what an object of a file was read with and from: NWB has ``comments`` for that.
 
-    Only the names of the recording's files are written, not the folders in which they were.
+    :param kind: What the extractor reads.
+    :param extractor: It may have read many files; the first ones are named.
     """
-    paths = [
-        Path(path).name
-        for parameter, given in arguments_of(extractor).items()
-        if PATH_PARAMETER.search(parameter)
-        for path in (given if isinstance(given, (list, tuple)) else [given])
-        if isinstance(path, (str, Path))
-    ]
-    source = f" from {', '.join(paths)}" if paths else ""
+    files = files_behind(kind, extractor)
     return (
-        f"Read{source} with {type(extractor).__name__} of roiextractors {version('roiextractors')} by "
-        f"airflow-provider-ophys {version('airflow-provider-ophys')}."
+        f"Read {f'from {files} ' if files else ''}with {type(extractor).__name__} of roiextractors "
+        f"{version('roiextractors')} by airflow-provider-ophys {version('airflow-provider-ophys')}."
     )
 
 

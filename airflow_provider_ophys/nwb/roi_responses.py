@@ -117,7 +117,7 @@ def response_fields(extractor: Any, entry: RoiResponseMetadata) -> dict[str, Any
     :param entry: Name, unit and whatever else the metadata says.
     :raises SourceDataError: If the extractor's times make no sense.
     """
-    described = {"comments": read_from(extractor)} | series_fields(entry)
+    described = {"comments": read_from("segmentation", extractor)} | series_fields(entry)
     return described | timing_of(extractor, always_write_timestamps=False, given=entry)
 
 

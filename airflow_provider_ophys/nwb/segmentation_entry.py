@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY
 from airflow_provider_ophys.models.metadata_sections import (
     Metadata,
     OphysMetadata,
@@ -15,16 +13,10 @@ from airflow_provider_ophys.models.metadata_sections import (
     RoiResponseMetadata,
     SummaryImageMetadata,
 )
+from airflow_provider_ophys.models.segmentation_names import BACKGROUND_TABLE_NAME, TABLE_NAME, name_suffix
 
-TABLE_NAME = "PlaneSegmentation"
-BACKGROUND_TABLE_NAME = "BackgroundPlaneSegmentation"
 TABLE_DESCRIPTION = "Segmented ROIs"
 BACKGROUND_TABLE_DESCRIPTION = "Segmented Background Components"
-
-LONGEST_SUFFIX = 40
-
-# Keys that say nothing of the segmentation, so no name needs them.
-PLAIN_KEYS = (DEFAULT_METADATA_KEY, TABLE_NAME)
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def find_segmentation(
     key = _find_key(ophys, candidates, metadata_key, plane_segmentation_name)
     _check_sections(ophys, {key, background_key})
     is_one_of_several = metadata_key is not None or len(candidates) > 1
-    suffix = _suffix(key) if key is not None and is_one_of_several else ""
+    suffix = name_suffix(key) if key is not None and is_one_of_several else ""
     table = ophys.PlaneSegmentations.get(key or "") or PlaneSegmentationMetadata(
         name=plane_segmentation_name or TABLE_NAME + suffix, description=TABLE_DESCRIPTION
     )
@@ -213,11 +205,6 @@ def _check_sections(ophys: OphysMetadata, chosen: set[str | None]) -> None:
                     f"Ophys.{section} describes {key!r}, which is not in Ophys.PlaneSegmentations "
                     f"({_known(ophys.PlaneSegmentations)})."
                 )
-
-
-def _suffix(key: str) -> str:
-    # A key may hold what a name may not.
-    return "" if key in PLAIN_KEYS else "_" + re.sub(r"[^\w .+-]", "_", key)[:LONGEST_SUFFIX]
 
 
 def _known(names: object) -> str:

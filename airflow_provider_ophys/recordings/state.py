@@ -45,7 +45,7 @@ def fingerprint(recordings: Sequence[Recording]) -> str:
         sampled = set(_spread(len(files) - 1, SAMPLED_FILES))
         for index, file in enumerate(files):
             size = file.stat().st_size
-            digest.update(f"{_name_within(file, recording)} {size}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{name_within(file, recording)} {size}\n".encode("utf-8", "surrogateescape"))
             if index in sampled:
                 _update_with_samples(digest, file, size)
     return f"sha256:{digest.hexdigest()}"
@@ -68,7 +68,7 @@ def content_digest(recordings: Sequence[Recording], check: Callable[[], None]) -
                 check()
         return found.hexdigest()
 
-    named = [(_name_within(file, recording), file) for recording in recordings for file in recording.files]
+    named = [(name_within(file, recording), file) for recording in recordings for file in recording.files]
     with ThreadPoolExecutor(CONTENT_THREADS, thread_name_prefix="ophys-content") as pool:
         digests = pool.map(digest_of, (file for _, file in named))
         found = [(name, digest) for (name, _), digest in zip(named, digests, strict=True)]
@@ -102,7 +102,7 @@ class SourceState:
     def digest(self) -> str:
         """Names, sizes and times of all files in one text that does not depend on where the recordings lie."""
         named = sorted(
-            (_name_within(file, recording), *self.files[str(file)])
+            (name_within(file, recording), *self.files[str(file)])
             for recording in self.recordings
             for file in recording.files
             if str(file) in self.files
@@ -169,7 +169,7 @@ def _value(value: Any, place: str, paths: set[str]) -> str:  # noqa: PLR0911 - o
     return f"{type(value).__name__} {uuid4()}"
 
 
-def _name_within(file: Path, recording: Recording) -> str:
+def name_within(file: Path, recording: Recording) -> str:
     """Name a file by its place below the folder that an argument names, or beside the file that one names."""
     for path in recording.paths.values():
         root = path if path.is_dir() else path.parent

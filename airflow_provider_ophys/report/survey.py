@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from airflow_provider_ophys.models.segmentation_names import TABLE_NAME
 from airflow_provider_ophys.nwb.contents import Contents, Movie, Segmentation
-from airflow_provider_ophys.nwb.segmentation_entry import TABLE_NAME
 from airflow_provider_ophys.report.marks import Marks, find_marks
 from airflow_provider_ophys.report.movie import MovieSurvey, survey_movie
 from airflow_provider_ophys.report.photons import photon_gain, signal_to_noise

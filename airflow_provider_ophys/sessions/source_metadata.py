@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
-from airflow_provider_ophys.models.conversion import Conversion, SeriesType
+from airflow_provider_ophys.models.conversion import Conversion, SegmentationConversion, SeriesType
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
 from airflow_provider_ophys.models.recording import (
@@ -20,6 +20,7 @@ from airflow_provider_ophys.models.recording import (
     PhotonSeriesType,
     SegmentedPlane,
 )
+from airflow_provider_ophys.models.segmentation_names import BACKGROUND_TABLE_NAME, TABLE_NAME, name_suffix
 from airflow_provider_ophys.recordings import Recording
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class DescribedPart:
         others of the conversion.
     :param is_undescribed: Whether an entry of its own is made for it, whatever the headers say.
     :param photon_series_type: Of a movie; ``"auto"`` where neither the user nor the format says.
+    :param entry_key: Of the entry that describes it, where that need not be said: no name ends with it.
+    :param name: Of its entry where the metadata does not name it. Default: its type and the suffix.
     """
 
     recording: Recording
@@ -53,6 +56,8 @@ class DescribedPart:
     suffix: str = ""
     is_undescribed: bool = False
     photon_series_type: SeriesType = "auto"
+    entry_key: str | None = None
+    name: str | None = None
 
 
 def described_parts(
@@ -71,26 +76,99 @@ def described_parts(
     kinds = [part.kind for part in conversion.parts]
     described: list[DescribedPart] = []
     for part, recording in zip(conversion.parts, recordings, strict=True):
-        contents = _contents(recording)
         key, is_undescribed = part.metadata_key, False
+        if isinstance(conversion, SegmentationConversion):
+            place, name = len(described) if conversion.is_of_several else None, conversion.plane_segmentation_name
+            described.append(described_segmentation(recording, given, key, name=name, place=place))
+            continue
         is_described = is_list_form(given) or bool(ophys.get(SECTIONS[part.kind]))
         if key is None and kinds.count(part.kind) > 1 and not is_described:
             place = sum(each.kind == part.kind for each in described)
-            # Lists of segmentations have always been numbered.
-            named = "" if conversion.kind == "segmentation" else _label(contents, recording)
-            key, is_undescribed = named or str(place), True
+            key, is_undescribed = _label(recording) or str(place), True
+        suffix = title(key) if key is not None and len(kinds) > 1 else ""
+        found = DescribedPart(recording, part.kind, key, suffix, is_undescribed)
         wanted: SeriesType = getattr(part, "photon_series_type", "auto")
-        described.append(
-            DescribedPart(
-                recording,
-                part.kind,
-                key,
-                title(key) if key is not None and len(kinds) > 1 else "",
-                is_undescribed,
-                contents.photon_series_type or "auto" if wanted == "auto" else wanted,
-            )
-        )
+        described.append(of_series_type(found, wanted, given) if part.kind == "imaging" else found)
     return described
+
+
+def described_segmentation(
+    recording: Recording,
+    given: Mapping[str, Any],
+    key: str | None,
+    *,
+    name: str | None = None,
+    place: int | None = None,
+) -> DescribedPart:
+    """
+    Tell which entry of the metadata describes a segmentation.
+
+    :param recording: What it is read from.
+    :param given: The metadata.
+    :param key: Of its entry, if that was said.
+    :param name: Of its table, if that was said: it chooses an entry, or names what is not described.
+    :param place: In a list of several, from 0; those that are not described are numbered.
+    """
+    ophys = section_of(given, "Ophys")
+    entries = section_of(ophys, SECTIONS["segmentation"])
+    names = {each: section_of(entries, each).get("name", each) for each in entries}
+    sections = (SECTIONS["segmentation"], "RoiResponses", "SegmentationImages")
+    found = dict.fromkeys(each for section in sections for each in section_of(ophys, section))
+    described = [each for each in found if BACKGROUND_TABLE_NAME not in (each, names.get(each))]
+    if is_list_form(given):
+        return DescribedPart(recording, "segmentation", key)
+    if key is None and place is not None and not described:
+        key = str(place)
+    chosen = [each for each in described if name is not None and names.get(each) == name]
+    entry = key or next(iter(chosen if chosen or len(described) > 1 else described), None)
+    return DescribedPart(
+        recording,
+        "segmentation",
+        key,
+        title(key) if key is not None and place is not None else "",
+        is_undescribed=key is not None and key not in entries and (not described or key in described),
+        entry_key=entry,
+        name=name or (None if key is None else TABLE_NAME + name_suffix(key)),
+    )
+
+
+def of_series_type(
+    part: DescribedPart, wanted: SeriesType, given: Mapping[str, Any]
+) -> DescribedPart:
+    """
+    Return a movie with the type of its series: what was asked for, else what the metadata tells, else its format.
+
+    :param wanted: What was asked for.
+    :param given: The metadata.
+    """
+    if wanted == "auto" and not is_list_form(given):
+        entries = section_of(section_of(given, "Ophys"), SECTIONS["imaging"])
+        entry = section_of(entries, part.metadata_key or _only(entries) or "")
+        possible = [kind for kind, foreign in FOREIGN_FIELDS.items() if not foreign & entry.keys()]
+        is_told = len(possible) == 1
+        wanted = possible[0] if is_told else _contents(part.recording).photon_series_type or "auto"
+    return replace(part, photon_series_type=wanted)
+
+
+def with_headers(
+    parts: Sequence[DescribedPart],
+    given: Mapping[str, Any],
+    *,
+    read_headers: bool = True,
+    existing: Collection[str] = (),
+) -> tuple[dict[str, Any], list[str]]:
+    """
+    Put what the headers of several recordings say under the metadata of all of them, as :func:`under_given` does.
+
+    :param parts: Which movies and segmentations; the first of two that say the same counts.
+    :param given: As for :func:`under_given`, like the rest.
+    :returns: The metadata, and remarks, each once.
+    """
+    metadata, remarks = merge_metadata({}, given), dict[str, None]()
+    for part in parts:
+        metadata, more = under_given(part, metadata, read_headers=read_headers, existing=existing)
+        remarks |= dict.fromkeys(more)
+    return metadata, list(remarks)
 
 
 def _contents(recording: Recording) -> Contents:
@@ -100,8 +178,9 @@ def _contents(recording: Recording) -> Contents:
         return Contents()  # what is wrong with it, or with its arguments, opening it tells
 
 
-def _label(contents: Contents, recording: Recording) -> str:
+def _label(recording: Recording) -> str:
     """Name a movie or segmentation by its channel and plane, as in ``"GreenPlane0"``."""
+    contents = _contents(recording)
     known: list[Movie | SegmentedPlane] = [*contents.movies, *contents.segmentations]
     for each in known:
         if each.extractor_kwargs == recording.arguments:
@@ -172,7 +251,9 @@ def placed(
     devices = section_of(given, "Devices")
     if part.metadata_key is not None and part.metadata_key not in entries and not part.is_undescribed:
         return {}  # a key that is not there: an error, and no reason for an entry
-    key = part.metadata_key or _only(entries) or DEFAULT_METADATA_KEY
+    key = part.entry_key or part.metadata_key or _only(entries) or DEFAULT_METADATA_KEY
+    if key not in entries and len(entries) > 1 and not part.is_undescribed:
+        return {}  # it is not said which one of several it is
     only_plane = _only(planes) if part.metadata_key is None else None
     plane_key = section_of(entries, key).get("imaging_plane_metadata_key") or only_plane or key
     device_key = section_of(planes, plane_key).get("device_metadata_key") or _only(devices) or DEFAULT_METADATA_KEY
@@ -228,7 +309,7 @@ def _plane(
 
 def _entry(part: DescribedPart, entry: Mapping[str, Any], plane_key: str) -> dict[str, Any]:
     if part.kind == "segmentation":
-        named = {"name": f"PlaneSegmentation{part.suffix}", "description": "Segmented ROIs"}
+        named = {"name": part.name or f"{TABLE_NAME}{part.suffix}", "description": "Segmented ROIs"}
         return {**named, **entry, "imaging_plane_metadata_key": plane_key}
     series_type = part.photon_series_type
     foreign = frozenset() if series_type == "auto" else FOREIGN_FIELDS[series_type]
