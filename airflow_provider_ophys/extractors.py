@@ -252,6 +252,7 @@ def _check_announced(recording: Recording, opened: Any) -> None:
             f"but its files have {counted}. If the share with the recording failed for a moment, try again; else "
             "tell the authors of this package."
         )
+    recording.counted = counted
 
 
 def find_extractor(kind: Kind, name: str) -> type:

@@ -28,6 +28,9 @@ class Recording:
     :param allow_pickle: Whether pickles in it may run what they want: the platform's ``[ophys] allow_pickle``.
     """
 
+    # Samples that it had when an extractor was opened and announced as many; ``None`` of what nobody counted.
+    counted: int | None = None
+
     def __init__(self, extractor: str, arguments: Mapping[str, Any], *, allow_pickle: bool = False) -> None:
         self.extractor = extractor
         self.arguments = arguments

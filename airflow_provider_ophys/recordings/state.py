@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import OphysError, SourceChangedError, unreadable
+from airflow_provider_ophys.exceptions import OphysError, SourceChangedError, SourceDataError, unreadable
 from airflow_provider_ophys.recordings.recording import Recording, require_regular
 
 # Enough to tell two recordings from each other, little enough for a terabyte or 100,000 files on a share.
@@ -125,7 +125,11 @@ class SourceState:
         """
         Check that the recordings are still what they were.
 
-        :raises SourceChangedError: If a file has grown, changed, come or gone; names it.
+        Sizes and times need not tell: some shares keep the time of a file that is written to in place. So the
+        samples of those that were counted when they were opened are counted once more.
+
+        :raises SourceChangedError: If a file has grown, changed, come or gone, or the samples are not as many;
+            names the file, or the recording.
         :raises SourceAccessError: If the disk or share with the recordings fails.
         """
         # Files may have come: look anew.
@@ -148,6 +152,29 @@ class SourceState:
                 )
         for each in self.recordings:
             each.check_access()
+        for recording, again in zip(self.recordings, anew, strict=True):
+            if recording.counted is not None:
+                _check_count(recording, again)
+
+
+def _check_count(recording: Recording, again: Recording) -> None:
+    """
+    Check that a recording still has the samples that its extractor announced.
+
+    :param again: The same, of which nothing was looked at yet.
+    :raises SourceChangedError: If it has not.
+    """
+    try:
+        counted = again.num_samples()
+    except SourceDataError as error:
+        raise SourceChangedError(
+            f"The recording changed while it was converted: {error} Nothing was published."
+        ) from error
+    if counted != recording.counted:
+        raise SourceChangedError(
+            f"The recording changed while it was converted: {recording.describe()} had {recording.counted} "
+            f"samples, and has {counted} now. Nothing was published. Wait until the acquisition is complete."
+        )
 
 
 def _value(value: Any, place: str, paths: set[str]) -> str:  # noqa: PLR0911 - one per kind of value

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import numpy as np
 import pytest
 from recording_makers import MAKERS, random_frames
-from recording_makers.scanimage import settings_of, write_file
+from recording_makers.scanimage import ENTRY, settings_of, write_file
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.conversion.environment import Environment
+from airflow_provider_ophys.conversion.output import write_output
+from airflow_provider_ophys.conversion.run import Run
+from airflow_provider_ophys.exceptions import SourceChangedError, SourceDataError
 from airflow_provider_ophys.extractors import open_imaging
+from airflow_provider_ophys.models.conversion import ImagingConversion
 from airflow_provider_ophys.recordings import recording_of
 
 LONG_AGO = 1_700_000_000
@@ -49,6 +54,32 @@ def test_a_missing_file_is_known_by_the_numbers_of_the_frames(tmp_path, gone, na
     os.utime(tmp_path, (LONG_AGO, LONG_AGO))
     with pytest.raises(SourceDataError, match=named):
         open_imaging("ScanImage", {"file_path": str(files[gone - 1])})
+
+
+def end_after_page(file, number):
+    """Take the rest of a file's pages out of their chain, so that neither its size nor its time change."""
+    content, times = bytearray(file.read_bytes()), file.stat()
+    (page,) = struct.unpack_from("<Q", content, 8)
+    for _ in range(number):
+        (entries,) = struct.unpack_from("<Q", content, page)
+        link = page + 8 + entries * ENTRY.size
+        (page,) = struct.unpack_from("<Q", content, link)
+    struct.pack_into("<Q", content, link, 0)
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_pages_that_go_while_they_are_read_are_missed_though_the_file_looks_the_same(tmp_path):
+    files = three_files(tmp_path)
+    options = {"extractor": "ScanImage", "extractor_kwargs": {"file_path": str(files[0])}}
+    path = tmp_path / "a.nwb"
+    run = Run(ImagingConversion(nwbfile_path=str(path), **options), Environment())
+    assert run.look() is None
+    output = run.prepare()
+    end_after_page(files[2], 2)
+    with pytest.raises(SourceChangedError, match=r"m1_00001_00001\.tif'.* had 9 samples, and has 8 now"):
+        write_output(output, run.options, record=run.record, source=run.source)
+    assert not path.exists()
 
 
 VOLUMES = {
