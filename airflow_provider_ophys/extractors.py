@@ -27,13 +27,14 @@ from airflow_provider_ophys.exceptions import (
     is_passing,
     unreadable,
 )
-from airflow_provider_ophys.mended_extractors import mended
+from airflow_provider_ophys.mended_extractors import mended, only_plane, takes_plane
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.opened_recordings import PATH_PARAMETER, note_recording
 from airflow_provider_ophys.recordings import Recording, recording_of
 from airflow_provider_ophys.recordings.formats import is_meant
 from airflow_provider_ophys.recordings.planar_stack import PlanarStackRecording, named_planes
+from airflow_provider_ophys.recordings.volumes import PLANE_INDEX
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor, SegmentationExtractor
@@ -141,6 +142,7 @@ def _open(
     if isinstance(recording, PlanarStackRecording):
         arguments = {"imaging_extractors": _open_planes(arguments, check=check)}
     reader_class = extractor_class if reader == name else find_extractor(kind, reader)
+    plane, arguments = _plane_apart(reader_class, arguments)
     try:
         opened = _opened(mended(reader_class, recording), _with_paths(arguments))
     except ImportError as error:
@@ -153,12 +155,28 @@ def _open(
             f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
             error,
         ) from error
+    if plane is not None:
+        opened = only_plane(opened, plane)
     if check:
         _check_announced(recording, opened)
     if kind == "imaging":
         _correct_rate(recording, opened)
     note_recording(opened, recording)
     return opened
+
+
+def _plane_apart(extractor_class: type, arguments: Mapping[str, Any]) -> tuple[int | None, Mapping[str, Any]]:
+    """
+    Take out of the arguments the plane of volumes that is asked for, if the extractor does not take it itself.
+
+    :raises ConfigurationError: If it is no whole number.
+    """
+    if PLANE_INDEX not in arguments or not takes_plane(extractor_class):
+        return None, arguments
+    plane = arguments[PLANE_INDEX]
+    if plane is not None and (isinstance(plane, bool) or not isinstance(plane, int)):
+        raise ConfigurationError(f"extractor_kwargs.{PLANE_INDEX} is {plane!r}. Write a whole number, from 0.")
+    return plane, {name: value for name, value in arguments.items() if name != PLANE_INDEX}
 
 
 def _opened(reader_class: type, arguments: Mapping[str, Any]) -> Any:
@@ -214,7 +232,7 @@ def numbers_as_annotated(kind: Kind, extractor: str, extractor_kwargs: Mapping[s
         except ExtractorNotFoundError:
             return converted  # opening it says so
         for name, value in converted.items():
-            number = _number_type(parameters.get(name))
+            number = int if name == PLANE_INDEX else _number_type(parameters.get(name))
             if number is not None and isinstance(value, str):
                 with suppress(ValueError):
                     converted[name] = number(value)
@@ -296,8 +314,9 @@ def _known_extractors(kind: Kind) -> dict[str, type]:
 
 def _check_arguments(extractor_class: type, extractor_kwargs: Mapping[str, Any]) -> None:
     signature = inspect.signature(extractor_class)
+    _, own = _plane_apart(extractor_class, extractor_kwargs)
     try:
-        signature.bind(**extractor_kwargs)
+        signature.bind(**own)
     except TypeError as error:
         known = ", ".join(str(parameter) for parameter in signature.parameters.values())
         raise ConfigurationError(

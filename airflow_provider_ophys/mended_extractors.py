@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import ExtractorVersionError
+from airflow_provider_ophys.exceptions import ConfigurationError, ExtractorVersionError
+from airflow_provider_ophys.extractor_internals import private
 from airflow_provider_ophys.recordings import Recording
 from airflow_provider_ophys.recordings.mapped_files import read_mapped
 from airflow_provider_ophys.recordings.minian import MinianRecording
@@ -38,6 +40,39 @@ def mended(extractor_class: type, recording: Recording) -> type:
     if extractor_class.__name__ == SCANIMAGE:
         return _scanimage_of_any_length(extractor_class)
     return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class
+
+
+def takes_plane(extractor_class: type) -> bool:
+    """Tell whether the planes of an extractor's volumes can be read by themselves, by an argument of ours."""
+    return any(cls.__name__ == MULTI_TIFF for cls in extractor_class.__mro__)
+
+
+def only_plane(volumes: Any, plane_index: int) -> Any:
+    """
+    Return what reads one plane of volumes, and no pixel of the others.
+
+    roiextractors' own ``select_plane`` reads all of them and drops the others.
+
+    :param volumes: An extractor of which :func:`takes_plane` is true.
+    :param plane_index: From 0.
+    :raises ConfigurationError: If there is no such plane.
+    :raises ExtractorVersionError: If this version of roiextractors finds the pages in another way.
+    """
+    number = int(volumes.get_num_planes())
+    if not 0 <= plane_index < number:
+        raise ConfigurationError(
+            f"plane_index is {plane_index}, but the recording has {number} plane(s). Count from 0, or leave it "
+            "out."
+        )
+    if number == 1:
+        return volumes
+    pages = private(volumes, "_frames_to_ifd_table")
+    plane = copy(volumes)
+    plane._frames_to_ifd_table = pages[pages["depth_index"] == plane_index]  # noqa: SLF001 - this is the place
+    plane._num_planes, plane.is_volumetric = 1, False  # noqa: SLF001
+    # Volumes have their times, and so have their planes.
+    plane.get_native_timestamps = volumes.get_native_timestamps
+    return plane
 
 
 def _multi_tiff_by_page(multi_tiff: Any) -> type:

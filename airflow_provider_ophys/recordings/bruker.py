@@ -20,6 +20,7 @@ from airflow_provider_ophys.recordings.bruker_index import BrukerIndex, read_ind
 from airflow_provider_ophys.recordings.bruker_streams import stream_movies
 from airflow_provider_ophys.recordings.recording import Recording, require_regular, require_within
 from airflow_provider_ophys.recordings.tiff_pages import Page, read_first_page, read_pages
+from airflow_provider_ophys.recordings.volumes import by_plane, of_plane
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 EXTRACTOR = "BrukerTiffImagingExtractor"
@@ -203,17 +204,19 @@ class BrukerRecording(Recording):
         names = [index.channels[number] for number in sorted(index.channels)]
         chosen = [name for name in names if self.arguments.get("channel_name") in (name, None)] or names
         choice = [{"channel_name": name} if len(names) > 1 else {} for name in chosen]
-        return [
+        movies = [
             Movie(extractor_kwargs=dict(self.arguments) | kwargs, channel=name, **facts)
             for name, kwargs in zip(chosen, choice, strict=True)
         ]
+        return by_plane(movies, self.arguments)
 
     def metadata(self) -> HeaderMetadata:
         """Tell what the index says of the microscope, the plane and the channel."""
         movies = self._movies()
         chosen = movies[0].channel if len({movie.channel for movie in movies}) == 1 else None
         numbers = [number for number, name in self.index.channels.items() if name == chosen]
-        return describe(self.index, self.index_file.name, self.first_page, numbers[0] if numbers else None)
+        headers = describe(self.index, self.index_file.name, self.first_page, numbers[0] if numbers else None)
+        return of_plane(headers, self.arguments)
 
 
 def _beginning(file: Path) -> bytes:

@@ -22,6 +22,7 @@ from airflow_provider_ophys.recordings.tiff_pages import (
     peek_first_page,
     read_first_page,
 )
+from airflow_provider_ophys.recordings.volumes import by_plane
 
 EXTRACTOR = "MultiTIFFMultiPageExtractor"
 MOST_PAGES_LOOKED_AT = 2
@@ -116,7 +117,7 @@ class MultiTiffRecording(Recording):
         if given and own and abs(given / own - 1) > 1e-3:  # noqa: PLR2004
             file = self.files[0].name
             remarks.append(f"The rate is {given} Hz, as sampling_frequency says; {file} says {own:g} Hz.")
-        return Contents(movies=movies, remarks=remarks)
+        return Contents(movies=by_plane(movies, arguments), remarks=remarks)
 
     def _own_rate(self) -> float | None:
         return known_arguments(self.first_page).get("sampling_frequency")

@@ -23,6 +23,7 @@ from airflow_provider_ophys.recordings.tiff_pages import (
     peek_first_page,
     read_pages,
 )
+from airflow_provider_ophys.recordings.volumes import by_plane, of_plane
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 # An index or settings beside the files, by which they are known to be of another format.
@@ -143,6 +144,7 @@ class OmeTiffRecording(Recording):
             for name in names
             if chosen in (name, None) or len(names) == 1
         ]
+        movies = by_plane(movies, self.arguments)
         return Contents(movies=movies, photon_series_type=self.photon_series_type, remarks=remarks)
 
     def start(self) -> datetime | None:
@@ -166,7 +168,7 @@ class OmeTiffRecording(Recording):
         for element in self.ome.root.iter("Objective"):
             lens = element.get("Model") or element.get("NominalMagnification")
             headers.describe("device", "Objective", lens, f"{self.ome.source.name}: Objective")
-        return headers.result()
+        return of_plane(headers.result(), self.arguments)
 
     def describe_pixels(self, headers: Headers) -> None:
         """Take down how large pixels and frames are."""

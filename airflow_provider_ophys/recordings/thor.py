@@ -15,6 +15,7 @@ from airflow_provider_ophys.recordings.ome_tiff import OmeTiffRecording
 from airflow_provider_ophys.recordings.recording import require_regular, require_within
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import peek_first_page
+from airflow_provider_ophys.recordings.volumes import of_plane
 from airflow_provider_ophys.recordings.xml_headers import number, parse_xml
 
 EXPERIMENT = "Experiment.xml"
@@ -149,7 +150,7 @@ class ThorRecording(OmeTiffRecording):
             letter = names[0][-1:].upper()
             gain = number(self.value("PMT", f"gain{letter}"))
             headers.add("series", "pmt_gain", gain, f"{EXPERIMENT}: PMT gain{letter}")
-        return headers.result()
+        return of_plane(headers.result(), self.arguments)
 
     def _describe_microscope(self, headers: Headers) -> None:
         headers.add("NWBFile", "experimenter", self.value("User", "name"), f"{EXPERIMENT}: User")

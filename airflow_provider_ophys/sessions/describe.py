@@ -78,6 +78,13 @@ def describe_session(
     parts, remarks, unknown = _parts(
         place, volumes=volumes, allowed_roots=allowed_roots, allow_pickle=allow_pickle
     )
+    if not volumes:
+        remarks += [
+            f"{os.path.relpath(part.place, place)} stays a series of volumes: {NAME} names it so, or its planes "
+            f"cannot be read by themselves. Where they can, plane_index in extractor_kwargs chooses one."
+            for part in parts
+            if part.is_volume
+        ]
     given = GivenMetadata(place, metadata, root, subject_table, folder_name, tuple(allowed_roots))
     draft = _Draft(place, name or _name_below(place, root), parts, remarks)
     draft.tie()

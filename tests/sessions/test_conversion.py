@@ -25,7 +25,8 @@ from session_recordings import (
 
 from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.conversion.session import convert_session
-from airflow_provider_ophys.exceptions import OutputExistsError
+from airflow_provider_ophys.exceptions import ConfigurationError, OutputExistsError
+from airflow_provider_ophys.extractors import open_imaging
 from airflow_provider_ophys.models.session import Session
 from airflow_provider_ophys.sessions import describe_session
 
@@ -94,6 +95,65 @@ def test_volumes_stay_one_series_each(tmp_path, written):
         assert np.array_equal(data, truth[:, :, number].transpose(0, 3, 2, 1))
     assert {table.imaging_plane.name for table in tables_of(nwbfile).values()} == {"ImagingPlaneGreen"}
     assert {each.imaging_plane for each in session.segmentation} == {"Green"}
+
+
+PLANES_OF = ["Bruker, volumes", "OME-TIFF, one file", "Thor, volumes of two channels"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", PLANES_OF)
+def test_the_planes_of_any_makers_volumes_become_series_with_the_times_of_the_volumes(tmp_path, written, name):
+    made = recording(name, tmp_path / "session")
+    start = {"NWBFile": {"session_start_time": "2026-01-01T00:00:00+00:00"}}
+
+    nwbfile, session, _ = written(tmp_path / "session", volumes=False, metadata=start)
+
+    channel, num_planes = session.imaging[0].channel, made.truth.shape[3]
+    assert len(session.imaging) == num_planes * made.num_movies
+    for plane in range(num_planes):
+        series = nwbfile.acquisition[f"TwoPhotonSeries{channel}Plane{plane}"]
+        assert np.array_equal(series.data[:], made.truth[..., plane].transpose(0, 2, 1))
+        assert series.rate == pytest.approx(made.rate)
+        assert series.field_of_view is None or len(series.field_of_view) == 2
+        spacing = series.imaging_plane.grid_spacing
+        assert spacing is None or len(spacing) == 2
+
+
+def test_volumes_that_stay_volumes_though_planes_are_asked_for_are_remarked_upon(tmp_path, written):
+    made = recording("Bruker, volumes", tmp_path / "session")
+    movie = "imaging: {extractor: Bruker, extractor_kwargs: {folder_path: .%s}}"
+    for index, shape in (("", (12, 20, 3)), (", plane_index: 1", (12, 20))):
+        (tmp_path / "session" / "session.yaml").write_text(movie % index)
+        described = describe_session(tmp_path / "session", volumes=False)
+        assert described.imaging[0].sample_shape == shape
+        said = [remark for remark in described.remarks if "stays a series of volumes" in remark]
+        assert len(said) == (len(shape) == 3)
+    nwbfile, *_ = written(tmp_path / "session")
+    (series,) = nwbfile.acquisition.values()
+    assert np.array_equal(series.data[:], made.truth[..., 1].transpose(0, 2, 1))
+
+
+WRONG_PLANES = {
+    "too many": (3, "plane_index is 3, but the recording has 3 plane"),
+    "negative": (-1, "plane_index is -1, but"),
+    "no number": (0.5, "plane_index is 0.5. Write a whole number"),
+}
+
+
+@pytest.mark.parametrize(("index", "message"), WRONG_PLANES.values(), ids=WRONG_PLANES)
+def test_a_plane_that_is_not_there_is_refused(tmp_path, index, message):
+    made = recording("Bruker, volumes", tmp_path / "session")
+    with pytest.raises(ConfigurationError, match=message):
+        open_imaging("Bruker", made.arguments | {"plane_index": index})
+
+
+def test_the_plane_may_be_a_text_that_a_template_made(tmp_path):
+    made = recording("Bruker, volumes", tmp_path / "session")
+    movie = {"extractor": "Bruker", "extractor_kwargs": made.arguments | {"plane_index": "2"}}
+    write_session({"imaging": [movie]}, tmp_path / "a.nwb")
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        (series,) = io.read().acquisition.values()
+        assert np.array_equal(series.data[:], made.truth[..., 2].transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize("name", ["Bruker, a file per frame", "Miniscope"])
