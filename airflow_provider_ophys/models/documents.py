@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from airflow_provider_ophys.exceptions import MetadataError
 
@@ -18,6 +19,8 @@ MOST_DEPTH = 40
 # Values, and each 64 characters of a text beyond the first, with all that aliases repeat.
 MOST_VALUES = 200_000
 CHARACTERS_PER_VALUE = 64
+# What YAML takes for a date.
+DATE = "tag:yaml.org,2002:timestamp"
 # Of a key, in messages.
 LONGEST_KEY = 100
 
@@ -111,23 +114,25 @@ def _load_yaml(text: str) -> Any:
         document = loader.get_single_node()
         if document is None:
             return None
-        _check_keys(document)
+        _check_nodes(document)
         return loader.construct_document(document)
     finally:
         loader.dispose()
 
 
-def _check_keys(document: yaml.Node) -> None:
+def _check_nodes(document: yaml.Node) -> None:
     """
-    Check that no mapping has a key twice, of which YAML's loader takes the last without a word.
+    Check that no mapping has a key twice, of which YAML's loader takes the last without a word, and all dates.
 
-    :raises ValueError: If one has.
+    :raises ValueError: If one has, or if there is no such day or hour; names the key and the line.
     """
     todo, seen = [("", document)], set[int]()
     for where, node in todo:  # which grows meanwhile
         if id(node) in seen:
             continue
         seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode) and node.tag == DATE:
+            _check_date(where.rstrip("."), node)
         if isinstance(node, yaml.SequenceNode):
             todo += [(f"{where}{number}.", item) for number, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
@@ -141,6 +146,16 @@ def _check_keys(document: yaml.Node) -> None:
                 if first := lines.get((key.tag, key.value)):
                     raise ValueError(_twice(name, f", in line {first} and in line {line}"))
                 lines[key.tag, key.value] = line
+
+
+def _check_date(name: str, node: yaml.ScalarNode) -> None:
+    try:
+        SafeConstructor().construct_yaml_timestamp(node)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} in line {node.start_mark.line + 1} is {node.value}, and there is no such date ({error}). "
+            "Correct it."
+        ) from error
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -112,20 +112,23 @@ def spell_nan(metadata: Any) -> Any:
 
 def _explain(problem: dict[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
-    where = ".".join(location)
-    if problem["type"] == "missing":
+    where, kind, given = ".".join(location), problem["type"], problem["input"]
+    if kind == "missing":
         if location[-1] in PLACEHOLDERS:
             return f"{where} is missing. If it is not known, write {PLACEHOLDERS[location[-1]]!r}."
         return f"{where} is missing and has no placeholder: it must be given."
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is not known (known there: {listed(_known_fields(location[:-1]))})."
-    if problem["type"] == "string_type" and isinstance(problem["input"], (int, float)):
-        return (
-            f'{where} is a text, but {problem["input"]!r} is a number. Write it in quotes: "{problem["input"]}".'
-        )
-    if problem["type"] == "value_error":
+    if kind == "value_error":
         return str(problem["ctx"]["error"]) + "."
-    return f"{where}: {problem['msg']} (given: {reprlib.repr(problem['input'])})."
+    if kind == "extra_forbidden":
+        said = f" is not known (known there: {listed(_known_fields(location[:-1]))})"
+    elif kind == "string_type" and isinstance(given, (int, float)):
+        said = f' is a text, but {given!r} is a number. Write it in quotes: "{given}"'
+    elif kind.startswith(("datetime", "date_")):
+        example = "2026-11-22T09:30:00+01:00"
+        said = f" is {reprlib.repr(given)}, which is no date and time. Write it as ISO 8601, such as {example}"
+    else:
+        said = f": {problem['msg']} (given: {reprlib.repr(given)})"
+    return f"{where}{said}."
 
 
 def _known_fields(location: Sequence[str]) -> list[str]:

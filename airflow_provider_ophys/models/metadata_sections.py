@@ -346,6 +346,18 @@ class Metadata(Section):
         return {name: section for name, section in value.items() if name not in others}
 
     @model_validator(mode="after")
+    def _check_dates(self) -> Self:
+        """Refuse a subject that was born after its session: an age would be negative."""
+        born = self.Subject.date_of_birth if self.Subject else None
+        start = self.NWBFile.session_start_time if self.NWBFile else None
+        if born is not None and start is not None and born.date() > start.date():
+            raise ValueError(
+                f"Subject.date_of_birth is {born.date()}, after NWBFile.session_start_time, {start.date()}; "
+                "correct one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_names(self) -> Self:
         """Refuse two different things of one name, of which a file can hold one."""
         sections: Mapping[str, Mapping[str, Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from airflow_provider_ophys.sessions.parts import (
     with_rate,
 )
 from airflow_provider_ophys.sessions.session_yaml import NAME, read_session_yaml
+from airflow_provider_ophys.sessions.starts import lay_starts
 from airflow_provider_ophys.sessions.subject_table import SubjectTable
 
 MOST_UNKNOWN_FILES = 100
@@ -90,6 +92,8 @@ def describe_session(
     draft.tie()
     lay_given(draft.layers, given, draft.headers(), draft.remarks)
     draft.keys = lay_headers(draft.layers, parts, draft.tied, draft.read, draft.remarks)
+    headers, keys = [draft.read(part) for part in parts], [key for key, _, _ in draft.keys]
+    draft.remarks += lay_starts(draft.layers, parts, headers=headers, keys=keys, tied=draft.tied, folder=place)
     return draft.session(unknown)
 
 
@@ -242,8 +246,11 @@ class _Draft:
             validate_metadata(self.layers.metadata)
         except MetadataError as error:
             wrong = error.__cause__.errors() if isinstance(error.__cause__, ValidationError) else []
-            paths = [".".join(map(str, problem["loc"])) for problem in wrong]
-            said = [f"  {path}: {self.layers.sources[path]}" for path in paths if path in self.layers.sources]
+            paths = {".".join(map(str, problem["loc"])) for problem in wrong}
+            # What contradicts each other is named in the message only.
+            named = set(re.findall(r"\w+(?:\.\w+)+", str(error)))
+            sources = self.layers.sources
+            said = [f"  {path}: {where}" for path, where in sources.items() if path in paths | named]
             raise MetadataError("\n".join([str(error), *(["They stand in:"] if said else []), *said])) from error
 
     def _described(self, part: Part, key: str, plane_key: str, name: str) -> SessionMovie | SessionSegmentation:

@@ -98,8 +98,8 @@ def _of_session(headers: Sequence[HeaderMetadata], remarks: list[str]) -> Origin
     if len(starts) > 1:
         listed = ", ".join(f"{start} ({source})" for start, source in sorted(starts.items()))
         remarks.append(
-            f"The recordings have different starts: {listed}. The first is the session's; give starting_time "
-            "(seconds after it) of the other series in metadata.yaml."
+            f"The recordings have different starts: {listed}. The first is the session's; if the clocks of their "
+            "machines differ, give starting_time (seconds after it) of the other series in metadata.yaml."
         )
     return layers.metadata, layers.sources
 

@@ -44,18 +44,13 @@ def look_up_subject(table: SubjectTable, subject_id: str) -> dict[str, Any] | No
 
 def age_between(date_of_birth: object, start: object) -> str | None:
     """
-    Return the age at a session's start as ISO 8601: ``"P93D"``; ``None`` if either is no date.
+    Return the age at a session's start as ISO 8601: ``"P93D"``; ``None`` if either is no date, or in disorder.
 
     :param date_of_birth: A date, or its text in ISO 8601; so the other.
-    :raises MetadataError: If the subject was not yet born.
     """
     born, started = _day(date_of_birth), _day(start)
-    if born is None or started is None:
+    if born is None or started is None or started < born:
         return None
-    if started < born:
-        raise MetadataError(
-            f"The session started on {started}, before the subject's date_of_birth, {born}. Correct one of them."
-        )
     return f"P{(started - born).days}D"
 
 

@@ -74,6 +74,15 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path, name, text, told):
         load_metadata(tmp_path / name)
 
 
+def test_a_day_that_is_none_is_refused_with_its_field_and_line(tmp_path):
+    (tmp_path / "lab.yaml").write_text("NWBFile:\n  lab: A\n  session_start_time: 2026-02-30\n")
+    told = (
+        r"lab\.yaml.*NWBFile\.session_start_time in line 3 is 2026-02-30, and there is no such date \(day is out"
+    )
+    with pytest.raises(MetadataError, match=told):
+        load_metadata(tmp_path / "lab.yaml")
+
+
 def test_a_key_may_stand_in_two_mappings_and_over_one_that_is_merged(tmp_path):
     (tmp_path / "m.yaml").write_text("a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: *a\n1: {b: 3}\n'1': {}\n")
     assert load_metadata(tmp_path / "m.yaml") == {

@@ -67,7 +67,7 @@ def test_every_missing_field_is_named_with_what_may_stand_in_for_it():
             },
             "Ophys.PlaneSegmentations.b refers to Ophys.ImagingPlanes.c, which is not there (known: a)",
         ),
-        ({"NWBFile": {"session_start_time": "yesterday"}}, "NWBFile.session_start_time: Input should be a valid"),
+        ({"NWBFile": {"session_start_time": "yesterday"}}, "session_start_time is 'yesterday', which is no date"),
         ({"Devices": ["scope"]}, "Devices: Input should be a valid dictionary"),
     ],
 )

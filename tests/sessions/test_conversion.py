@@ -181,6 +181,43 @@ def test_a_makers_folder_becomes_a_file_with_what_its_headers_say(tmp_path, writ
         assert session.unknown_files == ["session.env", "References/reference.tif"]
 
 
+def two_acquisitions(folder, clock):
+    """Two recordings of Bruker's, of which the second began when a clock showed another time."""
+    recording("Bruker, a file per frame", folder / "a")
+    made = recording("Bruker, a file per frame", folder / "b")
+    index = folder / "b" / "b.xml"
+    assert "11/30/2023 4:20:34 PM" in index.read_text()
+    index.write_text(index.read_text().replace("11/30/2023 4:20:34 PM", clock))
+    return made
+
+
+def test_the_second_acquisition_begins_when_its_header_says(tmp_path, written):
+    made = two_acquisitions(tmp_path / "day", "11/30/2023 4:30:35 PM")
+
+    nwbfile, session, _ = written(tmp_path / "day")
+
+    first, second = (nwbfile.acquisition[f"TwoPhotonSeries{name}Ch2"] for name in "AB")
+    assert nwbfile.session_start_time.replace(tzinfo=None) == made.start.replace(tzinfo=None)
+    assert (first.starting_time, second.starting_time) == (0.0, 601.0)
+    assert first.rate == second.rate == made.rate
+    assert session.sources["Ophys.MicroscopySeries.BCh2.starting_time"] == "starts of the recordings"
+    assert any("different starts" in remark and "a.xml" in remark for remark in session.remarks)
+
+
+def test_a_given_start_of_the_second_acquisition_wins(tmp_path, written):
+    two_acquisitions(tmp_path / "day", "11/30/2023 4:30:35 PM")
+    given = {"Ophys": {"MicroscopySeries": {"BCh2": {"starting_time": 12.5}}}}
+    nwbfile, *_ = written(tmp_path / "day", metadata=given)
+    assert nwbfile.acquisition["TwoPhotonSeriesBCh2"].starting_time == 12.5
+
+
+def test_acquisitions_of_different_days_are_not_taken_to_be_of_one_clock(tmp_path):
+    two_acquisitions(tmp_path / "day", "12/2/2023 4:30:35 PM")
+    session = describe_session(tmp_path / "day")
+    assert all("starting_time" not in entry for entry in session.metadata["Ophys"]["MicroscopySeries"].values())
+    assert any("more than a day. Give starting_time" in remark for remark in session.remarks)
+
+
 def test_the_same_session_is_written_once(tmp_path, written):
     recording("ScanImage, one file", tmp_path / "m1")
     _, _, first = written(tmp_path / "m1")

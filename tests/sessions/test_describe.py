@@ -253,7 +253,10 @@ WRONG = {
     "no mapping": ({"NWBFile": "x"}, "NWBFile in .*metadata.yaml is 'x'"),
     "date": ({"NWBFile": {"session_start_time": "yesterday"}}, r"session_start_time(.|\n)*metadata\.yaml"),
     "slash": ({"Devices": {"default_metadata_key": {"name": "a/b"}}}, r"Devices.*name(.|\n)*metadata\.yaml"),
-    "unborn": ({"Subject": {"date_of_birth": "2025-01-01"}}, "before the subject's date_of_birth"),
+    "unborn": (
+        {"Subject": {"age": "P90D", "date_of_birth": "2025-01-01"}},
+        r"date_of_birth is 2025-01-01, after .*2024-05-06(.|\n)*epoch(.|\n)*date_of_birth: metadata\.yaml",
+    ),
 }
 
 
