@@ -10,9 +10,9 @@ from pynwb import NWBFile
 
 from airflow_provider_ophys.conversion.recording_errors import naming_recordings
 from airflow_provider_ophys.conversion.run import planes_and_devices
+from airflow_provider_ophys.models.conversion import SeriesType
 from airflow_provider_ophys.models.metadata import merge_metadata
 from airflow_provider_ophys.models.remarks import remark
-from airflow_provider_ophys.nwb.imaging import PhotonSeriesType
 from airflow_provider_ophys.opened_recordings import recording_behind
 from airflow_provider_ophys.recordings import Recording
 from airflow_provider_ophys.sessions.source_metadata import (
@@ -42,9 +42,9 @@ def movie_with_headers(
     imaging: object,
     given: Mapping[str, Any],
     metadata_key: str | None,
-    photon_series_type: PhotonSeriesType,
+    photon_series_type: SeriesType,
     existing: Collection[str],
-) -> tuple[Metadata, PhotonSeriesType]:
+) -> tuple[Metadata, SeriesType]:
     """
     Put what the headers of a movie's recording say under metadata.
 

@@ -132,9 +132,7 @@ def described_segmentation(
     )
 
 
-def of_series_type(
-    part: DescribedPart, wanted: SeriesType, given: Mapping[str, Any]
-) -> DescribedPart:
+def of_series_type(part: DescribedPart, wanted: SeriesType, given: Mapping[str, Any]) -> DescribedPart:
     """
     Return a movie with the type of its series: what was asked for, else what the metadata tells, else its format.
 
