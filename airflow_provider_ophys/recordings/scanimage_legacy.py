@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,12 @@ TIMES = ("%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S", "%d-%b-%Y %H:%M:%S")
 
 
 class ScanImageLegacyRecording(Recording):
-    """One file, all pages of which ``ScanImageLegacyImagingExtractor`` takes for samples."""
+    """
+    One file, all pages of which ``ScanImageLegacyImagingExtractor`` takes for samples.
+
+    It is read by ``MultiTIFFMultiPageExtractor``: the library that the other needs tells of no file that cannot be
+    read, and a file of one page it does not read.
+    """
 
     @cached_property
     def pages(self) -> Pages:
@@ -44,6 +50,11 @@ class ScanImageLegacyRecording(Recording):
                 f"{arguments.get('num_planes', 1)} planes in turn, which ScanImageLegacyImagingExtractor mixes "
                 f"up. Read it with MultiTIFFMultiPageExtractor, file_paths and {arguments}."
             )
+
+    def reading(self) -> tuple[str, Mapping[str, Any]]:
+        """Read the same pages by another extractor."""
+        rate = self.arguments.get("sampling_frequency")
+        return "MultiTIFFMultiPageExtractor", {"file_paths": [str(self.files[0])], "sampling_frequency": rate}
 
     def contents(self) -> Contents:
         """Tell of the movie."""

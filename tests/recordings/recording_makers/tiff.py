@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import tifffile
@@ -69,6 +70,30 @@ def older_scanimage(folder: Path) -> Made:
         "plane.imaging_rate": 4.0,
         "series.scan_line_rate": 2000.0,
         "series.description": "Zoom: 3",
+    }
+    return made
+
+
+@makes("ScanImage before 2016")
+def legacy_scanimage(folder: Path) -> Made:
+    folder.mkdir(parents=True)
+    frames, path = random_frames(5, "int16"), folder / "m1001.tif"
+    text = (
+        "state.software.version=3.8\rstate.acq.frameRate=4\rstate.acq.numberOfChannelsSave=1\r"
+        "state.acq.numberOfZSlices=1\rstate.acq.zoomFactor=2.5\rstate.acq.msPerLine=2\r"
+        "state.internal.triggerTimeString='4/5/2012 13:14:15.500'\r"
+    )
+    write_pages(path, frames, text)
+    arguments = {"file_path": str(path), "sampling_frequency": 4.0}
+    made = Made(folder, "ScanImageLegacyImagingExtractor", arguments, [path], frames, rate=4.0)
+    made.is_found, made.found_arguments = None, {"file_paths": [str(path)], "sampling_frequency": 4.0}
+    made.start = datetime(2012, 4, 5, 13, 14, 15, 500_000)  # noqa: DTZ001 - the headers say no zone
+    made.facts = {
+        "NWBFile.session_start_time": "2012-04-05T13:14:15.500000",
+        "device.description": "ScanImage: 3.8",
+        "plane.imaging_rate": 4.0,
+        "series.scan_line_rate": 500.0,
+        "series.description": "Zoom: 2.5",
     }
     return made
 
