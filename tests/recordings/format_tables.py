@@ -2,7 +2,7 @@
 The tables of docs/formats.md, made from recordings of every maker: ``python tests/recordings/format_tables.py``.
 
 What stands in them is what was seen of the recordings that ``recording_makers`` makes; what other software fills
-is written down by hand, in :data:`NEUROCONV`.
+of them is in :data:`NEUROCONV`.
 """
 
 from __future__ import annotations
@@ -45,20 +45,34 @@ FACTS = {
     "person": (r"NWBFile\.(experimenter|institution|lab)", ()),
     "subject": (r"Subject\.", ()),
 }
-# What the interfaces of neuroconv 0.10.2 were seen to fill by themselves (get_metadata() on recordings in the
-# makers' layouts); this repository does not measure it.
+# What the interfaces of neuroconv 0.10.2 fill by themselves on these recordings, by get_metadata(); measured in an
+# environment of its own by tests/reference/test_interface_facts.py.
+OF_BRUKER = {
+    "start", "plane's rate", "pixel size", "field of view", "depth, position", "line rate", "device, software",
+}  # fmt: skip
 NEUROCONV = {
-    "ScanImageImagingExtractor": {"start", "plane's rate", "pixel size", "line rate", "device, software"},
-    "BrukerTiffImagingExtractor": {
+    "ScanImageImagingExtractor": {
         "start", "plane's rate", "pixel size", "depth, position", "line rate", "device, software",
     },
+    "ScanImageLegacyImagingExtractor": {
+        "start", "plane's rate", "line rate", "device, software", "objective, zoom",
+    },
+    "BrukerTiffImagingExtractor": OF_BRUKER,
+    "BrukerTiffMultiPlaneImagingExtractor": OF_BRUKER,
+    "BrukerTiffSinglePlaneImagingExtractor": OF_BRUKER,
     "ThorTiffImagingExtractor": {"start", "pixel size", "field of view", "device, software", "channel"},
     "MiniscopeImagingExtractor": {"start", "plane's rate", "device, software", "power", "gain"},
-    "InscopixImagingExtractor": {"start", "device, software", "power", "person", "subject"},
+    "InscopixImagingExtractor": {
+        "start", "depth, position", "device, software", "power", "gain", "person", "subject",
+    },
     "MicroManagerTiffImagingExtractor": {"start", "plane's rate"},
-    "FemtonicsImagingExtractor": {"start", "plane's rate", "pixel size", "device, software", "gain", "person"},
+    "FemtonicsImagingExtractor": {
+        "start", "plane's rate", "pixel size", "depth, position", "device, software", "gain", "person",
+    },
     "Suite2pSegmentationExtractor": {"plane's rate"},
 }  # fmt: skip
+# Of which its interface reads none of these recordings.
+REFUSED = {"MinianSegmentationExtractor"}
 
 
 def made_recordings(folder: Path) -> dict[str, list[Made]]:

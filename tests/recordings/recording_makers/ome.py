@@ -164,7 +164,8 @@ def micromanager(folder: Path) -> Made:
     text = ome_xml({"Z": 1, "C": 1, "T": 7}, data).encode() + b"\0"
     summary = {
         "MicroManagerVersion": "2.0.1", "UserName": "ben", "StartTime": "2023-04-05 06:07:08.250 +0200",
-        "PixelSize_um": 0.5, "Interval_ms": 0, "ChNames": ["GCaMP"], "Width": COLUMNS, "Height": ROWS,
+        "PixelSize_um": 0.5, "Interval_ms": 0, "ChNames": ["GCaMP"], "Channels": 1, "Slices": 1, "Width": COLUMNS,
+        "Height": ROWS,
     }  # fmt: skip
     for index, name in enumerate(names):
         write_stack(folder / name, frames[4 * index : 4 * index + 4], text, summary, first=4 * index)

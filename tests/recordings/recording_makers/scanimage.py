@@ -68,7 +68,8 @@ def settings_of(**changed: str) -> str:
 def write_file(path: Path, frames: np.ndarray, settings: str, channels: int = 1, first: int = 1) -> None:
     """Write pages, of which ``channels`` in turn are of one moment; ``first`` is the number of the first frame."""
     static = settings.encode() + b"\0"
-    field = {"scanfields": {"sizeXY": [25, 11.25]}}
+    size = {"sizeXY": [25, 11.25], "centerXY": [0.5, -0.25], "pixelResolutionXY": [COLUMNS, ROWS]}
+    field = {"scanfields": size}
     rois = json.dumps({"RoiGroups": {"imagingRoiGroup": {"rois": field}}}).encode()
     begin = 32 + len(static) + len(rois)
     out = bytearray(struct.pack("<2sHHHQ4I", b"II", 43, 8, 0, begin, 0x07030301, 4, len(static), len(rois)))
