@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
-from airflow_provider_ophys.models.conversion import Conversion, SegmentationConversion, SeriesType
+from airflow_provider_ophys.models.conversion import Conversion, MovieOptions, SegmentationConversion, SeriesType
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
 from airflow_provider_ophys.models.recording import (
@@ -87,8 +87,14 @@ def described_parts(
             key, is_undescribed = _label(recording) or str(place), True
         suffix = title(key) if key is not None and len(kinds) > 1 else ""
         found = DescribedPart(recording, part.kind, key, suffix, is_undescribed)
-        wanted: SeriesType = getattr(part, "photon_series_type", "auto")
-        described.append(of_series_type(found, wanted, given) if part.kind == "imaging" else found)
+        if isinstance(part, MovieOptions):
+            found = of_series_type(found, part.photon_series_type, given)
+        elif is_undescribed:
+            found = replace(found, name=part.plane_segmentation_name)
+        else:
+            found = described_segmentation(recording, given, key, name=part.plane_segmentation_name)
+            found = replace(found, suffix=suffix)
+        described.append(found)
     return described
 
 
@@ -120,7 +126,8 @@ def described_segmentation(
     if key is None and place is not None and not described:
         key = str(place)
     chosen = [each for each in described if name is not None and names.get(each) == name]
-    entry = key or next(iter(chosen if chosen or len(described) > 1 else described), None)
+    only = described if len(described) == 1 else []
+    entry = key or next(iter(chosen or only), None)
     return DescribedPart(
         recording,
         "segmentation",

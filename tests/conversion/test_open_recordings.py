@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "recordings"))
 from recording_makers import MAKERS, ROWS, Made
 from roiextractors.testing import generate_dummy_imaging_extractor, generate_dummy_segmentation_extractor
 
+from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
 from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.extractors import find_extractor, open_imaging, open_segmentation
@@ -259,13 +260,16 @@ DESCRIPTIONS = {
 
 
 @pytest.mark.parametrize(("options", "ophys", "table"), DESCRIPTIONS.values(), ids=DESCRIPTIONS)
-@pytest.mark.parametrize("by", ["operator", "writer"])
+@pytest.mark.parametrize("by", ["operator", "writer", "session"])
 def test_the_headers_of_a_segmentation_are_under_whatever_describes_it(tmp_path, by, options, ophys, table):
     made, (arguments, _) = planes_of_suite2p(tmp_path / "recording")
     metadata = SESSION | {"Ophys": ophys}
     if by == "operator":
         conversion = {"extractor": made.extractor, "extractor_kwargs": arguments, "metadata": metadata, **options}
         convert_segmentation(SegmentationConversion(nwbfile_path=str(tmp_path / "a.nwb"), **conversion))
+    elif by == "session":
+        part = {"extractor": made.extractor, "extractor_kwargs": arguments, **options}
+        write_session({"segmentation": [part], "metadata": metadata}, tmp_path / "a.nwb")
     else:
         cells = open_segmentation(made.extractor, arguments)
         write_segmentation_to_nwbfile(cells, tmp_path / "a.nwb", metadata=metadata, **options)
