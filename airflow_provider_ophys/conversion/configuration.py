@@ -174,7 +174,7 @@ def _of_other_parts(
     Return the locations of a configuration that are not for what is written.
 
     Nothing tells a slip of the pen from another part of a file but that the configuration of a whole file names
-    all that is written, and says all of each dataset.
+    all that is written, and says of each dataset how it is encoded.
     """
     given = configuration.dataset_configurations
     unwritten = [location for location in given if location not in written]
@@ -185,8 +185,13 @@ def _of_other_parts(
     return [
         location
         for location in unwritten
-        if location in there or (of_whole_file and given[location].filter_methods is not None)
+        if location in there or (of_whole_file and _says_how_to_encode(given[location]))
     ]
+
+
+def _says_how_to_encode(configuration: DatasetConfiguration) -> bool:
+    """Tell whether it may be of a whole file, of which each dataset is stored in some way."""
+    return configuration.compression_method is not None or configuration.filter_methods is not None
 
 
 def _check_dataset(dataset: WrittenDataset, wanted: DatasetConfiguration) -> None:

@@ -138,7 +138,10 @@ def _series(ophys: Mapping[str, Any], planes: Mapping[str, Any]) -> dict[str, An
     for kind, description in SERIES_TYPES.items():
         default = {"name": kind, "description": description, "unit": "n.a."}
         for index, given in enumerate(_entries(ophys, kind) or _undescribed(planes)):
-            series[series_key(kind, index)] = _on_plane({**default, **given}, planes)
+            entry = {**default, **given}
+            device = entry.pop("device", None)
+            of_device = {} if device is None else {"device_metadata_key": device}
+            series[series_key(kind, index)] = _on_plane({**entry, **of_device}, planes)
     return series
 
 

@@ -84,7 +84,10 @@ def check_imaging_plane(nwbfile: NWBFile, metadata: Metadata, metadata_key: str 
     _check_same(existing, plane.model_dump(exclude_none=True, exclude={"device_metadata_key", "optical_channel"}))
     _check_channels(existing, plane)
     if plane.device_metadata_key is not None:
-        _check_device(existing, metadata.Devices[plane.device_metadata_key])
+        device = metadata.Devices[plane.device_metadata_key]
+        _check_device_of(existing, device)
+        if device.name == existing.device.name:
+            _check_device(existing.device, metadata, device)
 
 
 def _check_channels(existing: ImagingPlane, plane: ImagingPlaneMetadata) -> None:
@@ -99,7 +102,7 @@ def _check_channels(existing: ImagingPlane, plane: ImagingPlaneMetadata) -> None
             )
 
 
-def _check_device(existing: ImagingPlane, device: DeviceMetadata) -> None:
+def _check_device_of(existing: ImagingPlane, device: DeviceMetadata) -> None:
     if device != PLACEHOLDER_DEVICE and device.name != existing.device.name:
         raise MetadataError(
             f"The file has a plane {existing.name!r} of the device {existing.device.name!r}, but in the "
@@ -146,23 +149,35 @@ def add_device(nwbfile: NWBFile, metadata: Metadata, metadata_key: str | None) -
     :raises MetadataError: If the file has another one of that name.
     """
     device = PLACEHOLDER_DEVICE if metadata_key is None else metadata.Devices[metadata_key]
-    fields = device.model_dump(exclude_none=True, include={"name", "description", "serial_number"})
-    model = _model_of(metadata, device)
     if device.name in nwbfile.devices:
-        existing = nwbfile.devices[device.name]
-        _check_same(existing, fields)
-        _check_type(existing, device.extension_type)
-        if model is not None and existing.model is not None:
-            _check_same(existing.model, _fields_of(model))
-        return existing
+        _check_device(nwbfile.devices[device.name], metadata, device)
+        return nwbfile.devices[device.name]
+    model = _model_of(metadata, device)
     made = make_of_type(
         Device,
         device.extension_type,
-        {**device.fields_of_type, **fields},
+        {**device.fields_of_type, **_own_fields_of(device)},
         model=None if model is None else _add_device_model(nwbfile, model),
     )
     nwbfile.add_device(made)
     return made
+
+
+def _check_device(existing: Device, metadata: Metadata, device: DeviceMetadata) -> None:
+    """
+    Check that a device that the file has is the one of the metadata that has its name.
+
+    :raises MetadataError: If it is another.
+    """
+    _check_same(existing, _own_fields_of(device))
+    _check_type(existing, device.extension_type)
+    model = _model_of(metadata, device)
+    if model is not None and existing.model is not None:
+        _check_same(existing.model, _fields_of(model))
+
+
+def _own_fields_of(device: DeviceMetadata) -> dict[str, Any]:
+    return device.model_dump(exclude_none=True, include={"name", "description", "serial_number"})
 
 
 def _model_of(metadata: Metadata, device: DeviceMetadata) -> DeviceModelMetadata | None:
@@ -207,7 +222,7 @@ def find_entry[Entry](section: str, entries: dict[str, Entry], metadata_key: str
     """
     known = ", ".join(map(repr, entries)) or "none"
     if metadata_key is not None:
-        if metadata_key not in entries:
+        if not isinstance(metadata_key, str) or metadata_key not in entries:
             raise MetadataError(f"metadata_key {metadata_key!r} is not in {section} (known: {known}).")
         return entries[metadata_key]
     if len(entries) > 1:

@@ -18,6 +18,7 @@ from airflow_provider_ophys.nwb.devices import add_device, add_imaging_plane, fi
 from airflow_provider_ophys.nwb.nwbfile import add_subject, ophys_module, read_from
 from airflow_provider_ophys.nwb.timing import series_fields, timing_of
 from airflow_provider_ophys.writing.iterator import ImagingExtractorDataChunkIterator
+from airflow_provider_ophys.writing.iterator_options import iterator_options_of
 
 if TYPE_CHECKING:
     from roiextractors import ImagingExtractor  # noqa: TID251 - the type only
@@ -92,7 +93,7 @@ def add_imaging_to_nwbfile(
             f"{parent_container} already has {series.name!r}. Give the series another name in "
             "Ophys.MicroscopySeries."
         )
-    data = _make_data(imaging, iterator_type, iterator_options or {})
+    data = _make_data(imaging, iterator_type, iterator_options_of(iterator_options))
     fields = series_fields(series)
     fields["dimension"] = _dimension(series, get_data_shape(data)[1:])
     fields.setdefault("comments", read_from("imaging", imaging))

@@ -20,6 +20,7 @@ from airflow_provider_ophys.nwb.segmentation_plan import (
     check_names,
     plan_segmentation,
 )
+from airflow_provider_ophys.writing.iterator_options import iterator_options_of
 
 if TYPE_CHECKING:
     from roiextractors import SegmentationExtractor  # noqa: TID251 - the type only
@@ -122,7 +123,7 @@ def add_segmentations(
         roi_centroids=roi_centroids if include_roi_centroids else None,
         roi_acceptance=include_roi_acceptance,
         mask_type=mask_type,
-        iterator_options=dict(iterator_options or {}),
+        iterator_options=dict(iterator_options_of(iterator_options)),
     )
     planned = [
         _plan(source, plane_segmentation_name, background_plane_segmentation_name, include)

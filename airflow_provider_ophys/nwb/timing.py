@@ -165,15 +165,19 @@ def _check_times(extractor: Any, timestamps: NDArray[np.float64]) -> None:
     if not_finite.size:
         raise SourceDataError(
             f"{name} has no time for sample {not_finite[0]} (counted from 0): its timestamp is "
-            f"{timestamps[not_finite[0]]}, as are {not_finite.size - 1} more. Correct the recording's timestamps."
+            f"{timestamps[not_finite[0]]}{_more(', as are', not_finite.size)}. Correct the recording's timestamps."
         )
     backwards = np.flatnonzero(np.diff(timestamps) < 0)
     if backwards.size:
         at = int(backwards[0]) + 1
         raise SourceDataError(
             f"The timestamps of {name} go back at sample {at} (counted from 0), from {timestamps[at - 1]} s to "
-            f"{timestamps[at]} s, and at {backwards.size - 1} more. Correct the recording's timestamps."
+            f"{timestamps[at]} s{_more(', and at', backwards.size)}. Correct the recording's timestamps."
         )
+
+
+def _more(words: str, count: int) -> str:
+    return f"{words} {count - 1} more" if count > 1 else ""
 
 
 def regular_rate(timestamps: NDArray[np.float64], nominal_rate: float | None = None) -> float | None:

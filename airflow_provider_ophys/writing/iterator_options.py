@@ -13,6 +13,21 @@ SIZES = ("buffer_gb", "chunk_mb")
 SHAPES = ("buffer_shape", "chunk_shape")
 
 
+def iterator_options_of(given: object) -> Mapping[str, Any]:
+    """
+    Return what a user gave as the options of iterators; none for ``None``.
+
+    :raises ConfigurationError: If it is no mapping.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError(
+            f"iterator_options is {given!r:.200}; write a dict, such as {{'chunk_mb': 10.0}}."
+        )
+    return given
+
+
 def check_iterator_options(options: Mapping[str, Any], *, num_axes: int) -> None:
     """
     Check sizes and shapes.

@@ -94,8 +94,7 @@ def test_that_of_a_whole_file_is_accepted_for_each_part_of_it(tmp_path, kind, ba
     for recording, options in parts:
         functions_for(recording)[0](recording, nwbfile, **options)
     default = get_default_backend_configuration(nwbfile, backend)
-    for dataset in default.dataset_configurations.values():
-        dataset.compression_method = "gzip"
+    default.apply_global_compression("gzip")
 
     def write_both(path, configuration):
         given = json.loads(configuration.model_dump_json()) if as_json else configuration

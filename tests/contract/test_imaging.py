@@ -12,11 +12,12 @@ import pynwb
 import pytest
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
+from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors import NwbImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.exceptions import ConfigurationError, MemoryBudgetError, MetadataError
-from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
+from airflow_provider_ophys.nwb import add_imaging_to_nwbfile, write_imaging_to_nwbfile
 
 METADATA = {
     "NWBFile": {"session_start_time": "2026-11-22T09:30:00+01:00", "session_description": "two mice, one wheel"},
@@ -279,6 +280,19 @@ def test_anyone_can_write_the_nwbfile_in_memory(tmp_path, options, chunks, buffe
     with h5py.File(tmp_path / "movie.nwb") as file:
         assert file["acquisition/Movie/data"].chunks == chunks
         np.testing.assert_array_equal(file["acquisition/Movie/data"][:], pixels)
+
+
+@pytest.mark.parametrize("options", [[1], "frames", 5, {1: 2}])
+def test_iterator_options_that_are_no_options_are_refused(tmp_path, options):
+    with pytest.raises(ConfigurationError, match="iterator_options is .*; write a dict"):
+        write_imaging_to_nwbfile(dummy(), tmp_path / "a.nwb", metadata=METADATA, iterator_options=options)
+
+
+@pytest.mark.parametrize("key", [["a"], 5, "nothing"])
+def test_a_key_that_is_none_is_refused(key):
+    described = {"Ophys": {"MicroscopySeries": {"a": {"name": "A", "unit": "n.a."}}}}
+    with pytest.raises(MetadataError, match=r"metadata_key .* is not in Ophys.MicroscopySeries \(known: 'a'\)"):
+        add_imaging_to_nwbfile(dummy(), mock_NWBFile(), described, metadata_key=key)
 
 
 @pytest.mark.parametrize(

@@ -396,6 +396,8 @@ def test_iterator_options_reach_masks_and_traces(tmp_path, backend):
         write_segmentation_to_nwbfile(
             segmentation, tmp_path / "c.nwb", metadata=SESSION, iterator_options={"chunks": 3}
         )
+    with pytest.raises(ConfigurationError, match="iterator_options is 5; write a dict"):
+        write_segmentation_to_nwbfile(segmentation, tmp_path / "c.nwb", metadata=SESSION, iterator_options=5)
 
 
 def test_anyone_can_write_the_nwbfile(tmp_path):

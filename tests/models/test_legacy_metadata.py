@@ -91,6 +91,15 @@ def test_what_is_left_out_is_filled(tmp_path, imaging):
         assert (series.imaging_plane.name, series.imaging_plane.device.name) == ("ImagingPlane", "Scope")
 
 
+def test_a_series_may_have_a_device_of_its_own(tmp_path, imaging):
+    devices = {"Device": [{"name": "Scope"}, {"name": "Laser"}], "ImagingPlane": [{"device": "Scope"}]}
+    described = METADATA | {"Ophys": devices | {"TwoPhotonSeries": [{"device": "Laser"}]}}
+    write_imaging_to_nwbfile(imaging, tmp_path / "a.nwb", metadata=described)
+    with NWBHDF5IO(tmp_path / "a.nwb", "r") as io:
+        series = io.read().acquisition["TwoPhotonSeries"]
+        assert (series.device.name, series.imaging_plane.device.name) == ("Laser", "Scope")
+
+
 @pytest.mark.parametrize(
     ("ophys", "options", "message"),
     [

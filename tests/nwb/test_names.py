@@ -81,6 +81,7 @@ def test_in_the_list_form_too():
         ({"plane": {"excitation_lambda": 1040.0}}, "excitation_lambda"),
         ({"plane": {"optical_channel": [CHANNEL | {"name": "red"}]}}, "optical channels 'c'"),
         ({"device": {"description": "another"}, "plane": {"name": "Second"}}, "Device 'Scope'"),
+        ({"device": {"description": "another"}}, "Device 'Scope' with the description"),
     ],
 )
 def test_what_a_file_has_is_not_taken_for_another_of_its_name(tmp_path, change, message):
