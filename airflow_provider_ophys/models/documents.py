@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -36,7 +36,7 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
         a key twice.
     """
     try:
-        text = _read(path).decode("utf-8")
+        text = read_bounded(path, MOST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise MetadataError(
             f"The {kind} {path} cannot be read: byte {error.start} is not UTF-8. Save it as UTF-8."
@@ -57,15 +57,31 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
     return content
 
 
-def _read(path: Path) -> bytes:
-    # A pipe without a writer would wait for ever, a device may have no end.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it is larger than {MOST_BYTES / 2**20:.0f} MiB")
+def open_regular(path: Path) -> BinaryIO:
+    """
+    Open a file to read it.
+
+    :raises ValueError: If it is no regular one: a pipe without a writer would wait for ever, a device has no end.
+    :raises OSError: If it cannot be opened.
+    """
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise ValueError("it is no regular file")
+    return stream
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """
+    Read a file that people write.
+
+    :raises ValueError: If it is larger, or no regular one.
+    :raises OSError: If it cannot be read.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes / 2**20:.0f} MiB")
     return content
 
 

@@ -198,7 +198,7 @@ def _inner(metadata: Mapping[str, Any], *names: str) -> Any:
 
 
 def _check_length(array: ZarrArray, file: Path, chunk_shape: tuple[int, ...]) -> None:
-    size, codec = file.stat().st_size, _outer_codec(array.metadata)
+    size, codec = require_regular(file).st_size, _outer_codec(array.metadata)
     expected = size or 1
     if codec is None and array.dtype is not None:
         expected = prod(chunk_shape) * array.dtype.itemsize

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import MetadataError
-from airflow_provider_ophys.models.allowed_roots import check_allowed
+from airflow_provider_ophys.models.allowed_roots import check_allowed, check_allowed_metadata
 from airflow_provider_ophys.models.documents import read_document
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import load_metadata
@@ -70,7 +70,9 @@ def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMeta
     if os.path.lexists(own):
         above.append(_file(own, given))
     if given.metadata is not None:
-        above.append((_dict_form(in_json(load_metadata(given.metadata)), "metadata"), "arguments"))
+        of_arguments = load_metadata(given.metadata)
+        check_allowed_metadata(of_arguments, given.allowed_roots)
+        above.append((_dict_form(in_json(of_arguments), "metadata"), "arguments"))
     named = _named(given, [of_headers, *labs, *above], remarks)
     table = _of_table(given, [of_headers, *labs, *named, *above], remarks)
     for metadata, source in [of_headers, *labs, *table, *named, *above]:
@@ -107,7 +109,9 @@ def _of_session(headers: Sequence[HeaderMetadata], remarks: list[str]) -> Origin
 def _file(path: Path, given: GivenMetadata) -> Origin:
     check_allowed("metadata", path, given.allowed_roots)
     name = os.path.relpath(path, given.folder) if path.parent == given.folder else str(path)
-    return _dict_form(in_json(read_document(path)), str(path)), name
+    document = read_document(path)
+    check_allowed_metadata(document, given.allowed_roots)
+    return _dict_form(in_json(document), str(path)), name
 
 
 def _dict_form(metadata: dict[str, Any], where: str) -> dict[str, Any]:

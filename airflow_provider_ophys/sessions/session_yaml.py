@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,11 @@ def read_session_yaml(folder: Path, allowed_roots: Sequence[Path] = ()) -> Sessi
     :param allowed_roots: Folders beside this one into which absolute paths and ``..`` may lead.
     :returns: With absolute paths.
     :raises ConfigurationError: If the file is missing, is no YAML, or has a key or value that is not known.
-    :raises PathNotAllowedError: If a path leads elsewhere.
+    :raises PathNotAllowedError: If a path, or the file itself, leads elsewhere.
     """
     path = folder / NAME
+    absolute = _Paths(path, folder.absolute(), allowed_roots)
+    absolute.check_file()
     document = read_document(path, "session file", "imaging")
     try:
         written = SessionFile.model_validate(document)
@@ -69,7 +72,6 @@ def read_session_yaml(folder: Path, allowed_roots: Sequence[Path] = ()) -> Sessi
         raise ConfigurationError(f"{path} has {error.error_count()} problem(s):\n{problems}") from error
     if not written.imaging and not written.segmentation:
         raise ConfigurationError(f"{path} names no recording. Write for example\n  {EXAMPLE}")
-    absolute = _Paths(path, folder.absolute(), allowed_roots)
     return SessionFile(
         imaging=[_with_paths(entry, absolute, f"imaging.{n}") for n, entry in enumerate(written.imaging)],
         segmentation=[
@@ -133,6 +135,22 @@ class _Paths:
         self._folder = folder
         self._roots = [folder.resolve(), *(root.resolve() for root in allowed_roots)]
 
+    def check_file(self) -> None:
+        """
+        Check that the file is no link to what the folder's owner could not hand in.
+
+        :raises PathNotAllowedError: If it is.
+        """
+        real = os.path.realpath(self._file)
+        if not self._is_allowed(real):
+            raise PathNotAllowedError(
+                f"{self._file} leads to {real}, out of the folder {self._folder}. Copy it into the folder, or "
+                "have [ophys] allowed_roots extended."
+            )
+
+    def _is_allowed(self, path: str) -> bool:
+        return any(Path(path).is_relative_to(root) for root in self._roots)
+
     def within(self, value: Any, where: str) -> Any:
         """Return arguments, or one of them, with every path in it absolute."""
         if isinstance(value, Mapping):
@@ -149,7 +167,9 @@ class _Paths:
         looks_like_one = bool(text) and ("/" in text or bool(path.suffix))
         if not is_named_so and not (looks_like_one and _exists(self._folder / path)):
             return text
-        if leads_out and not any((self._folder / path).resolve().is_relative_to(root) for root in self._roots):
+        if "\0" in text:
+            raise ConfigurationError(f"{self._file}: {where} is {text!r}, which is no path. Correct it.")
+        if leads_out and not self._is_allowed(os.path.realpath(self._folder / path)):
             raise PathNotAllowedError(
                 f"{self._file}: {where} is {text!r}, which leads out of the folder {self._folder}. Write a path "
                 "relative to the folder, or have [ophys] allowed_roots extended."

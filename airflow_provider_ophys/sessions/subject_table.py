@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.models.documents import read_bounded
 from airflow_provider_ophys.models.metadata_sections import SubjectMetadata
 
 SubjectTable = str | Path | Callable[[str], Mapping[str, Any] | None]
 KEY = "subject_id"
+MOST_BYTES = 64 * 2**20
 
 
 def look_up_subject(table: SubjectTable, subject_id: str) -> dict[str, Any] | None:
@@ -67,11 +70,11 @@ def _day(value: object) -> date | None:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_bounded(path, MOST_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = reader.fieldnames or []
+        rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
         raise MetadataError(
             f"The subject table {path} cannot be read: {error}. Save it as CSV in UTF-8."
         ) from error

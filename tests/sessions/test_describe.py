@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 
 import numpy as np
@@ -296,6 +298,14 @@ def test_a_table_that_cannot_be_used_is_refused(scanimage, table, message):
         describe_session(scanimage, subject_table=path, folder_name=r"(?P<subject_id>m\d+)_.*")
 
 
+def test_a_table_that_is_a_pipe_is_not_waited_for(scanimage):
+    os.mkfifo(scanimage.parent / "subjects.csv")
+    with pytest.raises(MetadataError, match="cannot be read: it is no regular file"):
+        describe_session(
+            scanimage, subject_table=scanimage.parent / "subjects.csv", metadata={"Subject": {"subject_id": "m1"}}
+        )
+
+
 def test_folders_that_hold_nothing_known_or_are_none_are_refused(tmp_path):
     with pytest.raises(SourceNotFoundError, match="no folder"):
         describe_session(tmp_path / "nowhere")
@@ -315,6 +325,21 @@ def test_paths_outside_of_the_allowed_roots_are_refused(scanimage, tmp_path):
     assert describe_session(scanimage, allowed_roots=[tmp_path]).imaging
     with pytest.raises(PathNotAllowedError, match="allowed_roots"):
         describe_session(scanimage, allowed_roots=[tmp_path / "elsewhere"])
+
+
+@pytest.mark.parametrize("name", ["metadata.yaml", "lab.yaml", "given"])
+def test_nor_is_a_file_of_timestamps_read_outside_of_them(scanimage, tmp_path_factory, name):
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    secret.write_text("a secret")
+    metadata = {"Ophys": {"MicroscopySeries": {"default_metadata_key": {"timestamps": str(secret)}}}}
+    options = {"allowed_roots": [scanimage]}
+    if name == "given":
+        options["metadata"] = metadata
+    else:
+        (scanimage / name).write_text(json.dumps(metadata))
+    with pytest.raises(PathNotAllowedError, match="secret.txt") as caught:
+        describe_session(scanimage, **options)
+    assert "a secret" not in str(caught.value)
 
 
 def test_names_with_any_characters_travel(tmp_path):

@@ -141,6 +141,20 @@ def test_paths_that_lead_out_are_refused(read, tmp_path, path, arguments):
         read({"imaging": {"extractor": "X", "extractor_kwargs": {arguments: value}}})
 
 
+def test_what_is_no_path_is_named(read):
+    with pytest.raises(ConfigurationError, match=r"imaging\.0\.extractor_kwargs\.file_path is .*which is no path"):
+        read({"imaging": {"extractor": "X", "extractor_kwargs": {"file_path": "../a\0b"}}})
+
+
+def test_a_file_that_is_a_link_is_read_only_from_where_its_paths_may_lead(tmp_path, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "common.yaml").write_text("imaging: {extractor: ScanImage, extractor_kwargs: {file_path: m.tif}}")
+    (tmp_path / "session.yaml").symlink_to(elsewhere / "common.yaml")
+    with pytest.raises(PathNotAllowedError, match="session.yaml leads to .*common.yaml, out of the folder"):
+        read_session_yaml(tmp_path)
+    assert read_session_yaml(tmp_path, [elsewhere]).imaging[0].extractor == "ScanImage"
+
+
 def test_an_array_elsewhere_is_refused_whatever_its_argument_is_called(read, tmp_path_factory):
     array = tmp_path_factory.mktemp("elsewhere") / "a.npy"
     array.touch()
