@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import OphysError, SourceAccessError, SourceDataError, is_passing
+from airflow_provider_ophys.recordings.hdf5_heaps import HeapReader, read_texts
 from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
@@ -96,6 +97,7 @@ def referenced_files(file: Path) -> list[Path]:
     known: dict[Path, _References] = {}
     for each in found:
         known[each] = _look(each)
+        _require_readable_texts(each)
         found += [other for other in dict.fromkeys(known[each].files) if other not in found]
         if len(found) > MOST_FILES:
             raise SourceDataError(
@@ -153,6 +155,29 @@ def _look(file: Path) -> _References:
                 "file. Copy the data into one dataset (h5repack)."
             )
     return found
+
+
+def _require_readable_texts(file: Path) -> None:
+    """
+    Check that no library goes round for ever when it reads the texts of a file.
+
+    :raises SourceDataError: If one would.
+    :raises SourceChangedError: If the file may still be growing.
+    :raises SourceAccessError: If its disk or share fails.
+    """
+    place = None
+    try:
+        with HeapReader(file) as stream:
+            try:
+                read_texts(stream)
+            finally:
+                place = stream.endless
+    except Exception as error:
+        if is_passing(error):
+            raise SourceAccessError(f"{file} cannot be read at this moment: {error}.") from error
+        # What else may be damaged is for those who need it to tell.
+    if place is not None:
+        raise not_whole(file, f"its heap of texts at byte {place:,} has lost its content", remedy="Copy it again.")
 
 
 def _resolved(file: Path, where: str, name: str, kind: Kind) -> Path:
