@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest test-airflow chaos check fix airflow bench dist docs reference \
+.PHONY: help setup demo test test-lowest test-newest test-airflow chaos fuzz check fix airflow bench dist docs reference \
   dandi constraints
 
 help:  ## Show the targets
@@ -73,6 +73,11 @@ test-airflow: setup  ## Unit, contract and DAG tests with another Airflow: make 
 chaos: setup  ## Disturb several hundred conversions at random moments, and the arrival of 2,000 folders
 	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
 	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) $(PYTHON) -m pytest -q -s tests/chaos
+
+# How many recordings and metadata together: make fuzz FUZZ_EXAMPLES=1000
+fuzz: setup  ## Damage the recordings of every maker and the metadata of sessions at random, 10,000 times
+	@OPHYS_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),10000) $(PYTHON) -m pytest -q -n $(TEST_PROCESSES) --dist loadscope \
+	  tests/recordings/test_hostile_recordings.py tests/sessions/test_hostile_metadata.py $(TEST_OPTIONS)
 
 check: setup  ## Lint, format, types and spelling
 	.venv/bin/ruff check .
