@@ -77,12 +77,17 @@ class AssetScheduler:
                     return got
                 runner = SchedulerJobRunner(job=Job())
                 create_asset_triggered_runs(runner, session.get(DagModel, self.dag.dag_id), session)
-                run = session.scalars(
-                    select(DagRun).where(DagRun.dag_id == self.dag.dag_id).order_by(DagRun.id.desc())
-                ).first()
-                run_id, run.state, run.start_date = run.run_id, "running", utcnow()
-            got.append(self._run_task(run_id))
+            got += map(self._run_task, self._start_runs())
         return got
+
+    def _start_runs(self) -> list[str]:
+        """Start the runs that were made: one, and since Airflow 3.4 one for each event."""
+        made = select(DagRun).where(DagRun.dag_id == self.dag.dag_id, DagRun.state == "queued").order_by(DagRun.id)
+        with create_session() as session:
+            runs = session.scalars(made).all()
+            for run in runs:
+                run.state, run.start_date = "running", utcnow()
+            return [run.run_id for run in runs]
 
     def _run_task(self, run_id: str) -> list[Any]:
         with create_session() as session:

@@ -49,6 +49,7 @@ def test_events_that_come_together_are_all_handled_in_runs_that_can_be_mapped(
 
     runs = scheduler.runs()
 
-    assert [len(run) for run in runs] == [4, 4, 2]
+    # Airflow 3.4 makes a run for each event, of which the later ones find nothing left.
+    assert [len(run) for run in runs if run] == [4, 4, 2]
     expected = FOLDERS if find is arrived_folders else [file["source"] for file in FILES]
     assert list(chain(*runs)) == expected

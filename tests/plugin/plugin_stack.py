@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from described import simulate_described
@@ -18,11 +19,17 @@ from demo.rest import AirflowClient, DagRun
 from demo.s3_server import S3Server
 from demo.stack import AirflowStack
 
+# Before Airflow 3.2 there are no teams, and who may see DAGs sees all of them with the simple auth manager.
+HAS_TEAMS = metadata.version("apache-airflow-core") >= "3.2"
 DAGS = Path(__file__).with_name("dags")
 PREFIX = "/lab/airflow"
 PASSWORDS = {"boss": "boss-secret", "ann": "ann-secret", "bob": "bob-secret", "eve": "eve-secret"}
 # Name, role and, but for the administrator, lab.
-USERS = ("boss:admin", "ann:viewer:lab", "bob:viewer:other_lab", "eve:user:other_lab")
+USERS = (
+    ("boss:admin", "ann:viewer:lab", "bob:viewer:other_lab", "eve:user:other_lab")
+    if HAS_TEAMS
+    else ("boss:admin", "ann:viewer", "bob:viewer", "eve:user")
+)
 # The name of a file may be anything but a slash.
 NAMES = ("mouse_1", "<img src=x onerror=alert(1)>")
 FINISHED = dict.fromkeys(
@@ -105,7 +112,7 @@ def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
             "AIRFLOW_CONN_AWS_DEFAULT": server.connection_json(),
             "AIRFLOW__API__BASE_URL": url,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-            "AIRFLOW__CORE__MULTI_TEAM": "True",
+            "AIRFLOW__CORE__MULTI_TEAM": str(HAS_TEAMS),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(USERS),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
@@ -115,7 +122,8 @@ def plugin_stack(root: Path, migrated_database: Path) -> Iterator[PluginStack]:
             "PLUGIN_TEST_NAMES": "|".join(NAMES),
             "PLUGIN_TEST_CLAIMS": "|".join(claims),
         }
-        _create_teams(stack, database)
+        if HAS_TEAMS:
+            _create_teams(stack, database)
         stack.client = AirflowClient(url, credentials=("boss", PASSWORDS["boss"]))
         with stack:
             yield PluginStack(stack, server, root, claims)
@@ -141,8 +149,7 @@ def _bundle(team: str) -> dict[str, object]:
         "name": team,
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(DAGS / team), "refresh_interval": 5},
-        "team_name": team,
-    }
+    } | ({"team_name": team} if HAS_TEAMS else {})
 
 
 def _create_teams(stack: AirflowStack, database: Path) -> None:

@@ -9,10 +9,14 @@ import urllib.request
 from urllib.parse import quote, urlencode
 
 import pytest
+from plugin_stack import HAS_TEAMS
 
 from airflow_provider_ophys.models.result import REPORT_SUFFIXES
 
-pytestmark = pytest.mark.stack
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(not HAS_TEAMS, reason="Airflow has no teams before 3.2"),
+]
 
 PAGES = ("", "report", "report/document", "report/picture")
 LISTS = ("sessions.csv", "trends")
