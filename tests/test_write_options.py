@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_ophys import nwb
 from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.models.conversion import (
+    Conversion,
     ConversionOptions,
     ImagingConversion,
     MovieOptions,
@@ -84,13 +85,14 @@ def test_a_writer_takes_what_adding_takes_and_how_a_file_is_written(write, add):
     written = keywords(write)
     assert keywords(add) | into_a_file == {name: written.pop(name) for name in {*keywords(add), *into_a_file}}
     assert set(written) == {
-        *("backend", "backend_configuration", "compression", "memory_limit", "threads", "validate"),
+        *("backend", "backend_configuration", "compression", "memory_limit", "source_metadata", "threads"),
+        "validate",
     }
-    assert written == {name: ConversionOptions.defaults()[name] for name in written} | OF_THE_PLATFORM
+    assert written == {name: Conversion.defaults()[name] for name in written} | OF_THE_PLATFORM
 
 
 def test_a_session_has_the_same_options_in_python():
     options = keywords(write_session)
     # A report is made by the operator and in a terminal.
     assert set(ConversionOptions.defaults()) - set(options) == {"report"}
-    assert options == {name: ConversionOptions.defaults()[name] for name in options}
+    assert options == {name: Conversion.defaults()[name] for name in options}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
+from noisy_movies import simulated_movies
 from numcodecs import blosc
-from simulated_movies import simulated_movies
 
 from airflow_provider_ophys.models.backend import ZarrDatasetConfiguration
 from airflow_provider_ophys.writing.blosc import fast_encoder, small_encoder

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from simulated_movies import simulated_movies
+from noisy_movies import simulated_movies
 
 from airflow_provider_ophys.writing import deflate
 from airflow_provider_ophys.writing.chunks import gather_bytes, slab_rows
