@@ -152,7 +152,8 @@ def _open(
     except Exception as error:
         raise unreadable(
             f"{name} cannot open the recording ({recording.describe()}): "
-            f"{type(error).__name__}: {error}. Check that the files are complete and of this extractor's format.",
+            f"{type(error).__name__}: {error}. Check extractor_kwargs, and that the "
+            "files are complete and of this format.",
             error,
         ) from error
     if plane is not None:
