@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ MOST_VALUES = 200_000
 CHARACTERS_PER_VALUE = 64
 # What YAML takes for a date.
 DATE = "tag:yaml.org,2002:timestamp"
+INTEGER = "tag:yaml.org,2002:int"
+# Octal, sexagesimal, with underscores.
+SURPRISING_INTEGER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+|[0-9]+_[0-9_]*)")
 # Of a key, in messages.
 LONGEST_KEY = 100
 
@@ -138,7 +142,7 @@ def _load_yaml(text: str) -> Any:
 
 def _check_nodes(document: yaml.Node) -> None:
     """
-    Check that no mapping has a key twice, of which YAML's loader takes the last without a word, and all dates.
+    Check that no mapping has a key twice, of which YAML's loader takes the last without a word; dates and numbers.
 
     :raises ValueError: If one has, or if there is no such day or hour; names the key and the line.
     """
@@ -149,6 +153,8 @@ def _check_nodes(document: yaml.Node) -> None:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode) and node.tag == DATE:
             _check_date(where.rstrip("."), node)
+        if isinstance(node, yaml.ScalarNode) and node.tag == INTEGER:
+            _check_integer(where.rstrip("."), node)
         if isinstance(node, yaml.SequenceNode):
             todo += [(f"{where}{number}.", item) for number, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
@@ -172,6 +178,16 @@ def _check_date(name: str, node: yaml.ScalarNode) -> None:
             f"{name} in line {node.start_mark.line + 1} is {node.value}, and there is no such date ({error}). "
             "Correct it."
         ) from error
+
+
+def _check_integer(name: str, node: yaml.ScalarNode) -> None:
+    """YAML 1.1 reads ``012`` as 10, ``12:30`` as 750 and ``2024_01`` as 202401, of which nobody thinks."""
+    number = SafeConstructor().construct_yaml_int(node)
+    if SURPRISING_INTEGER.fullmatch(node.value):
+        raise ValueError(
+            f"{name} in line {node.start_mark.line + 1} is {node.value}, which YAML reads as the number {number}. "
+            f'Write it in quotes if it is a text: "{node.value}"; else write {number}'
+        )
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

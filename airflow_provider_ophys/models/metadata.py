@@ -121,6 +121,8 @@ def _explain(problem: dict[str, Any]) -> str:
         return str(problem["ctx"]["error"]) + "."
     if kind == "extra_forbidden":
         said = f" is not known (known there: {listed(_known_fields(location[:-1]))})"
+    elif kind == "string_type" and isinstance(given, bool):
+        said = f" is a text, but YAML reads yes, no, on, off and the like as {given}. Write it in quotes"
     elif kind == "string_type" and isinstance(given, (int, float)):
         said = f' is a text, but {given!r} is a number. Write it in quotes: "{given}"'
     elif kind.startswith(("datetime", "date_")):

@@ -8,15 +8,15 @@ of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.bruker_headers import describe, start_of_day
-from airflow_provider_ophys.recordings.bruker_index import BrukerIndex, read_index
+from airflow_provider_ophys.recordings.bruker_index import FRAME_NAME, BrukerIndex, read_index
 from airflow_provider_ophys.recordings.bruker_streams import stream_movies
 from airflow_provider_ophys.recordings.recording import Recording, require_regular, require_within
 from airflow_provider_ophys.recordings.tiff_pages import Page, read_first_page, read_pages
@@ -31,9 +31,12 @@ class BrukerRecording(Recording):
 
     @classmethod
     def find(cls, folder: Path) -> list[FoundRecording]:
-        """Find the recording whose folder this is."""
+        """Find the recording whose folder this is, also if its index is missing, which is told then."""
+        # The index has the name of the folder, which a link to it need not have.
+        folder = folder.resolve() if folder.is_symlink() else folder
         index = folder / f"{folder.name}.xml"
-        if not index.is_file() or b"<PVScan" not in _beginning(index):
+        is_index = index.is_file() and b"<PVScan" in _beginning(index)
+        if not is_index and not any(FRAME_NAME.fullmatch(name) for name in _names(folder)):
             return []
         kwargs = {"folder_path": str(folder)}
         return [FoundRecording(kind="imaging", extractor=EXTRACTOR, extractor_kwargs=kwargs)]
@@ -60,6 +63,13 @@ class BrukerRecording(Recording):
 
         :raises SourceNotFoundError: If there is none of the folder's name.
         """
+        if not self.index_file.exists():
+            others = [name for name in _names(self.folder) if name.endswith(".xml")]
+            indices = [name for name in others if b"<PVScan" in _beginning(self.folder / name)]
+            remedy = f"Call the folder {indices[0].removesuffix('.xml')!r} again" if indices else "Copy it too"
+            raise SourceNotFoundError(
+                f"{self.index_file} does not exist, in which PrairieView says what its TIFFs hold. {remedy}."
+            )
         return read_index(self.index_file)
 
     @cached_property
@@ -217,6 +227,11 @@ class BrukerRecording(Recording):
         numbers = [number for number, name in self.index.channels.items() if name == chosen]
         headers = describe(self.index, self.index_file.name, self.first_page, numbers[0] if numbers else None)
         return of_plane(headers, self.arguments)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
 
 
 def _beginning(file: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from airflow_provider_ophys.recordings.xml_headers import Attributes, scan_xml
 VOLUMES = ("TSeries ZSeries Element", "ZSeries")
 # An interval that is so many times the usual one is a pause between bursts.
 GAP = 5.0
+# What PrairieView calls its TIFFs.
+FRAME_NAME = re.compile(r".+_Cycle\d{5}_Ch\d+_\d{6}\.ome\.tif")
 
 
 @dataclass(frozen=True)

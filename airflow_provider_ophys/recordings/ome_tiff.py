@@ -14,6 +14,7 @@ from airflow_provider_ophys.models.recording import (
     Movie,
     PhotonSeriesType,
 )
+from airflow_provider_ophys.recordings.bruker_index import FRAME_NAME
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.ome import OmePixels, is_ome, read_ome
 from airflow_provider_ophys.recordings.recording import Recording, require_regular
@@ -38,11 +39,13 @@ class OmeTiffRecording(Recording):
     @classmethod
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find recordings whose first file lies directly in a folder, and which are of no maker's own format."""
-        if (folder / f"{folder.name}.xml").is_file() or any((folder / name).is_file() for name in OTHER_MAKERS):
+        if (folder / f"{folder.resolve().name}.xml").is_file() or any(
+            (folder / name).is_file() for name in OTHER_MAKERS
+        ):
             return []
         found, taken = [], set[Path]()
         for file in (file for series in tiffs_by_series(folder) for file in series):
-            page = None if file in taken else peek_first_page(file)
+            page = None if file in taken or FRAME_NAME.fullmatch(file.name) else peek_first_page(file)
             if page is None or not is_ome(page.description) or page.private:
                 continue
             recording = cls("OMETiffImagingExtractor", {"file_path": str(file)})

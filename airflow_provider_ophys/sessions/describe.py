@@ -17,7 +17,7 @@ from airflow_provider_ophys.models.conversion import MovieOptions
 from airflow_provider_ophys.models.metadata import validate_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata, Movie, SegmentedPlane
 from airflow_provider_ophys.models.session import Session, SessionMovie, SessionSegmentation
-from airflow_provider_ophys.sessions.finding import LocatedRecording, find_recordings
+from airflow_provider_ophys.sessions.finding import find_recordings
 from airflow_provider_ophys.sessions.given_metadata import METADATA_FILES, GivenMetadata, lay_given
 from airflow_provider_ophys.sessions.headers import lay_headers
 from airflow_provider_ophys.sessions.layers import Layers
@@ -27,8 +27,8 @@ from airflow_provider_ophys.sessions.parts import (
     movie_of,
     parts_found,
     parts_written,
-    with_rate,
 )
+from airflow_provider_ophys.sessions.rates import check_rates_written, pass_over_pictures, with_rate
 from airflow_provider_ophys.sessions.session_yaml import NAME, read_session_yaml
 from airflow_provider_ophys.sessions.starts import lay_starts
 from airflow_provider_ophys.sessions.subject_table import SubjectTable
@@ -109,7 +109,8 @@ def _parts(
     """Return the movies and segmentations, remarks, and the files that belong to none of them."""
     if os.path.lexists(folder / NAME):
         written = read_session_yaml(folder, allowed_roots)
-        parts, remarks = parts_written(written, allow_pickle=allow_pickle)
+        parts, remarks = parts_written(written, folder, allow_pickle=allow_pickle)
+        check_rates_written(parts, folder)
         return parts, [f"What is converted is what {NAME} says.", *remarks], []
     found, unknown = find_recordings(folder, allow_pickle=allow_pickle)
     for each in found:
@@ -122,39 +123,11 @@ def _parts(
             f"{folder / NAME}, which names the extractor; docs/session-yaml.md shows one."
         )
     parts, remarks = parts_found(found, volumes=volumes, allow_pickle=allow_pickle)
-    parts, passed_over = _with_rates(parts, found, folder)
-    remarks += [f"{file} is of no maker and does not say its rate; it is passed over." for file in passed_over]
+    parts, passed_over = pass_over_pictures(parts, folder)
+    remarks += [
+        f"{file} does not say its rate; it is passed over, beside a movie that does." for file in passed_over
+    ]
     return parts, remarks, unknown
-
-
-def _with_rates(
-    parts: list[Part], found: Sequence[LocatedRecording], folder: Path
-) -> tuple[list[Part], list[str]]:
-    """
-    Leave out pictures without a rate beside the recording of a maker, such as means that were taken of it.
-
-    :raises SourceDataError: If there is no other movie; says what to write.
-    """
-    without = [part for part in parts if isinstance(part.known, Movie) and part.known.rate is None]
-    lesser = {each.found.extractor for each in found if each.is_lesser}
-    unclear = [part for part in without if part.options.extractor in lesser]
-    names = [os.path.relpath(part.place, folder) for part in unclear]
-    others = [part for part in parts if part not in unclear]
-    if unclear and not any(part.kind == "imaging" for part in others):
-        first = unclear[0].options
-        arguments = {
-            name: os.path.relpath(value, folder) if isinstance(value, str) and Path(value).is_absolute() else value
-            for name, value in first.extractor_kwargs.items()
-        }
-        if "file_paths" in arguments:
-            arguments["file_paths"] = [os.path.relpath(path, folder) for path in arguments["file_paths"]]
-        listed = ", ".join(f"{name}: {value}" for name, value in arguments.items()).replace("'", "")
-        raise SourceDataError(
-            f"{', '.join(names)} in {folder} does not say how fast it was recorded. Write {folder / NAME}, with "
-            f"the true rate (Hz):\n  imaging: {{extractor: {first.extractor}, "
-            f"extractor_kwargs: {{{listed}, sampling_frequency: 30.0}}}}"
-        )
-    return others, names
 
 
 @dataclass
@@ -246,11 +219,14 @@ class _Draft:
             validate_metadata(self.layers.metadata)
         except MetadataError as error:
             wrong = error.__cause__.errors() if isinstance(error.__cause__, ValidationError) else []
-            paths = {".".join(map(str, problem["loc"])) for problem in wrong}
+            paths = [".".join(map(str, problem["loc"])) for problem in wrong]
             # What contradicts each other is named in the message only.
             named = set(re.findall(r"\w+(?:\.\w+)+", str(error)))
-            sources = self.layers.sources
-            said = [f"  {path}: {where}" for path, where in sources.items() if path in paths | named]
+            said = [
+                f"  {path}: {where}"
+                for path, where in self.layers.sources.items()
+                if path in named or any(path == one or path.startswith(f"{one}.") for one in paths)
+            ]
             raise MetadataError("\n".join([str(error), *(["They stand in:"] if said else []), *said])) from error
 
     def _described(self, part: Part, key: str, plane_key: str, name: str) -> SessionMovie | SessionSegmentation:

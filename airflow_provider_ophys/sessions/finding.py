@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import SourceAccessError, SourceNotFoundError
+from airflow_provider_ophys.exceptions import OphysError, SourceAccessError, SourceNotFoundError
 from airflow_provider_ophys.models.problems import Problems
 from airflow_provider_ophys.models.recording import FoundRecording, Kind
 from airflow_provider_ophys.recordings.formats import FORMATS, format_of, recording_of
 from airflow_provider_ophys.recordings.recording import Recording, may_be_a_result
+from airflow_provider_ophys.sessions.session_yaml import NAME
 
 # Formats of no maker: searched where no maker's recording takes the files, or the folder.
 LESSER = frozenset(
@@ -63,7 +64,7 @@ def find_recordings(folder: Path, *, allow_pickle: bool = False) -> tuple[list[L
         with problems.gather():
             is_owned = any(place.is_relative_to(owner) for owner in owned)
             for each in _recordings_in(place, allow_pickle=allow_pickle, with_lesser=not is_owned):
-                files = set(each.recording.files)
+                files = _files_in(place, each.recording)
                 if each.is_lesser and files & taken:
                     continue
                 found.append(each)
@@ -71,8 +72,24 @@ def find_recordings(folder: Path, *, allow_pickle: bool = False) -> tuple[list[L
                 if _is_the_folder(each):
                     owned.append(place)
         loose += [place / name for name in names]
-    problems.raise_found()
+    try:
+        problems.raise_found()
+    except OphysError as error:
+        if not found:
+            raise
+        raise type(error)(
+            f"{error}\nIf it does not belong to the session, take it out of the folder, or write {folder / NAME} "
+            "with what does."
+        ) from error
     return _in_order(found), [file for file in loose if file not in taken]
+
+
+def _files_in(place: Path, recording: Recording) -> set[Path]:
+    """Return a recording's files, also as they are called below a folder that is a link."""
+    files, real = set(recording.files), place.resolve()
+    if real != place:
+        files |= {place / file.relative_to(real) for file in files if file.is_relative_to(real)}
+    return files
 
 
 def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -13,6 +13,7 @@ from airflow_provider_ophys.models.metadata_sections import NWBFileMetadata, Sub
 PLACE = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 # What strptime reads in each directive.
 DIRECTIVES = {"Y": r"\d{4}", "j": r"\d{3}", "f": r"\d{1,6}"} | dict.fromkeys("ymdHMSI", r"\d{2}")
+DIRECTIVES |= {"b": r"[^\W\d_]+\.?", "p": "[AaPp][Mm]"}
 START = "session_start_time"
 
 
@@ -26,7 +27,8 @@ def read_folder_name(folder: Path, pattern: str) -> dict[str, Any] | None:
     :returns: Metadata; ``None`` if the name does not fit.
     :raises ConfigurationError: If the pattern is none, or has a field that is not known.
     """
-    expression, formats = (pattern, {}) if "(?P<" in pattern else _expression(pattern)
+    is_expression = "(?P<" in pattern
+    expression, formats = (pattern, {}) if is_expression else _expression(pattern.strip("/"))
     try:
         compiled = re.compile(expression)
     except re.error as error:
@@ -37,8 +39,10 @@ def read_folder_name(folder: Path, pattern: str) -> dict[str, Any] | None:
     sections = {name: _section_of(name, pattern) for name in compiled.groupindex}
     if not sections:
         raise ConfigurationError(f"folder_name {pattern!r} names no field. Write for example '{{subject_id}}_.*'.")
-    parts = 1 if "(?P<" in pattern else pattern.count("/") + 1
-    match = compiled.fullmatch("/".join(folder.parts[-parts:]))
+    most = pattern.strip("/").count("/") + 1
+    # In an expression, a slash may also be among the characters of a class.
+    texts = ["/".join(folder.parts[-parts:]) for parts in range(1 if is_expression else most, most + 1)]
+    match = next(filter(None, map(compiled.fullmatch, texts)), None)
     if match is None:
         return None
     metadata: dict[str, Any] = {}

@@ -16,7 +16,13 @@ from airflow_provider_ophys.models.metadata import load_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata
 from airflow_provider_ophys.sessions.folder_name import read_folder_name
 from airflow_provider_ophys.sessions.layers import Layers, in_json
-from airflow_provider_ophys.sessions.subject_table import SubjectTable, age_between, look_up_subject
+from airflow_provider_ophys.sessions.session_yaml import NAME as SESSION_FILE
+from airflow_provider_ophys.sessions.subject_table import (
+    SubjectTable,
+    age_between,
+    contradictions_of,
+    look_up_subject,
+)
 
 METADATA_FILES = ("metadata.yaml", "lab.yaml")
 SESSION_START = ("NWBFile", "session_start_time")
@@ -42,6 +48,17 @@ class GivenMetadata:
 
     def lab_files(self) -> list[Path]:
         """Return the ``lab.yaml`` files from the root downwards."""
+        files = [folder / METADATA_FILES[1] for folder in self._folders()]
+        return [file for file in files if file.is_file()]
+
+    def misnamed_files(self) -> list[Path]:
+        """Return the files that would be read if they ended in ``.yaml``."""
+        above = [folder / METADATA_FILES[1] for folder in self._folders()]
+        files = [*above, self.folder / METADATA_FILES[0], self.folder / SESSION_FILE]
+        return [file.with_suffix(".yml") for file in files if file.with_suffix(".yml").is_file()]
+
+    def _folders(self) -> list[Path]:
+        """Return those of which ``lab.yaml`` counts, from the root downwards."""
         folders = [self.folder, *self.folder.parents]
         if self.root is not None:
             top = Path(self.root).absolute()
@@ -51,8 +68,7 @@ class GivenMetadata:
         if self.allowed_roots:
             tops = [root.resolve() for root in self.allowed_roots]
             folders = [folder for folder in folders if any(folder.resolve().is_relative_to(top) for top in tops)]
-        files = [folder / METADATA_FILES[1] for folder in reversed(folders)]
-        return [file for file in files if file.is_file()]
+        return folders[::-1]
 
 
 def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMetadata], remarks: list[str]) -> None:
@@ -64,6 +80,7 @@ def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMeta
     :param remarks: To which what is missing or contradictory is added.
     """
     of_headers = _of_session(headers, remarks)
+    remarks += [f"{file} is not read. Call it {file.stem}.yaml." for file in given.misnamed_files()]
     labs = [_file(file, given) for file in given.lab_files()]
     above: list[Origin] = []
     own = given.folder / METADATA_FILES[0]
@@ -82,6 +99,8 @@ def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMeta
         age = age_between(subject.get("date_of_birth"), nwbfile.get("session_start_time"))
         if age is not None:
             layers.lay({"Subject": {"age": age}}, "date of birth and start")
+    if isinstance(subject, Mapping) and isinstance(nwbfile, Mapping):
+        remarks += contradictions_of(subject, nwbfile.get("session_start_time"))
 
 
 def _of_session(headers: Sequence[HeaderMetadata], remarks: list[str]) -> Origin:

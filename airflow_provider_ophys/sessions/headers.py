@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.models.conversion import MovieOptions
 from airflow_provider_ophys.models.metadata import DEFAULT_METADATA_KEY, PLACEHOLDERS, merge_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata
@@ -12,6 +13,7 @@ from airflow_provider_ophys.sessions.layers import Layers, leaves
 from airflow_provider_ophys.sessions.parts import Part
 from airflow_provider_ophys.sessions.source_metadata import SECTIONS, DescribedPart, placed, section_of, title
 
+PLANES, PLANE_KEY = "ImagingPlanes", "imaging_plane_metadata_key"
 REQUIRED = ("excitation_lambda", "indicator", "location", "optical_channel")
 
 
@@ -31,8 +33,10 @@ def lay_headers(
     :param read: Returns the headers of a part.
     :param remarks: To which what is assumed is added.
     :returns: Of each part the key of its entry and of its plane, and its name in the file.
+    :raises MetadataError: If what was given refers to a plane or a device that there is not.
     """
-    _spread(layers, parts)
+    _spread(layers, parts, remarks)
+    _check_ties(layers, parts)
     keys: list[tuple[str, str, str]] = []
     are_devices_given = bool(layers.metadata.get("Devices"))
     devices: list[Mapping[str, Any]] = []
@@ -109,19 +113,18 @@ def _sources(found: Mapping[str, Any], header: HeaderMetadata) -> dict[str, str]
     return sources
 
 
-def _spread(layers: Layers, parts: Sequence[Part]) -> None:
+def _spread(layers: Layers, parts: Sequence[Part], remarks: list[str]) -> None:
     """Give to each of several what was given for all, or for all of its channel; the nearer wins."""
     for section, kinds in {
         "MicroscopySeries": {"imaging"},
         "PlaneSegmentations": {"segmentation"},
-        "ImagingPlanes": {"imaging"} if any(part.kind == "imaging" for part in parts) else {"segmentation"},
+        PLANES: {"imaging"} if any(part.kind == "imaging" for part in parts) else {"segmentation"},
     }.items():
         own = [part for part in parts if part.kind in kinds]
         entries = section_of(section_of(layers.metadata, "Ophys"), section)
-        if len(own) < 2 or not entries:  # noqa: PLR2004
+        if not own or not entries:
             continue
-        keys = {part.options.metadata_key or part.label: title(part.channel or "") for part in own}
-        shared = {DEFAULT_METADATA_KEY, *keys.values()} - keys.keys()
+        keys = _keys(own, entries)
         for key, channel in keys.items():
             for general in (channel, DEFAULT_METADATA_KEY):
                 said = section_of(entries, general)
@@ -133,7 +136,40 @@ def _spread(layers: Layers, parts: Sequence[Part]) -> None:
                     for name in fields
                 }
                 layers.lay_under({"Ophys": {section: {key: fields}}}, sources)
+        shared = {DEFAULT_METADATA_KEY, *keys.values()} - keys.keys()
         _drop(layers, section, shared)
+        idle = _idle(layers, section, keys)
+        _drop(layers, section, idle)
+        remarks += [
+            f"Ophys.{section}.{key} is of nothing in this session and is left out (known here: {', '.join(keys)})."
+            for key in sorted(idle)
+        ]
+        if section == PLANES:
+            _untie(layers, shared)
+
+
+def _keys(parts: Sequence[Part], entries: Mapping[str, Any]) -> dict[str, str]:
+    """Return the key of each of several parts, with its channel; of the only one, that of its entry."""
+    if len(parts) > 1 or parts[0].options.metadata_key:
+        return {part.options.metadata_key or part.label: title(part.channel or "") for part in parts}
+    channel = title(parts[0].channel or "")
+    key = next(iter(entries)) if len(entries) == 1 else DEFAULT_METADATA_KEY
+    return {channel if channel in entries else key: channel}
+
+
+def _idle(layers: Layers, section: str, keys: Mapping[str, str]) -> set[str]:
+    """Return entries of no part that cannot stand alone: of a channel that is not here, or misspelt."""
+    ophys = section_of(layers.metadata, "Ophys")
+    tied = {entry.get(PLANE_KEY) for name in SECTIONS.values() for entry in _entries(ophys, name).values()}
+    return {
+        key
+        for key, entry in _entries(ophys, section).items()
+        if key not in keys and "name" not in entry and not (section == PLANES and key in tied)
+    }
+
+
+def _entries(metadata: Mapping[str, Any], section: str) -> dict[str, Mapping[str, Any]]:
+    return {key: entry for key, entry in section_of(metadata, section).items() if isinstance(entry, Mapping)}
 
 
 def _drop(layers: Layers, section: str, keys: set[str]) -> None:
@@ -143,6 +179,43 @@ def _drop(layers: Layers, section: str, keys: set[str]) -> None:
     layers.metadata = layers.metadata | {"Ophys": ophys}
     gone = tuple(f"Ophys.{section}.{key}." for key in keys)
     layers.sources = {path: said for path, said in layers.sources.items() if not path.startswith(gone)}
+
+
+def _untie(layers: Layers, planes: set[str]) -> None:
+    """Let what was tied to the plane of all, or of a channel, find its own."""
+    ophys = dict(layers.metadata["Ophys"])
+    for section in SECTIONS.values():
+        for key, entry in _entries(ophys, section).items():
+            if entry.get(PLANE_KEY) in planes:
+                own = {name: value for name, value in entry.items() if name != PLANE_KEY}
+                ophys[section] = {**ophys[section], key: own}
+                layers.sources.pop(f"Ophys.{section}.{key}.{PLANE_KEY}", None)
+    layers.metadata = layers.metadata | {"Ophys": ophys}
+
+
+def _check_ties(layers: Layers, parts: Sequence[Part]) -> None:
+    """
+    Check that what was given refers to what was given, or to what the headers will describe.
+
+    :raises MetadataError: If it does not.
+    """
+    ophys = section_of(layers.metadata, "Ophys")
+    planes, devices = _entries(ophys, PLANES), _entries(layers.metadata, "Devices")
+    of_headers = {part.options.metadata_key or part.label for part in parts} - {""}
+    for section, field, known in (
+        *((section, PLANE_KEY, {*planes, *of_headers} if planes else set()) for section in SECTIONS.values()),
+        (PLANES, "device_metadata_key", set(devices)),
+    ):
+        for key, entry in _entries(ophys, section).items():
+            told = entry.get(field)
+            if told is None or (isinstance(told, str) and (not known or told in known)):
+                continue
+            path = f"Ophys.{section}.{key}.{field}"
+            listed = f" (known: {', '.join(sorted(known))})" if known else ""
+            raise MetadataError(
+                f"{path} in {layers.sources.get(path, 'the metadata')} is {told!r}, which is no key of "
+                f"{'Devices' if section == PLANES else f'Ophys.{PLANES}'}{listed}. Correct it."
+            )
 
 
 def _remark_assumed(layers: Layers, keys: Sequence[tuple[str, str, str]], remarks: list[str]) -> None:

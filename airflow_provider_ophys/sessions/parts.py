@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import ConfigurationError
+from airflow_provider_ophys.exceptions import ConfigurationError, OphysError
+from airflow_provider_ophys.extractors import find_extractor
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions
 from airflow_provider_ophys.models.recording import Contents, Kind, Movie, SegmentedPlane
-from airflow_provider_ophys.recordings.formats import recording_of
+from airflow_provider_ophys.recordings.formats import is_meant, recording_of
 from airflow_provider_ophys.recordings.recording import Recording
-from airflow_provider_ophys.sessions.finding import LocatedRecording
+from airflow_provider_ophys.sessions.finding import WHOLE_FOLDER, LocatedRecording
 from airflow_provider_ophys.sessions.session_yaml import EXAMPLE, NAME, SessionFile
 from airflow_provider_ophys.sessions.source_metadata import title
 
 VOLUME_AXES = 3
-# Formats that do not hold the rate of their traces, which their extractor has to be told.
-WITHOUT_RATE = frozenset({"ExtractSegmentationExtractor"})
+# Of a file's name, what is no part of the name of its recording.
+SUFFIXES = re.compile(r"(\.ome)?\.[A-Za-z]\w{0,4}$")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def parts_found(
         contents = each.recording.contents() or Contents()
         remarks += contents.remarks
         place = _place(each.recording)
+        place = each.folder if place == each.folder.resolve() else place
         for options, known in _options(each, contents, volumes=volumes):
             recording = recording_of(
                 options.kind, options.extractor, options.extractor_kwargs, allow_pickle=allow_pickle
@@ -85,21 +87,31 @@ def parts_found(
     return labelled(parts), remarks
 
 
-def parts_written(written: SessionFile, *, allow_pickle: bool) -> tuple[list[Part], list[str]]:
+def parts_written(written: SessionFile, folder: Path, *, allow_pickle: bool) -> tuple[list[Part], list[str]]:
     """
     Return the movies and segmentations that ``session.yaml`` names, and remarks.
 
+    :param folder: In which the file lies.
     :param allow_pickle: Whether pickles in a recording may run what they want.
+    :raises OphysError: If there is no such extractor, or nothing that it reads; says which entry it is.
     """
     parts: list[Part] = []
     remarks: list[str] = []
-    entries: list[MovieOptions | SegmentationOptions] = [*written.imaging, *written.segmentation]
-    for options in entries:
+    entries: list[tuple[int, MovieOptions | SegmentationOptions]] = [
+        *enumerate(written.imaging),
+        *enumerate(written.segmentation),
+    ]
+    for number, options in entries:
         recording = recording_of(
             options.kind, options.extractor, options.extractor_kwargs, allow_pickle=allow_pickle
         )
-        _ = recording.files  # says what is not there
-        contents = recording.contents() or Contents()
+        try:
+            if type(recording) is Recording:
+                find_extractor(options.kind, options.extractor)
+            _ = recording.files  # says what is not there
+            contents = recording.contents() or Contents()
+        except OphysError as error:
+            raise type(error)(f"{folder / NAME}: {options.kind}.{number}: {error}") from error
         remarks += [remark for remark in contents.remarks if remark not in remarks]
         known: list[Movie | SegmentedPlane] = [*contents.movies, *contents.segmentations]
         own = next((one for one in known if one.extractor_kwargs == options.extractor_kwargs), None)
@@ -142,7 +154,10 @@ def _options(
 
 def _place(recording: Recording) -> Path:
     paths = list(recording.paths.values())
-    return paths[0].absolute() if paths else Path()
+    if not paths:
+        return Path()
+    is_folder = any(is_meant(recording.extractor, name) for name in WHOLE_FOLDER)
+    return paths[0].absolute().parent if is_folder else paths[0].absolute()
 
 
 def labelled(parts: Sequence[Part]) -> list[Part]:
@@ -157,7 +172,7 @@ def _labelled(parts: list[Part]) -> list[Part]:
         return parts
     labels = [title(part.channel or "") + ("" if part.plane is None else f"Plane{part.plane}") for part in parts]
     if not _are_unique(labels):
-        names = [title(part.place.name.partition(".")[0]) for part in parts]
+        names = [title(SUFFIXES.sub("", part.place.name)) for part in parts]
         if len(set(names)) > 1:
             labels = [name + label for name, label in zip(names, labels, strict=True)]
     if not _are_unique(labels):
@@ -200,29 +215,6 @@ def movie_of(segmentation: Part, movies: Sequence[Part], folder: Path) -> tuple[
             f"  {EXAMPLE}"
         )
     return near[0], remarks
-
-
-def with_rate(segmentation: Part, movie: Part | None, folder: Path) -> Part:
-    """
-    Return a segmentation of which the rate is known: its own, or else that of its movie.
-
-    :param movie: In whose plane it lies, if it does.
-    :param folder: Of the session, for messages.
-    :raises ConfigurationError: If nothing says the rate; says what to write.
-    """
-    options = segmentation.options
-    if options.extractor not in WITHOUT_RATE or "sampling_frequency" in options.extractor_kwargs:
-        return segmentation
-    rate = movie.known.rate if movie is not None and isinstance(movie.known, Movie) else None
-    if rate is None:
-        place = os.path.relpath(segmentation.place, folder)
-        raise ConfigurationError(
-            f"{place} in {folder} does not say how fast it was recorded. Write {folder / NAME}, with the true "
-            f"rate (Hz):\n  segmentation: {{extractor: {options.extractor}, extractor_kwargs: "
-            f"{{file_path: {place}, sampling_frequency: 30.0}}}}"
-        )
-    arguments = {**options.extractor_kwargs, "sampling_frequency": rate}
-    return replace(segmentation, options=options.model_copy(update={"extractor_kwargs": arguments}))
 
 
 def check_one_per_plane(tied: Sequence[tuple[Part, Part | None]], folder: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,13 @@ from airflow_provider_ophys.models.metadata_sections import SubjectMetadata
 
 SubjectTable = str | Path | Callable[[str], Mapping[str, Any] | None]
 KEY = "subject_id"
+SEXES = frozenset("MFUO")
+UNITS = {"Y": 365.25, "M": 30.44, "W": 7.0, "D": 1.0}
+AGE = re.compile("P" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in UNITS) + r"(?:T[\dHMS.]+)?(?:/.*)?")
+# What separates the columns where Excel saves a table, by the language of the machine.
+SEPARATORS = ",;\t"
+SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MOST_BYTES = 64 * 2**20
 
 
@@ -23,14 +32,19 @@ def look_up_subject(table: SubjectTable, subject_id: str) -> dict[str, Any] | No
     Return what a table says of a subject, in the fields of ``Subject``.
 
     :param table: Path of a CSV file with a header, one row per subject, and the columns ``subject_id`` and any
-        other field of ``Subject``; further columns are passed over. Or a function that returns these fields, or
-        ``None``.
+        other field of ``Subject``, also as ``Subject ID``; further columns are passed over. Commas, semicolons or
+        tabs separate them. Or a function that returns these fields, or ``None``.
     :param subject_id: As it stands in the table.
     :returns: Only fields that are not empty; ``None`` if the table does not know the subject.
     :raises MetadataError: If the table cannot be read, or knows the subject twice.
     """
     if callable(table):
         row = table(subject_id)
+        if not isinstance(row, (Mapping, type(None))):
+            raise MetadataError(
+                f"The function that is the subject table returned {row!r:.200} for {subject_id!r}. Let it return "
+                "a dict with fields of Subject, or None."
+            )
     else:
         rows = [row for row in _rows(Path(table)) if (row[KEY] or "").strip() == subject_id]
         if len(rows) > 1:
@@ -57,6 +71,36 @@ def age_between(date_of_birth: object, start: object) -> str | None:
     return f"P{(started - born).days}D"
 
 
+def contradictions_of(subject: Mapping[str, Any], start: object) -> Iterator[str]:
+    """
+    Yield what in a subject's facts cannot be right, or is not as NWB has it, though it can be written.
+
+    :param subject: Fields of ``Subject``.
+    :param start: Of the session.
+    """
+    sex, age, born = (subject.get(name) for name in ("sex", "age", "date_of_birth"))
+    if isinstance(sex, str) and sex not in SEXES:
+        yield f"Subject.sex is {sex!r}. NWB's are M (male), F (female), U (unknown) and O (other)."
+    if not isinstance(age, str):
+        return
+    told = AGE.fullmatch(age.strip())
+    if told is None or not any(told.groups()):
+        yield f"Subject.age is {age!r}, which is no duration of ISO 8601. Write for example P90D, P12W or P1Y6M."
+        return
+    exact = age_between(born, start) if subject.get("age__reference", "birth") == "birth" else None
+    if exact is None:
+        return
+    numbers = [float(number) if number else 0.0 for number in told.groups()]
+    days = sum(number * length for number, length in zip(numbers, UNITS.values(), strict=True))
+    # As precise as it is told: "P3M" is any day of the month.
+    smallest = min(length for number, length in zip(told.groups(), UNITS.values(), strict=True) if number)
+    if abs(days - int(exact[1:-1])) > smallest:
+        yield (
+            f"Subject.age is {age}, but from Subject.date_of_birth ({born}) to the start of the session it is "
+            f"{exact}. Correct one of them, or leave the age out."
+        )
+
+
 def _day(value: object) -> date | None:
     if isinstance(value, datetime):
         return value.date()
@@ -70,17 +114,39 @@ def _day(value: object) -> date | None:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        text = read_bounded(path, MOST_BYTES).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        columns = reader.fieldnames or []
+        content = read_bounded(path, MOST_BYTES)
+        # Excel's "Unicode text" is UTF-16; all else begins with a mark of UTF-8, or with none.
+        text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig").lstrip()
+        lines = text.splitlines(keepends=True)
+        named = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
+        text = "".join(lines[1:]) if named else text
+        first = text.partition("\n")[0]
+        separator = named[1] if named else max(SEPARATORS, key=first.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+        columns = [_field(column) for column in reader.fieldnames or []]
+        reader.fieldnames = columns
         rows = list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise MetadataError(
             f"The subject table {path} cannot be read: {error}. Save it as CSV in UTF-8."
         ) from error
-    if KEY not in columns:
+    twice = [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]
+    if KEY not in columns or twice:
+        wrong = f"has the column {twice[0]} twice" if twice else f"has no column {KEY}"
+        answer = "Keep one of them" if twice else "Name that of the subjects so, in the first line"
         raise MetadataError(
-            f"The subject table {path} has no column {KEY} (columns: {', '.join(columns) or 'none'}). Name that "
-            "of the subjects so, in the first line."
+            f"The subject table {path} {wrong} (columns: {', '.join(columns) or 'none'}). {answer}."
         )
+    for row in rows:
+        if any(row.get(None) or ()):
+            raise MetadataError(
+                f"The row of {row[KEY]!r} in the subject table {path} has more cells than there are columns. "
+                "Write a text with a separator in it in double quotes."
+            )
     return rows
+
+
+def _field(column: str) -> str:
+    """Return the field that is meant by the title of a column, such as ``"Date of birth"``."""
+    name = "_".join(column.lower().split())
+    return name if name in SubjectMetadata.model_fields else column.strip()

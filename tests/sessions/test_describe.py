@@ -216,7 +216,9 @@ def test_a_stack_beside_a_makers_recording_is_passed_over_with_a_remark(scanimag
     write_stack(scanimage / "registered.tif")
     session = describe_session(scanimage)
     assert [movie.recording for movie in session.imaging] == ["m1_00001.tif"]
-    assert any(remark.startswith("registered.tif is of no maker") for remark in session.remarks)
+    assert any(
+        remark.startswith("registered.tif does not say its rate; it is passed over") for remark in session.remarks
+    )
 
 
 def test_a_stack_without_a_rate_is_refused_with_the_lines_that_mend_it(tmp_path):
