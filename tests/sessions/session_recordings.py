@@ -14,8 +14,8 @@ from cell_recordings import suite2p, traces
 from recording_makers import COLUMNS, MAKERS, ROWS, Made, random_frames
 from recording_makers.scanimage import write_volumes
 
-__all__ = ["CELLS_RATE", "CHANNELS", "PLANES", "VOLUMES", "random_frames", "recording", "suite2p", "traces"]
-__all__ += ["two_channels_of_three_planes", "write_volumes"]
+__all__ = ["CELLS_RATE", "CHANNELS", "MAKERS", "PLANES", "VOLUMES", "Made", "random_frames", "recording"]
+__all__ += ["suite2p", "traces", "two_channels_of_three_planes", "write_volumes"]
 
 CHANNELS = ("Green", "Far")
 PLANES, VOLUMES = 3, 5
