@@ -24,8 +24,10 @@ PYTHON3 ?= python3
 	@touch $@
 
 # The user's own folder instead of a simulated acquisition: make demo ACQUISITION=/path/to/session
+# After make dandi, what was staged has to be what the DANDI archive takes.
+DANDI = $(wildcard .venv-dandi/bin/dandi)
 demo: setup  ## From a new acquisition folder to a verified NWB file in S3, on Airflow's own processes
-	@$(PYTHON) -m demo $(if $(ACQUISITION),--acquisition "$(ACQUISITION)") $(DEMO_OPTIONS)
+	@$(PYTHON) -m demo $(if $(ACQUISITION),--acquisition "$(ACQUISITION)",$(if $(DANDI),--dandi $(DANDI))) $(DEMO_OPTIONS)
 
 airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched folder, S3
 	@$(PYTHON) -m demo --stay

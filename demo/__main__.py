@@ -18,6 +18,7 @@ from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.sessions import describe_session
+from demo.dandi import DandiError, validate_staged
 from demo.follow import ARCHIVE, ON_ARRIVAL, Follower, FollowError
 from demo.processes import uninterrupted
 from demo.progress import Progress
@@ -62,6 +63,7 @@ Ophys:
 """
 EXPECTED_ERRORS = (
     AirflowApiError,
+    DandiError,
     FollowError,
     OSError,
     OphysError,
@@ -83,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.stay:
             _stay(progress)
         else:
-            _demonstrate(progress, options.acquisition)
+            _demonstrate(progress, options.acquisition, options.dandi)
     except KeyboardInterrupt:
         print("\nInterrupted; everything is stopped.", file=sys.stderr)
         return 130
@@ -101,16 +103,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="a recording's folder of your own, which is copied and never changed (default: three are simulated)",
     )
+    parser.add_argument(
+        "--dandi", type=Path, metavar="PATH", help="dandi-cli, which has to find nothing in what was staged"
+    )
     parser.add_argument("--stay", action="store_true", help="start everything and leave it to you until Ctrl-C")
     options = parser.parse_args(arguments)
     if options.stay and options.acquisition:
         parser.error("--stay converts nothing by itself; drop your acquisition once it runs")
+    if options.dandi and (options.stay or options.acquisition):
+        parser.error("--dandi is for the simulated recordings, of which all is known that the archive asks for")
     if options.acquisition and not options.acquisition.is_dir():
         parser.error(f"--acquisition must be a folder, and {options.acquisition} is none")
     return options
 
 
-def _demonstrate(progress: Progress, acquisition: Path | None) -> None:
+def _demonstrate(progress: Progress, acquisition: Path | None, dandi: Path | None) -> None:
     with emptied_workspace(REPOSITORY / ".demo") as workspace, ThreadPoolExecutor(3) as background:
         if acquisition is None:
             (workspace.incoming / "lab.yaml").write_text(LAB)
@@ -138,9 +145,13 @@ def _demonstrate(progress: Progress, acquisition: Path | None) -> None:
                 ARCHIVE, lambda runs: num_archived(stack.client, runs) == len(folders)
             )
             described = describe_sessions(stack.client, runs, server)
-            archived = describe_archived(stack.client, archiving, server)
+            last = describe_archived(stack.client, archiving, server)
+            if dandi is not None:
+                progress.say("validating what was staged, as the DANDI archive does")
+                said = validate_staged(described.s3_uris, server, workspace.folder / "dandiset", dandi.absolute())
+                last.append(("DANDI", said))
             progress.say("stopping")
-    print(f"\n{format_table([*described.rows, ('', ''), *archived, ('Elapsed', f'{progress.seconds:.0f} s')])}\n")
+    print(f"\n{format_table([*described.rows, ('', ''), *last, ('Elapsed', f'{progress.seconds:.0f} s')])}\n")
     for report in described.reports:
         print(f"Look at it: {report}")
     path = described.nwbfile_paths[0]
@@ -200,7 +211,11 @@ def _services(
 
 
 def _simulations(recordings: Path, progress: Progress) -> list[Callable[[], Path]]:
-    """Return what makes the folders of three makers; their names are those of subject and session."""
+    """
+    Return what makes the folders of three makers; their names are those of subject and session.
+
+    nwbinspector takes a movie of fewer frames than rows for a transposed one, so each has more.
+    """
 
     def simulate(maker: str, simulated: Callable[[Path], Path], name: str) -> Path:
         folder = simulated(recordings / name)
@@ -214,12 +229,12 @@ def _simulations(recordings: Path, progress: Progress) -> list[Callable[[], Path
             "ScanImage, with what suite2p found",
             partial(
                 simulate_acquisition,
-                num_rows=512,
-                num_columns=512,
-                num_samples=100,
+                num_rows=256,
+                num_columns=256,
+                num_samples=300,
                 num_planes=3,
                 channels=("Green", "Red"),
-                num_rois=100,
+                num_rois=60,
                 sampling_frequency=10.0,
             ),
             "m21_planes",
@@ -227,14 +242,14 @@ def _simulations(recordings: Path, progress: Progress) -> list[Callable[[], Path
         partial(
             simulate,
             "Bruker",
-            partial(simulate_bruker, num_rows=512, num_columns=512, num_samples=300, num_rois=150),
+            partial(simulate_bruker, num_rows=400, num_columns=400, num_samples=450, num_rois=100),
             "m22_cortex",
         ),
         partial(
             simulate,
             "a Miniscope",
             partial(
-                simulate_miniscope, num_rows=600, num_columns=600, num_samples=300, num_rois=150, animal="m23"
+                simulate_miniscope, num_rows=480, num_columns=480, num_samples=500, num_rois=100, animal="m23"
             ),
             "m23_openfield",
         ),

@@ -36,11 +36,13 @@ class Described:
     :param rows: Of the table: names and texts.
     :param reports: Paths of their reports.
     :param nwbfile_paths: Paths of their NWB files.
+    :param s3_uris: Where these were staged.
     """
 
     rows: Rows = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     nwbfile_paths: list[str] = field(default_factory=list)
+    s3_uris: list[str] = field(default_factory=list)
 
 
 def results(client: AirflowClient, run: DagRun, task: str) -> list[Result]:
@@ -88,6 +90,7 @@ def describe_sessions(client: AirflowClient, runs: Iterable[DagRun], server: S3S
             )
             described.reports.append(written["report"]["html"])
             described.nwbfile_paths.append(written["nwbfile_path"])
+            described.s3_uris.append(copy["s3_uri"])
     return described
 
 
