@@ -29,6 +29,10 @@ BASES = ("SegmentationExtractor", "ImagingExtractor")
 # What roiextractors calls traces; others are written too, if an extractor has them.
 TRACE_ROLES = ("raw", "dff", "neuropil", "deconvolved", "denoised", "baseline", "background")
 
+# The class of some of the samples of a movie, and that of movies which know their channel by its place only.
+SAMPLES_OF_A_MOVIE = "SampleSlicedImagingExtractor"
+CHANNEL_BY_PLACE = "MultiTIFFMultiPageExtractor"
+
 ROI_AXIS = 2
 
 # What CaimanSegmentationExtractor says of each ROI if nobody evaluated them, or if none was accepted.
@@ -76,6 +80,28 @@ def whole_of(extractor: Any) -> Any:
     while (parent := parent_of(extractor)) is not None:
         extractor = parent
     return extractor
+
+
+def whole_movie_of(extractor: object) -> Any | None:
+    """
+    Return the movie that an extractor gives some of the samples of; ``None`` if it is no such extractor.
+
+    :raises ExtractorVersionError: If it is one, and it is not told of what.
+    """
+    return private(extractor, "_parent_imaging") if _is_a(extractor, SAMPLES_OF_A_MOVIE) else None
+
+
+def channel_place_of(extractor: object) -> int | None:
+    """
+    Return the place of an extractor's channel among those of its recording; ``None`` if it does not count them.
+
+    :raises ExtractorVersionError: If it is not known where roiextractors keeps it.
+    """
+    return private(extractor, "_channel_index") if _is_a(extractor, CHANNEL_BY_PLACE) else None
+
+
+def _is_a(extractor: object, name: str) -> bool:
+    return any(cls.__name__ == name for cls in _classes_of_roiextractors(extractor))
 
 
 def arguments_of(extractor: object) -> Mapping[str, Any]:

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import OphysError
-from airflow_provider_ophys.extractor_internals import arguments_of, parent_of
+from airflow_provider_ophys.extractor_internals import (
+    arguments_of,
+    channel_place_of,
+    parent_of,
+    whole_movie_of,
+)
 from airflow_provider_ophys.models.allowed_roots import named_paths
 from airflow_provider_ophys.models.recording import Kind, Movie
 from airflow_provider_ophys.recordings import Recording, recording_of
@@ -89,9 +94,7 @@ def opened_paths(extractor: object) -> Iterator[Path]:
 
 def _all_of(kind: Kind, extractor: Any) -> Any | None:
     """Return what an extractor gives some of the samples or ROIs of."""
-    if kind == "segmentation":
-        return parent_of(extractor)
-    return getattr(extractor, "_parent_imaging", None) if "SampleSliced" in type(extractor).__name__ else None
+    return parent_of(extractor) if kind == "segmentation" else whole_movie_of(extractor)
 
 
 def _found_out(kind: Kind, extractor: Any) -> Recording | None:
@@ -149,5 +152,5 @@ def _movie_of(recording: Recording, extractor: object) -> Movie | None:
     except (OphysError, OSError, TypeError):
         return None
     movies = contents.movies if contents else []
-    index = getattr(extractor, "_channel_index", 0) if len(movies) > 1 else 0
-    return movies[index] if isinstance(index, int) and index < len(movies) else None
+    place = channel_place_of(extractor) if len(movies) > 1 else 0
+    return movies[place] if place is not None and place < len(movies) else None

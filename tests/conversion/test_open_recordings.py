@@ -17,7 +17,7 @@ from roiextractors.testing import generate_dummy_imaging_extractor, generate_dum
 
 from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
-from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.exceptions import ExtractorVersionError, MetadataError
 from airflow_provider_ophys.extractors import find_extractor, open_imaging, open_segmentation
 from airflow_provider_ophys.mended_extractors import mended
 from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
@@ -170,6 +170,17 @@ def test_some_of_the_samples_have_the_headers_of_all_and_a_cut_out_has_none(tmp_
         series = io.read().acquisition["TwoPhotonSeries"]
         np.testing.assert_array_equal(series.data[:].transpose(0, 2, 1), made.truth[2:5])
         assert series.imaging_plane.imaging_rate == made.rate
+
+
+@pytest.mark.parametrize("name", ["_parent_imaging", "_channel_index"])
+def test_where_a_later_roiextractors_has_another_name_nothing_is_guessed(tmp_path, name):
+    made = MAKERS["Bruker, two channels of many pages"](tmp_path / "recording")
+    movie = open_imaging(made.extractor, last_part(made))
+    del movie._ophys_recording
+    movie = movie.slice_samples(0, 2) if name == "_parent_imaging" else movie
+    vars(movie)[f"_new{name}"] = vars(movie).pop(name)
+    with pytest.raises(ExtractorVersionError, match=f"has no {name}, which roiextractors"):
+        recording_behind("imaging", movie)
 
 
 def two_cells():
