@@ -19,12 +19,15 @@ import pytest
 from airflow_versions import needs_state_stores
 from folder_states import DictStore
 from sqlalchemy import text
+from thorough import THOROUGH
 
 from airflow_provider_ophys.acquisition.ledger import Folder
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
-MOST = 4000
+NUM_FOLDERS = 10_000 if THOROUGH else 2_000
+MOST = NUM_FOLDERS * 2 // 5
+BEFORE_THE_KILL = NUM_FOLDERS // 4
 
 pytestmark = needs_state_stores
 
@@ -85,9 +88,11 @@ def put_complete(root: Path, number: int) -> set[str]:
     return names
 
 
-def test_ten_thousand_folders_go_to_one_run_each_though_runs_are_killed(tmp_path, ledger, monkeypatch):
+def test_folders_beyond_the_length_of_a_map_go_to_one_run_each_though_runs_are_killed(
+    tmp_path, ledger, monkeypatch
+):
     monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", str(MOST))
-    names = put_complete(tmp_path, 10_000)
+    names = put_complete(tmp_path, NUM_FOLDERS)
 
     def poke(run_id: str, killed_after: int | None = None) -> list[str]:
         sensor = AcquisitionFolderSensor(task_id="wait", path=str(tmp_path), marker_file="DONE")
@@ -98,10 +103,14 @@ def test_ten_thousand_folders_go_to_one_run_each_though_runs_are_killed(tmp_path
         return [folder["name"] for folder in result.xcom_value or []]
 
     with pytest.raises(Killed):
-        poke("run 0", killed_after=2500)
+        poke("run 0", killed_after=BEFORE_THE_KILL)
     got = {"run 0": poke("run 0"), "run 1": poke("run 1"), "run 2": poke("run 2")}
 
-    assert [len(folders) for folders in got.values()] == [2500, MOST, 10_000 - MOST - 2500]
+    assert [len(folders) for folders in got.values()] == [
+        BEFORE_THE_KILL,
+        MOST,
+        NUM_FOLDERS - MOST - BEFORE_THE_KILL,
+    ]
     assert Counter(name for folders in got.values() for name in folders) == dict.fromkeys(names, 1)
     assert poke("run 1") == got["run 1"]
     assert ledger.size_bytes() < 600 * len(names)

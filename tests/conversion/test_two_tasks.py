@@ -93,7 +93,9 @@ def attempt(tiff, path, if_exists, results):
 
 @pytest.mark.parametrize("if_exists", ["reuse", "append"])
 def test_of_many_tasks_one_writes_and_the_others_reuse(tmp_path, tiff, if_exists):
-    context = multiprocessing.get_context("spawn")
+    # Processes that know nothing of each other, of one that has imported for all of them what takes seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["airflow_provider_ophys.conversion.run", "roiextractors"])
     results = context.Queue()
     arguments = (tiff, tmp_path / "a.nwb", if_exists, results)
     tasks = [context.Process(target=attempt, args=arguments) for _ in range(4)]

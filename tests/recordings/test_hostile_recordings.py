@@ -88,7 +88,7 @@ def look_at(made, output):
     return messages
 
 
-@fuzzing(max(4, EXAMPLES * 3 // 4 // len(MAKERS)))
+@fuzzing(max(3, EXAMPLES * 3 // 4 // len(MAKERS)))
 @given(data=st.data())
 def test_damage_anywhere_gives_an_error_of_ours_or_none(made, data):
     whole = {file: file.read_bytes() for file in made.files}

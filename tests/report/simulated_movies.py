@@ -81,14 +81,14 @@ class Maker:
             still = np.tensordot(weights[seed], cells[:, rows, columns], 1)
             return still + light[rows, columns]
         where = np.zeros((num_samples, 2), dtype=int) if where is None else where
+        # All times of a scene at once, which is many times as quick as one after the other.
+        images = {
+            plane: light + np.tensordot(weights[plane], cells, 1) for plane, (light, cells) in scenes.items()
+        }
         for time in range(num_samples):
-            light, cells = scenes[planes[time]]
-            image = light + np.tensordot(weights[planes[time]][time], cells, 1)
+            image = images[planes[time]][time]
             if mix is not None:
-                other_light, other = scenes[seed + 99]
-                image = (1 - mix[time]) * image + mix[time] * (
-                    other_light + np.tensordot(weights[seed + 99][time], other, 1)
-                )
+                image = (1 - mix[time]) * image + mix[time] * images[seed + 99][time]
             row, column = margin - where[time, 0], margin - where[time, 1]
             movie[time] = image[row : row + self.shape[0], column : column + self.shape[1]]
         return movie

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.client import BaseClient
 from s3_trees import BIG, make_tree
 from s3_views import Place, Requests
 
@@ -25,11 +26,17 @@ def connection(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection_json())
 
 
+@pytest.fixture(scope="session")
+def client(server: S3Server) -> Iterator[BaseClient]:
+    """One for all tests: what it takes to make one is what many of them take."""
+    client = server.client()
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def place(server: S3Server) -> Iterator[Place]:
-    place = Place(server)
-    yield place
-    place.client.close()
+def place(server: S3Server, client: BaseClient) -> Place:
+    return Place(server, client)
 
 
 @pytest.fixture

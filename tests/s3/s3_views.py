@@ -17,10 +17,10 @@ from demo.s3_server import S3Server
 class Place:
     """A prefix of the bucket, and what is really there, seen through a client that is not the hook's."""
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Server, client: Any) -> None:
         self.bucket = server.bucket
         self.prefix = f"{uuid.uuid4().hex}/"
-        self.client: Any = server.client()
+        self.client = client
 
     @property
     def uri(self) -> str:

@@ -15,13 +15,14 @@ from forked_processes import ForkedProcesses
 from forked_publications import publish
 from s3_trees import make_tree, manifest_of, published
 from s3_views import Place, Requests
+from thorough import THOROUGH
 
 from airflow_provider_ophys.exceptions import StagingError
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from airflow_provider_ophys.staging.files import PART_SIZE
 from demo.s3_server import S3Server
 
-KILLS = 20
+KILLS = 20 if THOROUGH else 10
 PARTS = 4
 OWNER = "dag/run/stage/-1"
 

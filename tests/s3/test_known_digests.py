@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from s3_trees import crc64nvme, make_tree, published
 from s3_views import Place, Requests
@@ -47,11 +48,9 @@ def store_of_shards(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def archive(server: S3Server) -> Iterator[Place]:
+def archive(server: S3Server, client: BaseClient) -> Place:
     """Another place in the same bucket."""
-    place = Place(server)
-    yield place
-    place.client.close()
+    return Place(server, client)
 
 
 def record_of(path: Path) -> Path:

@@ -123,10 +123,11 @@ def test_versions_keep_that_name(movie, place):
 
 
 @pytest.mark.skipif(not DANDI.exists(), reason="make dandi builds an environment with dandi-cli")
-@pytest.mark.parametrize("cells", [False, True])
-def test_dandi_cli_finds_no_error_and_gives_the_same_name(tmp_path, cells):
-    path = nwbfile(tmp_path / "a.nwb", cells=cells)
-    other = nwbfile(tmp_path / "b.nwb", {**SESSION, "session_id": "other"}, {**SUBJECT, "subject_id": "m2"})
+def test_dandi_cli_finds_no_error_and_gives_the_same_names(tmp_path):
+    movie = nwbfile(tmp_path / "a.nwb")
+    with_cells = nwbfile(
+        tmp_path / "b.nwb", {**SESSION, "session_id": "other"}, {**SUBJECT, "subject_id": "m2"}, cells=True
+    )
     dandiset = tmp_path / "dandiset"
     dandiset.mkdir()
     (dandiset / "dandiset.yaml").write_text("identifier: '000123'\nname: A test\n")
@@ -137,9 +138,11 @@ def test_dandi_cli_finds_no_error_and_gives_the_same_name(tmp_path, cells):
             [DANDI, *arguments], cwd=dandiset, env=environment, capture_output=True, text=True, check=False
         )
 
-    organized = dandi("organize", "--files-mode", "copy", "--dandiset-path", dandiset, path, other)
-    key = destination_of("s3://bucket/", path, dandi_path=True).key_of(path)
-    assert key in [str(file.relative_to(dandiset)) for file in dandiset.rglob("*.nwb")], organized.stderr
-    validated = dandi("validate", "--format", "json", "--output", tmp_path / "found.json", dandiset / key)
+    organized = dandi("organize", "--files-mode", "copy", "--dandiset-path", dandiset, movie, with_cells)
+    keys = [destination_of("s3://bucket/", path, dandi_path=True).key_of(path) for path in (movie, with_cells)]
+    found = [str(file.relative_to(dandiset)) for file in dandiset.rglob("*.nwb")]
+    assert sorted(found) == sorted(keys), organized.stderr
+    files = [dandiset / key for key in keys]
+    validated = dandi("validate", "--format", "json", "--output", tmp_path / "found.json", *files)
     found = json.loads((tmp_path / "found.json").read_text() or "[]")
     assert [one for one in found if one["severity"] in ("ERROR", "CRITICAL")] == [], validated.stderr

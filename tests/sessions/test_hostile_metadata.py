@@ -152,7 +152,7 @@ def root(tmp_path_factory):
     return root
 
 
-@fuzzing(max(60, EXAMPLES // 4))
+@fuzzing(max(40, EXAMPLES // 4))
 @given(data=st.data())
 def test_a_session_is_described_and_converted_or_refused(root, data):
     found, output = root / "lab" / "session", root / "out"
