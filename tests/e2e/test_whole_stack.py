@@ -12,6 +12,9 @@ import h5py
 import numpy as np
 import pynwb
 import pytest
+from hdmf_zarr import NWBZarrIO
+from pynwb import NWBHDF5IO
+from undescribed_folders import FOLDER_NAME, LAB, MAKERS, SUBJECTS, check_all, drop, follow_all
 
 from demo.follow import ARCHIVE, ON_ARRIVAL, Follower
 from demo.progress import Progress
@@ -53,6 +56,8 @@ def stack(workspace: Workspace, s3_server: S3Server, migrated_database: Path) ->
         "AIRFLOW_VAR_OPHYS_OUTPUT_ROOT": str(workspace.nwb),
         "AIRFLOW_VAR_OPHYS_DESTINATION": f"s3://{s3_server.bucket}/sessions/",
         "AIRFLOW_VAR_OPHYS_ARCHIVE_DESTINATION": f"s3://{s3_server.bucket}/archive/",
+        # Of a busy machine.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
     }
     with AirflowStack(
         workspace.airflow, dags_folder=DAGS, environment=environment, migrated=migrated_database
@@ -183,6 +188,7 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
     before = contents_of(workspace.nwb)
     stack.client.api("PATCH", "/dags/ophys_scheduled", body={"is_paused": False})
     run = follower.follow("ophys_scheduled")
+    stack.client.api("PATCH", "/dags/ophys_scheduled", body={"is_paused": True})
     (folders,) = results(stack.client, run, "wait_for_acquisitions")
     assert {folder["name"] for folder in folders} == {"mouse_1", "mouse_2"}
     written = results(stack.client, run, "convert_session.write")
@@ -190,3 +196,38 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
     staged = results(stack.client, run, "convert_session.stage")
     assert [(result["uploaded"], result["skipped"]) for result in staged] == [(0, 1), (0, 1)]
     assert contents_of(workspace.nwb) == before
+
+
+def test_undescribed_folders_of_three_makers_become_hdf5_and_then_zarr(
+    arrival: DagRun, follower: Follower, stack: AirflowStack, s3_server: S3Server, workspace: Workspace
+) -> None:
+    subjects = workspace.folder / "subjects.csv"
+    subjects.write_text(SUBJECTS)
+    (workspace.incoming / "lab.yaml").write_text(LAB)
+    set_variables(stack, ophys_subject_table=str(subjects), ophys_folder_name=FOLDER_NAME)
+    checks = drop(workspace, "")
+    runs = follow_all(follower, stack, set(checks), stack.client.dag_runs(ON_ARRIVAL)[-1])
+    check_all(stack, runs, checks, NWBHDF5IO)
+    named = {
+        task.name
+        for run in runs
+        for task in stack.client.task_instances(run)
+        if task.task_id.startswith("convert_session.")
+    }
+    assert named == set(checks)
+
+    set_variables(stack, ophys_backend="zarr")
+    checks = drop(workspace, "_again")
+    check_all(stack, follow_all(follower, stack, set(checks), runs[-1]), checks, NWBZarrIO)
+
+    assert sorted(path.name for path in workspace.nwb.glob("*again*.zarr")) == [
+        f"{name}_again.nwb.zarr" for name in sorted(MAKERS)
+    ]
+    listed = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix="sessions/")["Contents"]
+    roots = {entry["Key"].removeprefix("sessions/").partition("/")[0] for entry in listed}
+    assert {f"{name}.nwb" for name in MAKERS} | {f"{name}_again.nwb.zarr" for name in MAKERS} <= roots
+
+
+def set_variables(stack: AirflowStack, **variables: str) -> None:
+    for key, value in variables.items():
+        stack.client.api("POST", "/variables", body={"key": key, "value": value})
