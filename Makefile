@@ -3,8 +3,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 
-.PHONY: help setup demo test test-lowest test-newest test-airflow chaos fuzz check fix airflow bench dist docs reference \
-  dandi constraints
+.PHONY: help setup demo test test-lowest test-newest test-airflow chaos thorough fuzz check fix airflow bench dist docs \
+  reference dandi constraints
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,8 +32,8 @@ demo: setup  ## From a new acquisition folder to a verified NWB file in S3, on A
 airflow: setup  ## The same stack, which stays until Ctrl-C: web UI, watched folder, S3
 	@$(PYTHON) -m demo --stay
 
-# On two cores, with the slowest tests named before the summary; on more: make test TEST_PROCESSES=4
-TEST_PROCESSES ?= 2
+# On two cores: one more, for tests that start servers wait a lot. On more cores: make test TEST_PROCESSES=5
+TEST_PROCESSES ?= 3
 
 test: setup  ## All tests but make chaos, the end-to-end ones on Airflow's own processes included
 	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 --ignore tests/chaos $(TEST_OPTIONS)
@@ -75,6 +75,12 @@ test-airflow: setup  ## Unit, contract and DAG tests with another Airflow: make 
 chaos: setup  ## Disturb several hundred conversions at random moments, and the arrival of 2,000 folders
 	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
 	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) $(PYTHON) -m pytest -q -s tests/chaos
+
+# How many places at which each call on an output and each read of a recording fails: make thorough FAILING_CALLS=100
+thorough: setup  ## Try all of which make test tries a sample: what the system may answer, kills, 10,000 folders
+	@OPHYS_THOROUGH=1 OPHYS_FAILING_CALLS=$(or $(FAILING_CALLS),10) $(PYTHON) -m pytest -n $(TEST_PROCESSES) \
+	  --dist loadscope --durations 25 tests/acquisition/test_many_folders.py tests/conversion/test_failing_calls.py \
+	  tests/recordings/test_failing_reads.py tests/s3/test_kills.py $(TEST_OPTIONS)
 
 # How many recordings and metadata together: make fuzz FUZZ_EXAMPLES=1000
 fuzz: setup  ## Damage the recordings of every maker and the metadata of sessions at random, 10,000 times

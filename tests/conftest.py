@@ -30,8 +30,16 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
-# The modules whose tests start Airflow's own processes.
-STACKS = ("tests/e2e/", "tests/plugin/test_web_", "tests/chaos/test_many_arrivals.py")
+# The modules whose tests start Airflow's own processes, in two rows of about the same length.
+STACKS = {
+    "tests/e2e/test_arrivals.py": 1,
+    "tests/e2e/test_celery.py": 1,
+    "tests/chaos/test_many_arrivals.py": 1,
+    "tests/e2e/test_killed_conversions.py": 2,
+    "tests/e2e/test_whole_stack.py": 2,
+    "tests/plugin/test_web_access.py": 2,
+    "tests/plugin/test_web_pages.py": 2,
+}
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -50,26 +58,34 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
-class StacksInTurn(LoadScopeScheduling):
+class StacksFirst(LoadScopeScheduling):
     """
-    Gives a worker whole modules, for the sake of their fixtures, and those that start an Airflow all to one.
+    Gives a worker whole modules, for the sake of their fixtures, and a row of those that start an Airflow to one.
 
-    Two stacks at once would slow each other on two cores. xdist 3.8's own groups do nothing with pytest 9.2.
+    These take longest and wait most, so they come first, and other workers have the processor meanwhile. xdist
+    3.8's own groups do nothing with pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return "stacks" if module.startswith(STACKS) else module
+        return f"stacks {STACKS[module]}" if module in STACKS else module
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StacksInTurn:
-    return StacksInTurn(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StacksFirst:
+    # By default it begins with the modules of the most tests.
+    config.option.loadscopereorder = False
+    return StacksFirst(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if (item.get_closest_marker("stack") is not None) != item.nodeid.startswith(STACKS):
+        if (item.get_closest_marker("stack") is not None) != (module_of(item) in STACKS):
             raise pytest.UsageError(f"{item.nodeid}: the mark 'stack' is for what is in {', '.join(STACKS)}")
+    items.sort(key=lambda item: module_of(item) not in STACKS)
+
+
+def module_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True)
