@@ -156,8 +156,10 @@ def test_folders_that_arrive_are_handed_over_once_each_with_a_ledger_in_postgres
     handed_over: list[str] = []
     run = None
     for name in ("one", "two"):
-        (storage / "incoming" / name).mkdir()
-        (storage / "incoming" / name / "movie.tif").write_bytes(b"x")
+        # Whole from the first moment: a busy machine may take longer over two steps than a folder to settle.
+        (storage / "recordings" / name).mkdir()
+        (storage / "recordings" / name / "movie.tif").write_bytes(b"x")
+        (storage / "recordings" / name).rename(storage / "incoming" / name)
         run = follower.follow("arrivals", after=run)
         (task,) = stack.client.task_instances(run)
         handed_over += stack.client.xcom(task)

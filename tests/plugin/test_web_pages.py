@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from airflow_versions import needs_state_stores
 from playwright.sync_api import expect
-from plugin_stack import HAS_TEAMS
+from plugin_stack import HAS_TEAMS, PATIENCE_SECONDS
 
 pytestmark = pytest.mark.stack
 
@@ -199,7 +199,7 @@ def test_a_task_is_cleared_where_it_is_shown_by_who_may(visit, airflow):
     clear.click()
     clear.click()
     expect(clear).to_have_text("cleared")
-    run = airflow.stack.client.wait_for_run(airflow.runs["broken"], timeout=120)
+    run = airflow.stack.client.wait_for_run(airflow.runs["broken"], timeout=PATIENCE_SECONDS)
     assert run.state == "failed"
     (again,) = airflow.stack.client.task_instances(run)
     assert again.try_number == 2
