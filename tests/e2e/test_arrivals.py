@@ -33,6 +33,7 @@ PATIENCE = 400.0
 
 DAG_FILE = f"""
 import json, os, uuid
+from datetime import timedelta
 from pathlib import Path
 from airflow.sdk import Asset, AssetWatcher, dag, task
 from airflow_provider_ophys.assets import arrived_folders
@@ -70,8 +71,10 @@ def sensed():
     def record(folders, run_id=None):
         note("sensed", folders, run_id)
 
+    # A scheduler that hears late that a task was deferred may take it for failed (apache/airflow#67287).
     record(AcquisitionFolderSensor(
-        task_id="wait", path=HOME / "sensed", settle_seconds={SETTLE}, poke_interval=0.5, deferrable=True
+        task_id="wait", path=HOME / "sensed", settle_seconds={SETTLE}, poke_interval=0.5, deferrable=True,
+        retries=3, retry_delay=timedelta(seconds=1),
     ).output)
 
 sensed()
