@@ -32,6 +32,7 @@ from airflow_provider_ophys.models.backend import (
 )
 from airflow_provider_ophys.nwb.existing import backend_of
 from airflow_provider_ophys.writing.codecs import check_hdf5_filters, hdf5_codec, hdf5_filters
+from airflow_provider_ophys.writing.hdf5_closing import raising_failed_closings
 from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
 from airflow_provider_ophys.writing.pipeline import FillPlan, Sink, fill, plan_source
 from airflow_provider_ophys.writing.shards import ShardGrid
@@ -168,6 +169,12 @@ class HDF5Storage(Storage):
     configuration: HDF5BackendConfiguration
 
     @override
+    @contextmanager
+    def structure(self, path: Path) -> Iterator[Any]:
+        with raising_failed_closings():
+            yield path
+
+    @override
     def io(self, path: Path, mode: str, **options: Any) -> HDMFIO:
         return NWBHDF5IO(path, mode, **options)
 
@@ -211,7 +218,7 @@ class HDF5Storage(Storage):
 
     @override
     def fill(self, path: Path, datasets: list[BulkDataset], resources: Resources) -> None:
-        with open_for_filling(path) as file:
+        with raising_failed_closings(), open_for_filling(path) as file:
             for dataset in datasets:
                 codec = hdf5_codec(self._complete(dataset))
                 target = file[dataset.path]

@@ -14,7 +14,9 @@ import shutil
 import zlib
 from collections import Counter
 
+import h5py
 import pytest
+import zarr
 from failing_calls import ProcessDiedError, run_with_failures, why_not
 from movies import imaging, write_tiff
 from test_system_errors import SORTED
@@ -61,6 +63,23 @@ def content(path):
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
+def values(path):
+    """All that is in an output, but for what tells one from another: its datasets and attributes."""
+    found = {}
+
+    def add(name, node):
+        attributes = {key: str(value) for key, value in node.attrs.items() if key != "object_id"}
+        found[name] = (attributes, str(node[()]) if hasattr(node, "shape") else None)
+
+    if path.is_file():
+        with h5py.File(path) as file:
+            file.visititems(add)
+    else:
+        for name, node in zarr.open_group(path, mode="r").members(max_depth=None):
+            add(name, node)
+    return {name: value for name, value in found.items() if name not in {"identifier", "file_create_date"}}
+
+
 def plan(counts):
     """Which call fails, at which of so many places, with which number."""
     for call, count in sorted(counts.items()):
@@ -83,6 +102,7 @@ def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_
 
     output = fresh(folder, old)
     assert run_with_failures(lambda: convert(movie, output, backend), count) == {}
+    sound = values(output)
     for name, place, number in plan(+counts):
         seen = 0
 
@@ -106,6 +126,8 @@ def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_
             continue
         where = (name, place, number, got)
         if not got:
+            # A call that need not succeed: the new output lacks nothing.
+            assert values(output) == sound, where
             continue
         expected = {SORTED[number][1].__name__, OTHERWISE.get((name, number))}
         if name not in SWALLOWED:
@@ -118,6 +140,29 @@ def test_a_call_that_fails_leaves_the_old_output_and_the_error_of_the_table(tmp_
         if name not in {"unlink", "unlinkat", "rmdir"} | SWALLOWED:
             assert content(output) == before, where
             assert {path.name for path in folder.iterdir()} <= {output.name, f".{output.name}.lock"}, where
+
+
+def test_no_value_is_missing_because_one_write_failed(tmp_path):
+    """HDF5 writes small values when their object is closed, where h5py can only print what failed."""
+    movie, old, folder = write_tiff(tmp_path / "movie.tif"), tmp_path / "a.nwb", tmp_path / "out"
+    assert convert(movie, old, "hdf5") == {}
+    before, output, seen = content(old), fresh(folder, old), 0
+
+    def fails(call):
+        nonlocal seen
+        if call.name != "pwrite64" or not call.path.startswith(str(folder)):
+            return 0
+        seen += 1
+        return errno.ENOSPC if seen == place + 1 else 0
+
+    place = -1
+    assert run_with_failures(lambda: convert(movie, output, "hdf5"), fails) == {}
+    for place in range(1, seen, max(1, seen // (PLACES or 6))):
+        fresh(folder, old)
+        seen = 0
+        got = run_with_failures(lambda: convert(movie, output, "hdf5"), fails)
+        assert got.get("error") == "DiskSpaceError", (place, got)
+        assert content(output) == before, place
 
 
 @pytest.mark.parametrize("how", ["exchange", "steps"])
