@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Mapping
 from copy import copy
 from functools import partial
 from importlib.metadata import version
+from inspect import isclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,8 @@ import numpy as np
 from airflow_provider_ophys.exceptions import ConfigurationError, ExtractorVersionError
 from airflow_provider_ophys.extractor_internals import private
 from airflow_provider_ophys.recordings import Recording
+from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
+from airflow_provider_ophys.recordings.hdf5_stream import Hdf5Stream
 from airflow_provider_ophys.recordings.mapped_files import read_mapped
 from airflow_provider_ophys.recordings.minian import MinianRecording
 from airflow_provider_ophys.recordings.sbx import SbxRecording
@@ -37,6 +43,8 @@ def mended(extractor_class: type, recording: Recording) -> type:
         return _opening_stores(extractor_class)
     if isinstance(recording, SbxRecording):
         return _reading_scanbox(extractor_class)
+    if isinstance(recording, Hdf5File) and not recording.file.is_dir() and not recording.refers:
+        return _reading_hdf5_by_stream(extractor_class)
     if extractor_class.__name__ == SCANIMAGE:
         return _scanimage_of_any_length(extractor_class)
     return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class
@@ -203,11 +211,79 @@ def _opening_stores(extractor_class: type) -> type:
     return type(extractor_class.__name__, (extractor_class,), members)
 
 
+def _reading_hdf5_by_stream(extractor_class: type) -> type:
+    """
+    Make an extractor of an HDF5 file read it through :class:`Hdf5Stream`, as the classes do that it hands it to.
+
+    By themselves they, and hdmf, take for absent what cannot be read at that moment.
+
+    :raises ExtractorVersionError: If this version of roiextractors opens the file in another way.
+    """
+    module = vars(sys.modules[extractor_class.__module__])
+    names: dict[str, Any] = {"h5py": _StreamingH5py(), "read_nwb": _read_nwb}
+    names |= {
+        name: _seeing(found, names)
+        for name, found in module.items()
+        if isclass(found) and found is not extractor_class and _functions_that_see(found, names)
+    }
+    if not _functions_that_see(extractor_class, names):
+        raise _another_version(extractor_class, " or ".join(names))
+    return _seeing(extractor_class, names)
+
+
+class _StreamingH5py:
+    """h5py, but for how it opens a file."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("h5py"), name)
+
+    @staticmethod
+    def File(name: Path | str, mode: str = "r") -> Any:  # noqa: N802 - h5py's name
+        """Open a file for reading."""
+        import h5py
+
+        return h5py.File(Hdf5Stream(name), mode)
+
+
+def _read_nwb(path: str) -> Any:
+    """Do what ``pynwb.read_nwb`` does with an HDF5 file."""
+    from pynwb import NWBHDF5IO
+
+    return NWBHDF5IO(file=_StreamingH5py.File(path), mode="r", load_namespaces=True).read()
+
+
+def _functions_that_see(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the functions of a class itself, static ones included, in which one of some global names stands."""
+    codes = {name: getattr(_unwrapped(member), "__code__", None) for name, member in vars(cls).items()}
+    seen = [name for name, code in codes.items() if code and not names.keys().isdisjoint(code.co_names)]
+    return {name: vars(cls)[name] for name in seen}
+
+
+def _seeing(cls: type, names: Mapping[str, Any]) -> type:
+    """Make a subclass whose functions see something else by some global names; nobody else's do."""
+    members: dict[str, Any] = {"__module__": cls.__module__}
+    for name, member in _functions_that_see(cls, names).items():
+        old = _unwrapped(member)
+        new = FunctionType(old.__code__, {**old.__globals__, **names}, name, old.__defaults__, old.__closure__)
+        new.__kwdefaults__ = old.__kwdefaults__
+        members[name] = new if old is member else type(member)(new)
+    return type(cls.__name__, (cls,), members)
+
+
+def _unwrapped(member: Any) -> Any:
+    """Return the function of a static method or class method; what else is there as it is."""
+    return getattr(member, "__func__", member)
+
+
 def _require_method(extractor_class: type, name: str) -> Any:
     method = getattr(extractor_class, name, None)
     if method is None:
-        raise ExtractorVersionError(
-            f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no {name}, so it cannot "
-            "be made to read right and safely. Install roiextractors 0.10."
-        )
+        raise _another_version(extractor_class, name)
     return method
+
+
+def _another_version(extractor_class: type, name: str) -> ExtractorVersionError:
+    return ExtractorVersionError(
+        f"{extractor_class.__name__} of roiextractors {version('roiextractors')} has no {name}, so it cannot be "
+        "made to read right and safely. Install roiextractors 0.10."
+    )

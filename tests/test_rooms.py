@@ -38,7 +38,8 @@ AIRFLOW_ROOMS = {
     *("assets", "compat", "hooks", "operators", "plugin", "preload", "retries", "retry_policy", "sensors"),
     *("session_notes", "settings", "triggers"),
 }
-PYNWB_ROOMS = {"nwb", "conversion"}
+# The last gives roiextractors' extractors of NWB files the file that pynwb reads for them.
+PYNWB_ROOMS = {"nwb", "conversion", "mended_extractors"}
 # Users' door: it exports names of rooms above it, each imported on first use, so nobody inside enters by it.
 DOOR = "nwb"
 

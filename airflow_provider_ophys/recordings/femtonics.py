@@ -151,7 +151,7 @@ class FemtonicsRecording(Hdf5File):
         """Session and unit of all that are in the file, or of those that the arguments choose."""
         _ = self.files
         chosen = (self.arguments.get("session_name"), self.arguments.get("munit_name"))
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             found = [
                 (session, unit)
                 for session in opened
@@ -183,7 +183,7 @@ class FemtonicsRecording(Hdf5File):
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Of the unit."""
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             return dict(opened["/".join(self.unit)].attrs)
 
     @cached_property
@@ -191,7 +191,7 @@ class FemtonicsRecording(Hdf5File):
         """Name, shape (frames, rows, columns) and type of each channel."""
         number = self.number("VecChannelsSize")
         found = []
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             unit = opened["/".join(self.unit)]
             for index in range(min(int(2 if number is None else number), len(unit))):
                 dataset = member(unit, f"Channel_{index}")
@@ -228,7 +228,7 @@ class FemtonicsRecording(Hdf5File):
     @cached_property
     def session_uuid(self) -> str | None:
         """Identifier of the file."""
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             value = np.asarray(member(opened.attrs, "Uuid"))
         if value.dtype.kind not in "iu" or value.shape != (16,):
             return None

@@ -79,7 +79,7 @@ class Hdf5Cells(Hdf5File):
     def opened(self) -> Iterator[Hdf5Parts]:
         """Open the file, of which it is known by then that all of it lies in its folder."""
         _ = self.files
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             yield Hdf5Parts(self.file, opened)
 
 

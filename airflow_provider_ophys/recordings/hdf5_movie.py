@@ -36,6 +36,11 @@ class Hdf5File(Recording):
         """
         return [self.file, *referenced_files(self.file)]
 
+    @property
+    def refers(self) -> bool:
+        """Whether some of its content lies in other files."""
+        return len(self.files) > 1
+
 
 class Hdf5Recording(Hdf5File):
     """What ``Hdf5ImagingExtractor`` reads."""
@@ -112,7 +117,7 @@ class Hdf5Recording(Hdf5File):
         :raises SourceDataError: If there is no such dataset.
         """
         _ = self.files
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             dataset = member(opened, self.field)
             if not hasattr(dataset, "shape"):
                 known = ", ".join(map(repr, list(opened)[:20])) or "nothing"

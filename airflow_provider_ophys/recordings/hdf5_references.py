@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import OphysError, SourceAccessError, SourceDataError, is_passing
-from airflow_provider_ophys.recordings.hdf5_heaps import HeapReader, read_texts
+from airflow_provider_ophys.recordings.hdf5_stream import Hdf5Stream, read_texts
 from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
@@ -32,11 +32,12 @@ BLOCK_NUMBER = "%b"
 
 
 @contextmanager
-def open_hdf5(file: Path) -> Iterator[Any]:
+def open_hdf5(file: Path, *, refers: bool = False) -> Iterator[Any]:
     """
-    Open an HDF5 file for reading; only what lies in the file itself may be looked at.
+    Open an HDF5 file for reading; only what lies in it, or in other files that are known, may be looked at.
 
     :param file: The file.
+    :param refers: Whether what is looked at may lie in other files; then HDF5 reads it by itself.
     :returns: ``h5py.File``.
     :raises SourceNotFoundError: If it does not exist.
     :raises SourceDataError: If it, or what is looked at, cannot be read.
@@ -46,7 +47,7 @@ def open_hdf5(file: Path) -> Iterator[Any]:
 
     require_regular(file)
     try:
-        with h5py.File(file, "r") as opened:
+        with h5py.File(file if refers else Hdf5Stream(file), "r") as opened:
             yield opened
     except OphysError:
         raise
@@ -165,19 +166,20 @@ def _require_readable_texts(file: Path) -> None:
     :raises SourceChangedError: If the file may still be growing.
     :raises SourceAccessError: If its disk or share fails.
     """
-    place = None
+    endless = None
     try:
-        with HeapReader(file) as stream:
+        with Hdf5Stream(file) as stream:
             try:
                 read_texts(stream)
             finally:
-                place = stream.endless
+                endless = stream.endless
     except Exception as error:
+        if endless is not None:
+            place = f"its heap of texts at byte {endless:,}"
+            raise not_whole(file, f"{place} has lost its content", remedy="Copy it again.") from error
         if is_passing(error):
             raise SourceAccessError(f"{file} cannot be read at this moment: {error}.") from error
         # What else may be damaged is for those who need it to tell.
-    if place is not None:
-        raise not_whole(file, f"its heap of texts at byte {place:,} has lost its content", remedy="Copy it again.")
 
 
 def _resolved(file: Path, where: str, name: str, kind: Kind) -> Path:

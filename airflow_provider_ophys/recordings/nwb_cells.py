@@ -44,7 +44,7 @@ class NwbCellsRecording(NwbRecording):
         if self.file.is_dir():
             return None
         _ = self.files
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             masks = _shape(member(opened, f"{TABLE}/image_mask"))
             traces = _first_traces(opened)
             shape = _shape(member(opened, f"{traces}/data")) if traces else ()
@@ -74,7 +74,7 @@ class NwbCellsRecording(NwbRecording):
         headers = Headers()
         if not self.file.is_dir():
             _ = self.files
-            with open_hdf5(self.file) as opened:
+            with open_hdf5(self.file, refers=self.refers) as opened:
                 self._add_session(headers, opened)
                 self._add_plane(headers, opened, f"{TABLE}/imaging_plane")
         return headers.result()

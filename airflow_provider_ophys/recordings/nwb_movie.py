@@ -151,7 +151,7 @@ class NwbRecording(Hdf5File):
         if self.file.is_dir():
             return headers.result()
         _ = self.files
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             self._add_session(headers, opened)
             if self.chosen in self.series:
                 self._add_series(headers, opened, f"/{ACQUISITION}/{self.chosen}")
@@ -207,7 +207,7 @@ class NwbRecording(Hdf5File):
     def start(self) -> datetime | None:
         """The time to which the stamps of the file refer."""
         _ = self.files
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             text = _fact(opened, "/timestamps_reference_time", "") or _fact(opened, "/session_start_time", "")
         try:
             return datetime.fromisoformat(str(text)) if text else None
@@ -218,7 +218,7 @@ class NwbRecording(Hdf5File):
     def series(self) -> dict[str, dict[str, Any]]:
         """Type, shape, pixels' type, rate and starting time of each series in the acquisition, by name."""
         _, found = self.files, {}
-        with open_hdf5(self.file) as opened:
+        with open_hdf5(self.file, refers=self.refers) as opened:
             for name, group in members(member(opened, ACQUISITION)):
                 kind = _plain(member(getattr(group, "attrs", {}), "neurodata_type"))
                 if kind in SERIES_TYPES:
