@@ -241,11 +241,11 @@ def numbers_as_annotated(kind: Kind, extractor: str, extractor_kwargs: Mapping[s
 
 
 def _number_type(parameter: inspect.Parameter | None) -> type[int | float] | None:
-    """Return the type of a parameter that takes numbers, and no texts."""
+    """Return the type of a parameter that takes numbers, and neither texts nor true and false."""
     if parameter is None:
         return None
     kinds = {parameter.annotation, *get_args(parameter.annotation)}
-    if str in kinds:
+    if kinds & {str, bool}:
         return None
     return float if float in kinds else int if int in kinds else None
 
@@ -324,7 +324,7 @@ def _check_arguments(extractor_class: type, extractor_kwargs: Mapping[str, Any])
             f"extractor_kwargs do not fit {extractor_class.__name__}: {error}. It takes: {known}."
         ) from error
     for name, value in extractor_kwargs.items():
-        if isinstance(value, str) and _number_type(signature.parameters.get(name)) is not None:
+        if isinstance(value, (str, bool)) and _number_type(signature.parameters.get(name)) is not None:
             raise ConfigurationError(
                 f"extractor_kwargs.{name} of {extractor_class.__name__} is {value!r}, which is no number. Write "
                 "one, or have the template render one."

@@ -26,7 +26,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.rendered_options import none_if_blank, parse_bytes
-from airflow_provider_ophys.models.validation import list_problems
+from airflow_provider_ophys.models.validation import list_problems, number_check
 
 DEFAULT_SETTLE_SECONDS: Final = 60.0
 DEFAULT_IGNORE: Final = (".*", "~$*", "Thumbs.db", "desktop.ini")
@@ -78,6 +78,7 @@ class AcquisitionOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _wants_numbers = number_check()
 
     path: Annotated[str, BeforeValidator(os.fspath)] = Field(
         min_length=1,

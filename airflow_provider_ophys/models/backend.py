@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
-from airflow_provider_ophys.models.validation import list_problems
+from airflow_provider_ophys.models.validation import list_problems, number_check
 
 Backend = Literal["hdf5", "zarr"]
 Compression = Literal["fast", "small", "none"]
@@ -59,6 +59,7 @@ class _DatasetConfiguration(BaseModel):
     """How one dataset is stored; may be changed in place, and is checked again then."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    _wants_numbers = number_check()
 
     CODECS: ClassVar[Mapping[str, Options]]
     FILTERS: ClassVar[Mapping[str, Options]]
@@ -277,6 +278,7 @@ DatasetConfiguration = HDF5DatasetConfiguration | ZarrDatasetConfiguration
 
 class _BackendConfiguration(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    _wants_numbers = number_check()
 
     dataset_configurations: dict[str, Any] = {}
 

@@ -24,7 +24,7 @@ from airflow_provider_ophys.models.output_path import spell_paths
 from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.rendered_options import OptionalBytes, none_if_blank
 from airflow_provider_ophys.models.session_name import SessionName
-from airflow_provider_ophys.models.validation import list_problems
+from airflow_provider_ophys.models.validation import list_problems, number_check
 
 IfExists = Literal["reuse", "fail", "overwrite", "append"]
 Reuse = Literal["state", "content"]
@@ -47,6 +47,7 @@ class ConversionOptions(BaseModel):
     """How recordings become a file, whatever they are: the options that all write operators share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    _wants_numbers = number_check()
 
     backend: Backend | None = None
     backend_configuration: dict[str, Any] | None = None
@@ -161,6 +162,7 @@ class _SharedBySegmentations(BaseModel):
 
 class _OneRecording(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _wants_numbers = number_check()
 
     extractor: str
     extractor_kwargs: Annotated[dict[str, Any], NotContent] = {}

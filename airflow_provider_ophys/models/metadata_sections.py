@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.models.timestamps_file import read_timestamps
+from airflow_provider_ophys.models.validation import number_check
 
 # In HDF5 a name is part of a path, in Zarr of a file's path too; some are taken in every group.
 SEPARATORS = "/\\:"
@@ -49,6 +50,7 @@ class Section(BaseModel):
     """A part of the metadata; a field that NWB does not know there is an error, not a loss."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    _wants_numbers = number_check()
 
     @field_validator("*")
     @classmethod

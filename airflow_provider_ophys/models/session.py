@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions, SessionConversion
 from airflow_provider_ophys.models.session_name import SessionName
-from airflow_provider_ophys.models.validation import list_problems
+from airflow_provider_ophys.models.validation import list_problems, number_check
 
 
 class SessionMovie(MovieOptions):
@@ -71,6 +71,7 @@ class Session(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _wants_numbers = number_check()
 
     folder: str
     name: str

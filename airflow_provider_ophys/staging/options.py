@@ -18,6 +18,7 @@ from pydantic import (
 
 from airflow_provider_ophys.exceptions import ConfigurationError
 from airflow_provider_ophys.models.rendered_options import none_if_blank, parse_bytes
+from airflow_provider_ophys.models.validation import number_check
 from airflow_provider_ophys.staging.files import MIB
 from airflow_provider_ophys.staging.transfer_threads import LEAST_MEMORY
 
@@ -54,6 +55,7 @@ class StagingOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _wants_numbers = number_check()
     _may_be_none: ClassVar[frozenset[str]] = frozenset()
 
     overwrite: bool = False

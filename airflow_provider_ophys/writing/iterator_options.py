@@ -59,4 +59,6 @@ def _is_shape(shape: Any, num_axes: int) -> bool:
         lengths = [operator.index(length) for length in shape]
     except TypeError:
         return False
+    if bool in set(map(type, shape)):
+        return False
     return len(lengths) == num_axes and all(length > 0 for length in lengths)

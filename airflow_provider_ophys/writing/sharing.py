@@ -17,11 +17,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from airflow_provider_ophys.exceptions import ConversionStoppedError
+from airflow_provider_ophys.exceptions import ConfigurationError, ConversionStoppedError
 from airflow_provider_ophys.writing.memory import (
     DEFAULT_FRACTION,
     DEFAULT_LIMIT_BYTES,
@@ -44,12 +45,19 @@ class Wish:
     :param default_limit: Without one: bytes in flight, at most.
     :param fraction: Without one: share of what is available, at most.
     :param threads: Encoding threads that the user gave, taken as they are; ``None`` for one per CPU.
+    :raises ConfigurationError: If what the user gave is no number above 0.
     """
 
     memory_limit: int | None = None
     default_limit: int = DEFAULT_LIMIT_BYTES
     fraction: float = DEFAULT_FRACTION
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("memory_limit", Real), ("threads", Integral)):
+            value: Any = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
+                raise ConfigurationError(f"{name} is {value!r}; write a number above 0.")
 
 
 @dataclass(frozen=True)
