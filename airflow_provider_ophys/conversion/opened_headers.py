@@ -1,4 +1,4 @@
-"""What the headers say of recordings that are open already, under the metadata that the caller gives."""
+"""What is known of recordings that are open already: what their headers say, and the state of their files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pynwb import NWBFile
 
 from airflow_provider_ophys.conversion.recording_errors import naming_recordings
 from airflow_provider_ophys.conversion.run import planes_and_devices
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
 from airflow_provider_ophys.models.conversion import SeriesType
 from airflow_provider_ophys.models.metadata import merge_metadata
+from airflow_provider_ophys.models.recording import Kind
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.opened_recordings import recording_behind
 from airflow_provider_ophys.recordings import Recording
+from airflow_provider_ophys.recordings.state import SourceState
 from airflow_provider_ophys.sessions.source_metadata import (
     DescribedPart,
     described_segmentation,
@@ -36,6 +39,22 @@ def existing_names(path: Path, nwbfile: NWBFile | None, *, append: bool) -> Coll
     if nwbfile is not None:
         return {*nwbfile.imaging_planes, *nwbfile.devices}
     return planes_and_devices(path) if append else ()
+
+
+def state_behind(kind: Kind, extractors: Sequence[object]) -> SourceState | None:
+    """
+    Return the state of the files that extractors read, as far as they are known; ``None`` if none is.
+
+    :param kind: Which of the two they are.
+    :param extractors: They are open.
+    :raises SourceAccessError: If the disk or share with the files fails.
+    """
+    recordings = [known for each in extractors if (known := recording_behind(kind, each)) is not None]
+    try:
+        with naming_recordings(recordings):
+            return SourceState.of(recordings) if recordings else None
+    except (SourceDataError, SourceNotFoundError):
+        return None  # an object that is open may read what nobody can open any more
 
 
 def movie_with_headers(

@@ -150,18 +150,19 @@ class Output:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def write_nwbfile(output: Output, options: WriteOptions) -> WrittenFile:
+def write_nwbfile(output: Output, options: WriteOptions, source: SourceState | None = None) -> WrittenFile:
     """
     Write what was prepared; afterwards its path has all of it or, after an error, what was there before.
 
     :param output: From :func:`prepare_output`.
     :param options: As there.
+    :param source: As for :func:`write_output`.
     :raises OphysError: See :func:`rehearse` and :func:`write_output`.
     """
     problems = Problems()
     output = rehearse(output, options, problems)
     problems.raise_found()
-    return write_output(output, options)
+    return write_output(output, options, source=source)
 
 
 def rehearse(output: Output, options: WriteOptions, problems: Problems) -> Output:

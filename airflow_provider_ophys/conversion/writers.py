@@ -13,6 +13,7 @@ from airflow_provider_ophys.conversion.opened_headers import (
     existing_names,
     movie_with_headers,
     segmentations_with_headers,
+    state_behind,
 )
 from airflow_provider_ophys.conversion.output import WriteOptions, prepare_output, write_nwbfile
 from airflow_provider_ophys.conversion.replacing import Kept, kept_for
@@ -68,6 +69,8 @@ def write_imaging_to_nwbfile(
     """
     Write a movie into a new NWB file, or append it to one on disk; all of it or, after an error, nothing.
 
+    If it is known which files the movie is in, nothing is written if they change meanwhile.
+
     :param imaging: The movie.
     :param nwbfile_path: Where the file (HDF5) or folder (Zarr) goes; its parent folder must exist.
     :param nwbfile: An NWBFile in memory to add the movie to and write; default: a new one from the metadata.
@@ -96,6 +99,7 @@ def write_imaging_to_nwbfile(
         :mod:`airflow_provider_ophys.conversion.output`.
     """
     path = check_output_path(nwbfile_path, relative=True)
+    source = state_behind("imaging", [imaging])
     given = load_metadata(metadata)
     if source_metadata:
         existing = existing_names(path, nwbfile, append=append_on_disk_nwbfile)
@@ -122,7 +126,7 @@ def write_imaging_to_nwbfile(
         append=append_on_disk_nwbfile,
         options=options,
     )
-    return write_nwbfile(output, options).nwbfile
+    return write_nwbfile(output, options, source).nwbfile
 
 
 def write_segmentation_to_nwbfile(
@@ -181,6 +185,7 @@ def write_segmentation_to_nwbfile(
         :mod:`airflow_provider_ophys.conversion.output`.
     """
     path = check_output_path(nwbfile_path, relative=True)
+    source = state_behind("segmentation", _listed(segmentation_extractor))
     given = _load(segmentation_extractor, metadata)
     if source_metadata:
         existing = existing_names(path, nwbfile, append=append_on_disk_nwbfile)
@@ -211,7 +216,7 @@ def write_segmentation_to_nwbfile(
         append=append_on_disk_nwbfile,
         options=options,
     )
-    return write_nwbfile(output, options).nwbfile
+    return write_nwbfile(output, options, source).nwbfile
 
 
 def write_session(

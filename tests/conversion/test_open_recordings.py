@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from roiextractors.testing import generate_dummy_imaging_extractor, generate_dum
 
 from airflow_provider_ophys.conversion import write_session
 from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
-from airflow_provider_ophys.exceptions import ExtractorVersionError, MetadataError
+from airflow_provider_ophys.exceptions import ExtractorVersionError, MetadataError, SourceChangedError
 from airflow_provider_ophys.extractors import find_extractor, open_imaging, open_segmentation
 from airflow_provider_ophys.mended_extractors import mended
 from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
@@ -337,3 +338,30 @@ def test_comments_of_six_thousand_files_stay_short(tmp_path):
     assert comments.startswith("Read from frame00000.tif, frame00001.tif, ")
     assert "frame00009.tif and 5,990 more with" in comments
     assert len(comments) < 500
+
+
+@pytest.mark.parametrize("name", ["OME-TIFF, three files", "TIFF, a stack", "suite2p", "CaImAn"])
+@pytest.mark.parametrize("opened_by", ["this package", "roiextractors"])
+def test_a_recording_that_changes_while_a_writer_reads_it_is_not_published(tmp_path, name, opened_by):
+    made = MAKERS[name](tmp_path / "recording")
+    arguments = last_part(made)
+    opener, write, method = {
+        "imaging": (open_imaging, write_imaging_to_nwbfile, "get_series"),
+        "segmentation": (open_segmentation, write_segmentation_to_nwbfile, "get_traces_dict"),
+    }[made.kind]
+    if opened_by == "this package":
+        extractor = opener(made.extractor, arguments)
+    else:
+        extractor = find_extractor(made.kind, made.extractor)(**paths_of(arguments))
+    read, changed = getattr(extractor, method), recording_of(made.kind, made.extractor, arguments).files[-1]
+
+    def change_and_read(*args, **kwargs):
+        os.utime(changed)
+        return read(*args, **kwargs)
+
+    extractor.__dict__[method] = change_and_read
+    with pytest.raises(SourceChangedError, match=f"changed while it was converted.*{changed.name}"):
+        write(extractor, tmp_path / "a.nwb", metadata=SESSION)
+    assert [path.name for path in tmp_path.iterdir()] == ["recording"]
+    del extractor.__dict__[method]
+    write(extractor, tmp_path / "a.nwb", metadata=SESSION)
