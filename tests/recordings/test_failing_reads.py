@@ -19,7 +19,9 @@ from failing_calls import END_OF_FILE, run_with_failures, why_not
 from recording_makers import MAKERS
 
 from airflow_provider_ophys.conversion.run import convert_imaging, convert_segmentation
-from airflow_provider_ophys.exceptions import OphysError
+from airflow_provider_ophys.exceptions import OphysError, is_passing
+from airflow_provider_ophys.extractor_internals import properties_of, property_values, traces_of
+from airflow_provider_ophys.extractors import open_segmentation
 from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.recordings import recording_of
 
@@ -146,3 +148,31 @@ def test_a_read_that_fails_gives_an_error_and_no_other_movie(made, tmp_path, req
             assert not got["error"].startswith("Output"), got
             assert str(made.folder) in got["message"], got
             assert [path.name for path in tmp_path.iterdir() if output.stem in path.name] == []
+
+
+OPTIONAL = ["CaImAn", "NWB cells", "EXTRACT"]
+STEP = 1 if "OPHYS_FAILING_CALLS" in os.environ else 7
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_nothing_that_need_not_be_there_is_lost_by_a_look_that_fails_once(name, tmp_path):
+    made = MAKERS[name](tmp_path / "recording")
+
+    def look():
+        try:
+            cells = open_segmentation(made.extractor, made.arguments)
+            traces = {role: spelled(np.asarray(trace)) for role, trace in traces_of(cells).items()}
+            columns = {column: spelled(property_values(cells, column)) for column in properties_of(cells)}
+            images = {image: spelled(found) for image, found in cells.get_images_dict().items()}
+        except OphysError as error:
+            return {"retryable": error.retryable}
+        except (OSError, KeyError, RuntimeError) as error:
+            return {"retryable": is_passing(error)}
+        return {"found": [traces, columns, images]}
+
+    calls = Faults(made.folder, 0, 0, 0)
+    whole = run_with_failures(look, calls)
+    assert "found" in whole, whole
+    for place in range(0, calls.seen, STEP):
+        got = run_with_failures(look, Faults(made.folder, place, 1, errno.EIO))
+        assert got in (whole, {"retryable": True}), place
