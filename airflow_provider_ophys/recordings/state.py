@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,6 +68,7 @@ def content_digest(recordings: Sequence[Recording], check: Callable[[], None]) -
             while count := stream.readinto(piece):
                 found.update(piece[:count])
                 check()
+            _require_all(file, stream.tell(), os.fstat(stream.fileno()).st_size)
         return found.hexdigest()
 
     named = [(name_within(file, recording), file) for recording in recordings for file in recording.files]
@@ -163,12 +166,21 @@ def _check_count(recording: Recording, again: Recording) -> None:
 
     :param again: The same, of which nothing was looked at yet.
     :raises SourceChangedError: If it has not.
+    :raises SourceAccessError: If its disk or share fails.
     """
     try:
         counted = again.num_samples()
     except SourceDataError as error:
         raise SourceChangedError(
             f"The recording changed while it was converted: {error} Nothing was published."
+        ) from error
+    except OphysError:
+        raise
+    except OSError as error:
+        raise unreadable(
+            f"The samples of the recording ({recording.describe()}) cannot be counted again: {error}. Nothing was "
+            "published.",
+            error,
         ) from error
     if counted != recording.counted:
         raise SourceChangedError(
@@ -214,4 +226,12 @@ def _update_with_samples(digest: hashlib._Hash, file: Path, size: int) -> None:
     with file.open("rb", buffering=0) as stream:
         for offset in _spread(size - SAMPLE_BYTES, SAMPLES_PER_FILE):
             stream.seek(offset)
-            digest.update(stream.read(SAMPLE_BYTES))
+            sample = stream.read(SAMPLE_BYTES)
+            _require_all(file, len(sample), min(size, SAMPLE_BYTES))
+            digest.update(sample)
+
+
+def _require_all(file: Path, count: int, wanted: int) -> None:
+    """Check that a share gave what it said that it has, of a file or a part of one (bytes)."""
+    if count != wanted:
+        raise OSError(errno.EIO, f"{count:,} bytes came in place of {wanted:,}", str(file))

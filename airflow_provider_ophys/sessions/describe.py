@@ -30,6 +30,7 @@ from airflow_provider_ophys.sessions.parts import (
 )
 from airflow_provider_ophys.sessions.rates import check_rates_written, pass_over_pictures, with_rate
 from airflow_provider_ophys.sessions.session_yaml import NAME, read_session_yaml
+from airflow_provider_ophys.sessions.source_metadata import headers_of
 from airflow_provider_ophys.sessions.starts import lay_starts
 from airflow_provider_ophys.sessions.subject_table import SubjectTable
 
@@ -161,7 +162,7 @@ class _Draft:
 
     def _headers_of(self, part: Part) -> HeaderMetadata:
         try:
-            return part.recording.metadata()
+            return headers_of(part.recording)
         except (SourceDataError, SourceNotFoundError) as error:
             remark = f"The headers of the recording cannot be read: {error}"
             if remark not in self.remarks:

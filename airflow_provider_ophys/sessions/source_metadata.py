@@ -217,7 +217,7 @@ def under_given(
     :returns: The metadata, and remarks of what the headers leave open.
     """
     try:
-        header = part.recording.metadata() if read_headers else HeaderMetadata()
+        header = headers_of(part.recording) if read_headers else HeaderMetadata()
     except (SourceDataError, SourceNotFoundError, TypeError) as error:
         # The pixels may be fine all the same; whether they are is not for the headers' reader to say.
         log.warning("The headers of the recording cannot be read: %s", error)
@@ -231,6 +231,18 @@ def under_given(
     if is_list_form(given):
         return merge_metadata(session, given), remarks
     return merge_metadata(session | placed(part, header, given, existing), given), remarks
+
+
+def headers_of(recording: Recording) -> HeaderMetadata:
+    """
+    Return what the headers of a recording say, at the second try if need be: a share may fail for a moment.
+
+    :raises OphysError: As :meth:`Recording.metadata` does.
+    """
+    try:
+        return recording.metadata()
+    except SourceDataError:
+        return recording.metadata()
 
 
 def placed(
