@@ -56,7 +56,8 @@ class Wish:
     def __post_init__(self) -> None:
         for name, kind in (("memory_limit", Real), ("threads", Integral)):
             value: Any = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not value > 0):
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            if value is not None and not (is_number and value > 0):
                 raise ConfigurationError(f"{name} is {value!r}; write a number above 0.")
 
 
