@@ -298,6 +298,11 @@ class PlaneSegmentationMetadata(Section):
     reference_images: TextList | None = Field(
         None, description="Names of the series in the file that the masks were found in."
     )
+    starting_time: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Of its traces, in seconds from the session's start, where RoiResponses does not say.",
+    )
 
 
 class RoiResponseMetadata(SeriesMetadata):

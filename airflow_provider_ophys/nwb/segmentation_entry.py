@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.models.metadata_sections import (
@@ -72,7 +73,7 @@ class SegmentationEntry:
         return chosen
 
     def response(self, role: str, *, of_background: bool) -> RoiResponseMetadata:
-        """Return the name, unit and description of the traces of a role, given or not."""
+        """Return the name, unit, description and start of the traces of a role, given or not."""
         name = "RoiResponseSeries" if role in ("raw", "dff") else role.capitalize()
         given = (
             (self.background_responses.get(role) if of_background else None)
@@ -80,7 +81,10 @@ class SegmentationEntry:
             or RoiResponseMetadata(name=name + self.suffix, unit="n.a.")
         )
         description = f"Array of {'raw fluorescence' if role == 'raw' else role} traces."
-        return given.model_copy(update={"description": given.description or description})
+        update: dict[str, Any] = {"description": given.description or description}
+        if given.starting_time is None and given.timestamps is None:
+            update["starting_time"] = self.table.starting_time
+        return given.model_copy(update=update)
 
     def image(self, role: str) -> SummaryImageMetadata:
         """Return the name and description of the summary image of a role, given or not."""

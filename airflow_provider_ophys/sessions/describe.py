@@ -94,7 +94,7 @@ def describe_session(
     lay_given(draft.layers, given, draft.headers(), draft.remarks)
     draft.keys = lay_headers(draft.layers, parts, draft.tied, draft.read, draft.remarks)
     headers, keys = [draft.read(part) for part in parts], [key for key, _, _ in draft.keys]
-    draft.remarks += lay_starts(draft.layers, parts, headers=headers, keys=keys, tied=draft.tied, folder=place)
+    draft.remarks += lay_starts(draft.layers, parts, headers=headers, keys=keys, tied=draft.tied)
     return draft.session(unknown)
 
 

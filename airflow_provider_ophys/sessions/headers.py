@@ -140,10 +140,11 @@ def _spread(layers: Layers, parts: Sequence[Part], remarks: list[str]) -> None:
         _drop(layers, section, shared)
         idle = _idle(layers, section, keys)
         _drop(layers, section, idle)
-        remarks += [
-            f"Ophys.{section}.{key} is of nothing in this session and is left out (known here: {', '.join(keys)})."
-            for key in sorted(idle)
-        ]
+        if idle:
+            remarks.append(
+                f"Ophys.{section} tells of {', '.join(sorted(idle))}, which this session does not have; that is "
+                f"left out (known here: {', '.join(keys)})."
+            )
         if section == PLANES:
             _untie(layers, shared)
 

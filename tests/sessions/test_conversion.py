@@ -204,11 +204,38 @@ def test_the_second_acquisition_begins_when_its_header_says(tmp_path, written):
     assert any("different starts" in remark and "a.xml" in remark for remark in session.remarks)
 
 
+def starts_of_traces(nwbfile):
+    traces = nwbfile.processing["ophys"]["Fluorescence"].roi_response_series.values()
+    return {each.name: each.starting_time for each in traces}
+
+
+def test_the_traces_of_the_second_acquisition_begin_with_its_movie(tmp_path, written):
+    two_acquisitions(tmp_path / "day", "11/30/2023 4:30:35 PM")
+    for name in ("a", "b"):
+        suite2p(tmp_path / "day" / name / "suite2p", samples=6)
+    nwbfile, session, _ = written(tmp_path / "day")
+    first, second = (each.metadata_key for each in session.segmentation)
+    assert session.sources[f"Ophys.PlaneSegmentations.{second}.starting_time"] == "start of its movie"
+    starts = starts_of_traces(nwbfile)
+    assert {starts[name] for name in starts if name.endswith(first)} == {0.0}
+    assert {starts[name] for name in starts if name.endswith(second)} == {601.0}
+
+
 def test_a_given_start_of_the_second_acquisition_wins(tmp_path, written):
     two_acquisitions(tmp_path / "day", "11/30/2023 4:30:35 PM")
-    given = {"Ophys": {"MicroscopySeries": {"BCh2": {"starting_time": 12.5}}}}
-    nwbfile, *_ = written(tmp_path / "day", metadata=given)
+    suite2p(tmp_path / "day" / "b" / "suite2p", samples=6)
+    given = {
+        "MicroscopySeries": {"BCh2": {"starting_time": 12.5}},
+        "RoiResponses": {
+            "default_metadata_key": {
+                "raw": {"name": "Raw", "unit": "n.a.", "starting_time": 13.5},
+                "neuropil": {"name": "Neuropil", "unit": "n.a."},
+            }
+        },
+    }
+    nwbfile, *_ = written(tmp_path / "day", metadata={"Ophys": given})
     assert nwbfile.acquisition["TwoPhotonSeriesBCh2"].starting_time == 12.5
+    assert starts_of_traces(nwbfile) == {"Raw": 13.5, "Neuropil": 12.5}
 
 
 def test_acquisitions_of_different_days_are_not_taken_to_be_of_one_clock(tmp_path):

@@ -185,7 +185,11 @@ def test_a_lab_file_may_tell_of_channels_that_this_session_does_not_have(two_cha
         planes = session.metadata["Ophys"]["ImagingPlanes"]
         assert planes.keys() == keys
         assert (planes["Green"]["indicator"], planes["Green"]["location"]) == ("G8", "V1")
-        assert [one for one in session.remarks if one.startswith("Ophys.ImagingPlanes.Red is of nothing in this")]
+        assert [
+            one
+            for one in session.remarks
+            if one.startswith("Ophys.ImagingPlanes tells of Red, which this session does not have")
+        ]
 
 
 MISTAKEN = {
