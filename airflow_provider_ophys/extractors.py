@@ -11,7 +11,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -28,7 +28,7 @@ from airflow_provider_ophys.exceptions import (
     unreadable,
 )
 from airflow_provider_ophys.mended_extractors import mended, only_plane, takes_plane
-from airflow_provider_ophys.models.recording import Kind
+from airflow_provider_ophys.models.recording import Kind, Movie
 from airflow_provider_ophys.models.remarks import remark
 from airflow_provider_ophys.opened_recordings import PATH_PARAMETER, note_recording
 from airflow_provider_ophys.recordings import Recording, recording_of
@@ -161,7 +161,9 @@ def _open(
     if check:
         _check_announced(recording, opened)
     if kind == "imaging":
-        _correct_rate(recording, opened)
+        movies = _movies(recording)
+        check_channel(recording, movies)
+        _correct_rate(movies, opened)
     note_recording(opened, recording)
     return opened
 
@@ -197,18 +199,38 @@ def _opened(reader_class: type, arguments: Mapping[str, Any]) -> Any:
     return reader_class(**arguments)
 
 
-def _correct_rate(recording: Recording, imaging: Any) -> None:
+def _movies(recording: Recording) -> list[Movie]:
+    try:
+        contents = recording.contents()
+    except (SourceDataError, SourceNotFoundError):
+        return []  # the headers make no sense, which the check says where it matters
+    return contents.movies if contents else []
+
+
+def check_channel(recording: Recording, movies: Sequence[Movie]) -> None:
+    """
+    Check that the channel that is asked for is there: roiextractors overlooks its name where there is one only.
+
+    :param movies: Those of the recording's contents.
+    :raises SourceDataError: If it is not.
+    """
+    chosen = recording.arguments.get("channel_name")
+    known = {movie.channel for movie in movies if movie.channel is not None}
+    if chosen is not None and known and str(chosen) not in known:
+        raise SourceDataError(
+            f"The recording has no channel {chosen!r}, only {', '.join(sorted(known))} ({recording.describe()}). "
+            "Correct channel_name."
+        )
+
+
+def _correct_rate(movies: Sequence[Movie], imaging: Any) -> None:
     """
     Have an extractor tell the recording's own rate.
 
     roiextractors 0.10 takes that of planes for that of volumes (Thor), that of the viewer (Micro-Manager) and a
     whole number (Scanbox); an extractor's stamps, where it has them, come before its rate.
     """
-    try:
-        contents = recording.contents()
-    except (SourceDataError, SourceNotFoundError):
-        return  # the headers make no sense, which the check says where it matters
-    rates = {movie.rate for movie in (contents.movies if contents else ())}
+    rates = {movie.rate for movie in movies}
     rate, announced = (rates.pop() if len(rates) == 1 else None), imaging.get_sampling_frequency()
     if rate is None or (announced and math.isclose(rate, announced, rel_tol=RATE_TOLERANCE)):
         return

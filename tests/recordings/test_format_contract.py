@@ -7,6 +7,7 @@ A format joins by a module in ``recording_makers``.
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import shutil
 import sys
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 from recording_makers import MAKERS, Made
 
-from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.exceptions import OphysError, SourceDataError, SourceNotFoundError
 from airflow_provider_ophys.extractor_internals import traces_of
-from airflow_provider_ophys.extractors import open_imaging, open_segmentation
+from airflow_provider_ophys.extractors import find_extractor, open_imaging, open_segmentation
 from airflow_provider_ophys.models.metadata import merge_metadata, validate_metadata
 from airflow_provider_ophys.recordings import recording_of
 from airflow_provider_ophys.recordings.formats import FORMATS, format_of
@@ -124,6 +125,15 @@ def test_it_is_found_in_its_folder_and_by_no_other_format(made):
         assert made.extractor not in [each.extractor for each in found]
     else:
         assert made.extractor not in [each.extractor for each in found]
+
+
+def test_a_channel_that_is_not_there_is_refused(made):
+    """Also where there is one only, of which roiextractors overlooks the name."""
+    takes = inspect.signature(find_extractor(made.kind, made.extractor)).parameters
+    if made.kind != "imaging" or "channel_name" not in takes or not any(each.channel for each in entries(made)):
+        pytest.skip("its files name no channels, or its extractor takes none")
+    with pytest.raises(OphysError, match="Nope"):
+        opened(made, made.arguments | {"channel_name": "Nope"})
 
 
 def test_every_movie_is_what_the_extractor_gives(made):
