@@ -24,6 +24,7 @@ from airflow_provider_ophys.sessions.layers import Layers
 from airflow_provider_ophys.sessions.parts import (
     Part,
     check_one_per_plane,
+    labelled,
     movie_of,
     parts_found,
     parts_written,
@@ -128,7 +129,7 @@ def _parts(
     remarks += [
         f"{file} does not say its rate; it is passed over, beside a movie that does." for file in passed_over
     ]
-    return parts, remarks, unknown
+    return labelled(parts), remarks, unknown
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError
-from airflow_provider_ophys.extractors import find_extractor
+from airflow_provider_ophys.extractors import check_channel, find_extractor
 from airflow_provider_ophys.models.conversion import MovieOptions, SegmentationOptions
 from airflow_provider_ophys.models.recording import Contents, Kind, Movie, SegmentedPlane
 from airflow_provider_ophys.recordings.formats import is_meant, recording_of
@@ -110,6 +110,7 @@ def parts_written(written: SessionFile, folder: Path, *, allow_pickle: bool) -> 
                 find_extractor(options.kind, options.extractor)
             _ = recording.files  # says what is not there
             contents = recording.contents() or Contents()
+            check_channel(recording, contents.movies)
         except OphysError as error:
             raise type(error)(f"{folder / NAME}: {options.kind}.{number}: {error}") from error
         remarks += [remark for remark in contents.remarks if remark not in remarks]
@@ -169,12 +170,13 @@ def labelled(parts: Sequence[Part]) -> list[Part]:
 
 def _labelled(parts: list[Part]) -> list[Part]:
     if len(parts) < 2:  # noqa: PLR2004
-        return parts
+        return [replace(part, label="") for part in parts]
     labels = [title(part.channel or "") + ("" if part.plane is None else f"Plane{part.plane}") for part in parts]
-    if not _are_unique(labels):
-        names = [title(SUFFIXES.sub("", part.place.name)) for part in parts]
-        if len(set(names)) > 1:
-            labels = [name + label for name, label in zip(names, labels, strict=True)]
+    places = [part.place for part in parts]
+    # By the file or folder; where all have one name, by the folder that it lies in.
+    for names in ([SUFFIXES.sub("", place.name) for place in places], [place.parent.name for place in places]):
+        if not _are_unique(labels) and len(set(names)) > 1:
+            labels = [title(name) + label for name, label in zip(names, labels, strict=True)]
     if not _are_unique(labels):
         labels = [f"{label}{number}" for number, label in enumerate(labels)]
     return [replace(part, label=label) for part, label in zip(parts, labels, strict=True)]

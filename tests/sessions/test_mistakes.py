@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 import tifffile
-from session_recordings import recording, two_channels_of_three_planes
+from session_recordings import recording, suite2p, two_channels_of_three_planes
 
 from airflow_provider_ophys.exceptions import (
     ExtractorNotFoundError,
     MetadataError,
     OphysError,
+    SourceDataError,
     SourceNotFoundError,
 )
 from airflow_provider_ophys.sessions import describe_session
@@ -198,6 +199,11 @@ MISTAKEN = {
         ExtractorNotFoundError,
         "ScanImage",
     ),
+    "no such channel": (
+        MOVIE % "m1_00001.tif, channel_name: Red",
+        SourceDataError,
+        "no channel 'Red', only Green",
+    ),
     "no such file": (MOVIE % "m2.tif", SourceNotFoundError, r"m2\.tif"),
 }
 
@@ -271,3 +277,22 @@ def test_a_recording_is_named_after_its_folder_or_after_its_file_without_the_suf
         "TwoPhotonSeries20240506A",
         "TwoPhotonSeries20240506B",
     ]
+
+
+def test_recordings_of_one_name_are_named_after_the_folders_that_they_lie_in(tmp_path):
+    for name in ("fov0", "fov1"):
+        recording("ScanImage, one file", tmp_path / "m1" / name)
+        suite2p(tmp_path / "m1" / name / "suite2p", samples=7)
+    session = describe_session(tmp_path / "m1")
+    assert [movie.name for movie in session.imaging] == ["TwoPhotonSeriesFov0Green", "TwoPhotonSeriesFov1Green"]
+    tied = [(each.name, each.imaging_plane) for each in session.segmentation]
+    assert tied == [("PlaneSegmentationFov0", "Fov0Green"), ("PlaneSegmentationFov1", "Fov1Green")]
+
+
+def test_the_only_movie_is_named_as_the_only_one_though_pictures_lie_beside_it(scanimage):
+    write_ome(scanimage / "registered.ome.tif")
+    session = describe_session(scanimage)
+    assert [movie.name for movie in session.imaging] == ["TwoPhotonSeries"]
+    assert (
+        "registered.ome.tif does not say its rate; it is passed over, beside a movie that does." in session.remarks
+    )
