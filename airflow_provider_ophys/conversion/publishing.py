@@ -98,8 +98,10 @@ def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> 
     """
     path = followed(path)
     with output_lock(path, lock=lock) as held:
+        held.stays = held.is_left
         settle_locked(path)
         _clear(part_of(path), is_left=held.is_left)
+        held.stays = False
         pattern = f".{glob.escape(path.stem)}.part-*{glob.escape(path.suffix)}"
         for other in path.parent.glob(pattern):
             if other != claim:
@@ -134,10 +136,11 @@ def building(part: Path, held: HeldLock) -> Iterator[None]:
     Remove afterwards what is where a part was: the part, if it was not moved away, or what it replaced.
 
     What cannot be removed is left to the next writer: it makes no failure of an output that was published, and
-    hides no other.
+    hides no other. So is what a time limit, which may end at any moment, leaves of a removal.
 
     :param held: Lock of the output.
     """
+    held.stays = True
     try:
         yield
     finally:
@@ -145,8 +148,8 @@ def building(part: Path, held: HeldLock) -> Iterator[None]:
             # Nothing is asked of a disk, that may fail, after an output was published.
             if os.path.lexists(part):
                 remove(part)
+            held.stays = False
         except OSError:
-            held.stays = True
             log.warning(
                 "%s is of no more use and could not be removed; the next writer of the output does.",
                 part,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -138,6 +140,43 @@ def test_who_may_not_write_reads_what_is_there_and_is_told_what_to_do_if_nothing
     assert "new" in (path / "zarr.json").read_text()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "zarr"
+
+
+class TimeIsOver(BaseException):
+    """What Airflow raises when an execution_timeout is over: at any moment, and no OSError."""
+
+
+def test_a_time_limit_that_ends_while_a_part_is_removed_is_in_nobodys_way(tmp_path):
+    path, part = tmp_path / "a.nwb", tmp_path / ".a.part.nwb"
+    interrupted = 0
+
+    def end(*_):
+        raise TimeIsOver
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        for seconds in (0.001, 0.002, 0.004, 0.008):
+            with suppress(TimeIsOver):
+                with suppress(TimeIsOver), publishing(path, replace=True) as made:
+                    made.mkdir()
+                    for number in range(1000):
+                        (made / str(number)).touch()
+                    signal.setitimer(signal.ITIMER_REAL, seconds)
+                    raise TimeIsOver
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            interrupted += part.exists()
+            # The next writer comes, and is interrupted as it removes what was left.
+            with suppress(TimeIsOver):
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                with suppress(TimeIsOver), publishing(path, replace=True):
+                    raise TimeIsOver
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            with suppress(ZeroDivisionError), publishing(path, replace=True):
+                raise ZeroDivisionError
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted, "a removal was interrupted"
 
 
 def test_a_repair_tells_what_it_did(tmp_path):
