@@ -166,13 +166,13 @@ def _require_readable_texts(file: Path) -> None:
     :raises SourceChangedError: If the file may still be growing.
     :raises SourceAccessError: If its disk or share fails.
     """
-    endless = None
+    endless = too_long = None
     try:
         with Hdf5Stream(file) as stream:
             try:
                 read_texts(stream)
             finally:
-                endless = stream.endless
+                endless, too_long = stream.endless, stream.too_long
     except Exception as error:
         if endless is not None:
             place = f"its heap of texts at byte {endless:,}"
@@ -180,6 +180,8 @@ def _require_readable_texts(file: Path) -> None:
         if is_passing(error):
             raise SourceAccessError(f"{file} cannot be read at this moment: {error}.") from error
         # What else may be damaged is for those who need it to tell.
+    if too_long is not None:
+        raise not_whole(file, f"a text of {too_long} is said to be longer than the file", remedy="Copy it again.")
 
 
 def _resolved(file: Path, where: str, name: str, kind: Kind) -> Path:

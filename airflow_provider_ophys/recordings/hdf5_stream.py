@@ -29,6 +29,8 @@ HEAP = b"GCOL\x01\0\0\0"
 # Of an object in it: index, the count of references to it, and reserved bytes; its length follows.
 OBJECT_BYTES, ALIGNMENT = 8, 8
 TEXTS_AT_ONCE = 100_000
+# Of the length of a text, where its dataset stands.
+LENGTH_BYTES = 4
 
 
 class Hdf5Stream(io.RawIOBase):
@@ -44,6 +46,7 @@ class Hdf5Stream(io.RawIOBase):
         self._path, self._place = os.fspath(path), 0
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._num_bytes = os.fstat(self._descriptor).st_size
+        self.too_long: str | None = None
         # HDF5's "size of lengths", which is another in hardly any file.
         self.length_bytes = 8
         self.endless: int | None = None
@@ -92,6 +95,20 @@ class Hdf5Stream(io.RawIOBase):
         self._place += count
         return count
 
+    def has_too_long_a_text(self, dataset: Any) -> bool:
+        """Tell whether a dataset of texts has one that long; stored are of each its length and where it lies."""
+        import h5py
+
+        place, count = dataset.id.get_offset(), int(dataset.size or 0)
+        is_text = h5py.check_string_dtype(dataset.dtype)
+        if place is None or not count or is_text is None or is_text.length is not None:
+            return False
+        num_bytes = dataset.id.get_storage_size()
+        stored = os.pread(self._descriptor, min(num_bytes, self._num_bytes), place)
+        step = max(num_bytes // count, LENGTH_BYTES)
+        lengths = (self._length(stored[at : at + LENGTH_BYTES]) for at in range(0, len(stored), step))
+        return max(lengths, default=0) > self._num_bytes
+
     def close(self) -> None:
         """Close it."""
         if not self.closed:
@@ -139,7 +156,8 @@ def read_texts(stream: Hdf5Stream) -> None:
     """
     Read every text in an HDF5 file, but for those that lie in other files.
 
-    :param stream: Tells afterwards whether there is an endless heap.
+    :param stream: Tells afterwards whether there is an endless heap, or a text that is longer than the file: HDF5
+        would take so much memory.
     :raises OSError: If it cannot be read at this moment.
     """
     import h5py
@@ -150,7 +168,11 @@ def read_texts(stream: Hdf5Stream) -> None:
         h5py.h5o.visit(opened.id, names.append)
         for name in names:
             with _passing_over_damage():
-                _read(opened[name])
+                item = opened[name]
+                if isinstance(item, h5py.Dataset) and stream.has_too_long_a_text(item):
+                    stream.too_long = item.name
+                    return
+                _read(item)
 
 
 def _read(item: Any) -> None:

@@ -170,3 +170,19 @@ def test_all_extractors_of_hdf5_files_read_them_so(name, tmp_path):
     assert drivers == set()
     assert "fileobj" in {h5py.File(each).driver for each in ids}
     del extractor
+
+
+def test_a_text_that_is_said_to_be_longer_than_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["note"] = ["a text of any length"] * 3
+        place = file["note"].id.get_offset()
+    assert referenced_files(path) == []
+    content = bytearray(path.read_bytes())
+    length = content.index((20).to_bytes(4, "little"), place)
+    assert length == place
+    content[place + 16 : place + 20] = b"\xff\xff\xff\x7f"
+    path.write_bytes(content)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    with pytest.raises(SourceDataError, match="a text of /note is said to be longer than the file"):
+        referenced_files(path)
