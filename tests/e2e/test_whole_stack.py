@@ -14,7 +14,7 @@ import pynwb
 import pytest
 from hdmf_zarr import NWBZarrIO
 from pynwb import NWBHDF5IO
-from undescribed_folders import FOLDER_NAME, LAB, MAKERS, SUBJECTS, check_all, drop, follow_all
+from undescribed_folders import AS_HDF5, AS_ZARR, FOLDER_NAME, LAB, SUBJECTS, check_all, drop, follow_all
 
 from demo.follow import ARCHIVE, ON_ARRIVAL, Follower
 from demo.progress import Progress
@@ -198,14 +198,14 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
     assert contents_of(workspace.nwb) == before
 
 
-def test_undescribed_folders_of_three_makers_become_hdf5_and_then_zarr(
+def test_an_undescribed_folder_of_every_maker_becomes_hdf5_or_zarr(
     arrival: DagRun, follower: Follower, stack: AirflowStack, s3_server: S3Server, workspace: Workspace
 ) -> None:
     subjects = workspace.folder / "subjects.csv"
     subjects.write_text(SUBJECTS)
     (workspace.incoming / "lab.yaml").write_text(LAB)
     set_variables(stack, ophys_subject_table=str(subjects), ophys_folder_name=FOLDER_NAME)
-    checks = drop(workspace, "")
+    checks = drop(workspace, AS_HDF5)
     runs = follow_all(follower, stack, set(checks), stack.client.dag_runs(ON_ARRIVAL)[-1])
     check_all(stack, runs, checks, NWBHDF5IO)
     named = {
@@ -217,15 +217,16 @@ def test_undescribed_folders_of_three_makers_become_hdf5_and_then_zarr(
     assert named == set(checks)
 
     set_variables(stack, ophys_backend="zarr")
-    checks = drop(workspace, "_again")
+    checks = drop(workspace, AS_ZARR, "_zarr")
     check_all(stack, follow_all(follower, stack, set(checks), runs[-1]), checks, NWBZarrIO)
 
-    assert sorted(path.name for path in workspace.nwb.glob("*again*.zarr")) == [
-        f"{name}_again.nwb.zarr" for name in sorted(MAKERS)
-    ]
-    listed = s3_server.client().list_objects_v2(Bucket=s3_server.bucket, Prefix="sessions/")["Contents"]
-    roots = {entry["Key"].removeprefix("sessions/").partition("/")[0] for entry in listed}
-    assert {f"{name}.nwb" for name in MAKERS} | {f"{name}_again.nwb.zarr" for name in MAKERS} <= roots
+    names = {f"{name}.nwb" for name in AS_HDF5} | {f"{name}_zarr.nwb.zarr" for name in AS_ZARR}
+    assert names <= {path.name for path in workspace.nwb.iterdir()}
+    pages = (
+        s3_server.client().get_paginator("list_objects_v2").paginate(Bucket=s3_server.bucket, Prefix="sessions/")
+    )
+    keys = [entry["Key"] for page in pages for entry in page["Contents"]]
+    assert names <= {key.removeprefix("sessions/").partition("/")[0] for key in keys}
 
 
 def set_variables(stack: AirflowStack, **variables: str) -> None:

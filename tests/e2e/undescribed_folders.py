@@ -1,10 +1,17 @@
-"""Folders as three makers leave them, without a file that describes them, and what is to be in their NWB files."""
+"""
+Folders as makers' software leaves them, and what is to be in their NWB files.
+
+A file is beside the recording only where its format does not say all that is needed.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +26,7 @@ from demo.workspace import Workspace
 
 sys.path.append(str(Path(__file__).parents[1] / "sessions"))
 
+from maker_folders import check_values, maker_folder
 from session_recordings import CHANNELS, PLANES, VOLUMES, recording, traces, two_channels_of_three_planes
 
 LAB = """
@@ -28,7 +36,7 @@ Ophys:
   ImagingPlanes:
     default_metadata_key: {indicator: GCaMP8m, location: VISp}
 """
-SUBJECTS = "subject_id,sex,date_of_birth\nm12,F,2023-05-01\n"
+SUBJECTS = "subject_id,sex,date_of_birth\nm12,F,2022-12-01\n"
 FOLDER_NAME = "{subject_id}_{session_id}"
 Check = Callable[[NWBFile], None]
 
@@ -56,32 +64,47 @@ def scanimage(folder: Path) -> Check:
     return check
 
 
-def one_movie(maker: str, kind: str, folder: Path) -> Check:
-    truth = recording(maker, folder).truth
-    assert truth is not None
+def of_maker(name: str, cells: str | None, folder: Path) -> Check:
+    """Make the folder of a maker, with what another's software found in it below."""
+    made = [maker_folder(name, folder)]
+    if cells is not None:
+        made.append(recording(cells, folder / "cells"))
 
     def check(nwbfile: NWBFile) -> None:
-        (series,) = nwbfile.acquisition.values()
-        assert type(series).__name__ == kind
-        assert np.array_equal(series.data[:], truth.transpose(0, 2, 1))
+        for each in made:
+            check_values(each, nwbfile)
 
     return check
 
 
 MAKERS: dict[str, Callable[[Path], Check]] = {
     "m12_scanimage": scanimage,
-    "m12_bruker": lambda folder: one_movie("Bruker, a file per frame", "TwoPhotonSeries", folder),
-    "m12_miniscope": lambda folder: one_movie("Miniscope", "OnePhotonSeries", folder),
+    "m12_bruker": partial(of_maker, "Bruker, a file per frame", "CaImAn"),
+    "m12_miniscope": partial(of_maker, "Miniscope", "Minian"),
+    "m12_thor": partial(of_maker, "Thor, volumes of two channels", "CNMF-E"),
+    "m12_femtonics": partial(of_maker, "Femtonics", None),
+    "m12_ome": partial(of_maker, "OME-TIFF, one file", None),
+    "m12_micromanager": partial(of_maker, "Micro-Manager", "EXTRACT before version 1"),
+    "m12_hdf5": partial(of_maker, "HDF5", "EXTRACT"),
+    "m12_scanbox": partial(of_maker, "Scanbox", None),
+    "m12_imagej": partial(of_maker, "TIFF, channels and planes of ImageJ", None),
+    "m12_numpy": partial(of_maker, "NumPy with channels", None),
 }
+if find_spec("isx"):
+    MAKERS["m12_inscopix"] = partial(of_maker, "Inscopix", "Inscopix cells")
+# What is missing in their files is the rate, or when the session started.
+SAYING_ALL = {"m12_scanimage", "m12_bruker", "m12_miniscope", "m12_thor", "m12_femtonics", "m12_ome"}
+# Each is written in both forms elsewhere; here, half of them in each, unless all are asked for.
+NAMES, HALF = list(MAKERS), len(MAKERS) // 2
+AS_HDF5, AS_ZARR = (NAMES, NAMES) if os.environ.get("OPHYS_EVERY_MAKER_TWICE") else (NAMES[:HALF], NAMES[HALF:])
 
 
-def drop(workspace: Workspace, suffix: str) -> dict[str, Check]:
-    """Put a folder of each maker into the watched folder, whole from the first moment."""
-    checks = {}
-    for name, make in MAKERS.items():
-        checks[f"{name}{suffix}"] = make(workspace.recordings / f"{name}{suffix}")
+def drop(workspace: Workspace, names: Iterable[str], suffix: str = "") -> dict[str, Check]:
+    """Put folders into the watched folder, each whole from the first moment."""
+    checks = {f"{name}{suffix}": MAKERS[name](workspace.recordings / f"{name}{suffix}") for name in names}
     for name in checks:
-        assert not list((workspace.recordings / name).rglob("*.yaml"))
+        if name.removesuffix(suffix) in SAYING_ALL:
+            assert not list((workspace.recordings / name).rglob("*.yaml"))
         (workspace.recordings / name / "DONE").touch()
         (workspace.recordings / name).rename(workspace.incoming / name)
     return checks

@@ -31,7 +31,11 @@ def files_of(tmp_path):
         for path, io in ((tmp_path / "a.nwb", NWBHDF5IO), (tmp_path / "a.nwb.zarr", NWBZarrIO)):
             assert write_session(session, path).validation == "valid"
             with io(str(path), "r") as opened:
-                yield opened.read()
+                nwbfile = opened.read()
+                for movie in session.imaging:
+                    kind = type(nwbfile.acquisition[movie.name]).__name__
+                    assert movie.photon_series_type in (kind, "auto")
+                yield nwbfile
 
     return write
 
