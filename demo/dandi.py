@@ -13,6 +13,7 @@ from airflow_provider_ophys.staging.naming import destination_of
 from demo.s3_server import S3Server
 
 SECONDS = 300
+CLEAN = "No errors found."
 DANDISET = "identifier: '000000'\nname: What the demonstration staged\n"
 
 
@@ -28,14 +29,24 @@ def validate_staged(uris: Iterable[str], server: S3Server, folder: Path, command
     :param server: That has them.
     :param folder: Of the Dandiset, created.
     :param command: dandi-cli's executable.
-    :returns: What it said.
+    :returns: What was validated, and what dandi-cli said.
     :raises DandiError: If it found anything.
     """
     folder.mkdir()
     (folder / "dandiset.yaml").write_text(DANDISET)
     files = [_fetch(uri, server, folder) for uri in uris]
+    return f"dandi validate of {', '.join(file.name for file in files)}: {validate(folder, command)}"
+
+
+def validate(dandiset: Path, command: Path) -> str:
+    """
+    Have dandi-cli validate a Dandiset.
+
+    :returns: What it said.
+    :raises DandiError: If it found anything, be it a warning, of which its exit code says nothing.
+    """
     ran = subprocess.run(
-        [command, "validate", folder],
+        [command, "validate", dandiset],
         # Not to ask the archive for newer versions of itself.
         env={**os.environ, "DANDI_NO_ET": "1"},
         capture_output=True,
@@ -44,9 +55,11 @@ def validate_staged(uris: Iterable[str], server: S3Server, folder: Path, command
         check=False,
     )
     said = ran.stdout.strip()
-    if ran.returncode != 0 or said != "No errors found.":
-        raise DandiError(f"{command} validate {folder} ended with {ran.returncode}:\n{said or ran.stderr[-2000:]}")
-    return f"dandi validate of {', '.join(file.name for file in files)}: {said}"
+    if ran.returncode != 0 or said != CLEAN:
+        raise DandiError(
+            f"{command} validate {dandiset} ended with {ran.returncode}:\n{said or ran.stderr[-2000:]}"
+        )
+    return said
 
 
 def _fetch(uri: str, server: S3Server, folder: Path) -> Path:
