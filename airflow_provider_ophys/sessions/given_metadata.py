@@ -15,12 +15,12 @@ from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import load_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata
 from airflow_provider_ophys.sessions.folder_name import read_folder_name
-from airflow_provider_ophys.sessions.layers import Layers, in_json
+from airflow_provider_ophys.sessions.layers import ASSUMED, Layers, in_json
 from airflow_provider_ophys.sessions.session_yaml import NAME as SESSION_FILE
 from airflow_provider_ophys.sessions.subject_table import (
     SubjectTable,
     age_between,
-    contradictions_of,
+    doubts_about,
     look_up_subject,
 )
 
@@ -100,7 +100,9 @@ def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMeta
         if age is not None:
             layers.lay({"Subject": {"age": age}}, "date of birth and start")
     if isinstance(subject, Mapping) and isinstance(nwbfile, Mapping):
-        remarks += contradictions_of(subject, nwbfile.get("session_start_time"))
+        for field, doubt in doubts_about(subject, nwbfile.get("session_start_time")):
+            path = f"Subject.{field}"
+            remarks.append(f"{path} is {subject[field]!r} by {layers.sources.get(path, ASSUMED)}. {doubt}")
 
 
 def _of_session(headers: Sequence[HeaderMetadata], remarks: list[str]) -> Origin:

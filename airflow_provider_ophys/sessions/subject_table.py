@@ -18,8 +18,10 @@ from airflow_provider_ophys.models.metadata_sections import SubjectMetadata
 SubjectTable = str | Path | Callable[[str], Mapping[str, Any] | None]
 KEY = "subject_id"
 SEXES = frozenset("MFUO")
-UNITS = {"Y": 365.25, "M": 30.44, "W": 7.0, "D": 1.0}
-AGE = re.compile("P" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in UNITS) + r"(?:T[\dHMS.]+)?(?:/.*)?")
+# Days of a year, a month, a week and a day.
+UNITS = (365.25, 30.44, 7.0, 1.0)
+AGE = re.compile("P" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "YMWD") + r"(?:T[\dHMS.]+)?(?:/.*)?")
+UNFIT = re.compile(r"[/\\\x00-\x1f]")
 # What separates the columns where Excel saves a table, by the language of the machine.
 SEPARATORS = ",;\t"
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
@@ -71,33 +73,36 @@ def age_between(date_of_birth: object, start: object) -> str | None:
     return f"P{(started - born).days}D"
 
 
-def contradictions_of(subject: Mapping[str, Any], start: object) -> Iterator[str]:
+def doubts_about(subject: Mapping[str, Any], start: object) -> Iterator[tuple[str, str]]:
     """
     Yield what in a subject's facts cannot be right, or is not as NWB has it, though it can be written.
 
     :param subject: Fields of ``Subject``.
     :param start: Of the session.
+    :returns: The field, and what is to be said of it.
     """
-    sex, age, born = (subject.get(name) for name in ("sex", "age", "date_of_birth"))
+    name, sex, age, born = (subject.get(field) for field in ("subject_id", "sex", "age", "date_of_birth"))
+    if isinstance(name, str) and (UNFIT.search(name) or name != name.strip() or not name):
+        yield "subject_id", "An archive can make no name of it. Write letters, digits and hyphens."
     if isinstance(sex, str) and sex not in SEXES:
-        yield f"Subject.sex is {sex!r}. NWB's are M (male), F (female), U (unknown) and O (other)."
+        yield "sex", "NWB's are M (male), F (female), U (unknown) and O (other)."
     if not isinstance(age, str):
         return
     told = AGE.fullmatch(age.strip())
     if told is None or not any(told.groups()):
-        yield f"Subject.age is {age!r}, which is no duration of ISO 8601. Write for example P90D, P12W or P1Y6M."
+        yield "age", "It is no duration of ISO 8601. Write for example P90D, P12W or P1Y6M."
         return
     exact = age_between(born, start) if subject.get("age__reference", "birth") == "birth" else None
     if exact is None:
         return
-    numbers = [float(number) if number else 0.0 for number in told.groups()]
-    days = sum(number * length for number, length in zip(numbers, UNITS.values(), strict=True))
+    lengths = {
+        float(number) * length: length for number, length in zip(told.groups(), UNITS, strict=True) if number
+    }
     # As precise as it is told: "P3M" is any day of the month.
-    smallest = min(length for number, length in zip(told.groups(), UNITS.values(), strict=True) if number)
-    if abs(days - int(exact[1:-1])) > smallest:
+    if abs(sum(lengths) - int(exact[1:-1])) > min(lengths.values()):
         yield (
-            f"Subject.age is {age}, but from Subject.date_of_birth ({born}) to the start of the session it is "
-            f"{exact}. Correct one of them, or leave the age out."
+            "age",
+            f"From the date of birth, {born}, to the start it is {exact}. Correct one, or leave the age out.",
         )
 
 
