@@ -65,7 +65,7 @@ def test_masks_traces_and_images_are_equal(tmp_path, backend):
         images = ophys["SegmentationImages"]
         np.testing.assert_array_equal(images["average"].data[:].T, segmentation.get_image("mean"))
         np.testing.assert_array_equal(images["correlation"].data[:].T, segmentation.get_image("correlation"))
-        assert pynwb.validate(io=io) == []
+        assert pynwb.validate(io=io, use_cached_namespaces=False) == []
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_volume_is_the_same_place_as_image_and_as_voxels(tmp_path, backend, na
             assert place_of(np.stack(images, axis=-1)) == {
                 (int(x), int(y), int(z)): weight for y, x, z, weight in VOLUME_MASKS[0]
             }
-            assert pynwb.validate(io=io) == []
+            assert pynwb.validate(io=io, use_cached_namespaces=False) == []
 
 
 def test_a_mask_type_that_does_not_fit_the_rois_is_refused(tmp_path, asymmetric):

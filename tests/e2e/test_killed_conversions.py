@@ -28,6 +28,8 @@ from demo.stack import AirflowStack
 pytestmark = pytest.mark.stack
 
 NUM_SAMPLES, SIDE = 600, 512
+# Of those that are killed, which are written slowly.
+NUM_SLOW_SAMPLES = 300
 PATIENCE_SECONDS = 600
 # The kernel's own way of running out of memory ends the task like this as well.
 AT_ONCE = {"retries": 1, "retry_delay": "1"}
@@ -49,7 +51,7 @@ from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.retries import OphysRetryPolicy
 
 SECONDS = {{"retry_delay", "execution_timeout"}}
-# Fifteen seconds of work on one CPU, in pieces that are short enough to stop between them.
+# Seven seconds of work on one CPU, in pieces that are short enough to stop between them.
 SLOW = {{
     "chunk_shape": [4, {side}, {side}],
     "compression_method": "zstd",
@@ -57,10 +59,10 @@ SLOW = {{
 }}
 
 
-def movie(path):
+def movie(path, name="movie.tif"):
     return {{
         "extractor": "Tiff",
-        "extractor_kwargs": {{"file_path": "{movie}", "sampling_frequency": 30.0}},
+        "extractor_kwargs": {{"file_path": f"{movies}/{{name}}", "sampling_frequency": 30.0}},
         "nwbfile_path": path,
         "metadata": {metadata},
     }}
@@ -81,7 +83,7 @@ for name, options in {scenarios}.items():
     with DAG(f"kills_{{name}}", schedule=None):
         WriteImagingOperator(
             task_id="write",
-            **movie(f"{output}/{{name}}.nwb"),
+            **movie(f"{output}/{{name}}.nwb", "slow.tif"),
             if_exists="overwrite",
             backend_configuration={{"acquisition/TwoPhotonSeries/data": SLOW}},
             threads=1,
@@ -103,10 +105,12 @@ with DAG("eight_at_once", schedule=None):
 
 
 @pytest.fixture(scope="module")
-def movie(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """315 MB of noise, which takes long to compress."""
-    pixels = np.tile(photons(NUM_SAMPLES // 6, SIDE, SIDE, seed=0), (6, 1, 1))
-    return write_tiff(tmp_path_factory.mktemp("movie") / "movie.tif", pixels)
+def movies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of 315 MB of noise, and of half as much for those that take long to compress it."""
+    folder, noise = tmp_path_factory.mktemp("movies"), photons(100, SIDE, SIDE, seed=0)
+    for name, num_samples in {"movie.tif": NUM_SAMPLES, "slow.tif": NUM_SLOW_SAMPLES}.items():
+        write_tiff(folder / name, np.tile(noise, (num_samples // len(noise), 1, 1)))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +125,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, movie: Path, output: Path, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, movies: Path, output: Path, migrated_database: Path
 ) -> Iterator[AirflowStack]:
     dags = tmp_path_factory.mktemp("dags")
-    text = DAGS.format(movie=movie, output=output, metadata=METADATA, scenarios=SCENARIOS, side=SIDE)
+    text = DAGS.format(movies=movies, output=output, metadata=METADATA, scenarios=SCENARIOS, side=SIDE)
     (dags / "kills.py").write_text(textwrap.dedent(text))
     # A worker that died is noticed after a minute, not after five, by the scheduler or by the one that follows it.
     environment = {
@@ -188,8 +192,9 @@ def task_of(stack: AirflowStack, run: DagRun) -> TaskInstance:
 
 
 def is_new(path: Path) -> bool:
+    num_samples = NUM_SLOW_SAMPLES if path.stem in SCENARIOS else NUM_SAMPLES
     with pynwb.NWBHDF5IO(path, "r") as io:
-        whole = bool(io.read().acquisition["TwoPhotonSeries"].data.shape == (NUM_SAMPLES, SIDE, SIDE))
+        whole = bool(io.read().acquisition["TwoPhotonSeries"].data.shape == (num_samples, SIDE, SIDE))
     return whole and pynwb.validate(path=path) == []
 
 
