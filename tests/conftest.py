@@ -34,11 +34,11 @@ os.environ |= {
 STACKS = {
     "tests/e2e/test_arrivals.py": 1,
     "tests/e2e/test_celery.py": 1,
+    "tests/plugin/test_web_access.py": 1,
+    "tests/plugin/test_web_pages.py": 1,
     "tests/chaos/test_many_arrivals.py": 1,
     "tests/e2e/test_killed_conversions.py": 2,
     "tests/e2e/test_whole_stack.py": 2,
-    "tests/plugin/test_web_access.py": 2,
-    "tests/plugin/test_web_pages.py": 2,
 }
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
