@@ -161,7 +161,7 @@ def _keys(parts: Sequence[Part], entries: Mapping[str, Any]) -> dict[str, str]:
 def _idle(layers: Layers, section: str, keys: Mapping[str, str]) -> set[str]:
     """Return entries of no part that cannot stand alone: of a channel that is not here, or misspelt."""
     ophys = section_of(layers.metadata, "Ophys")
-    tied = {entry.get(PLANE_KEY) for name in SECTIONS.values() for entry in _entries(ophys, name).values()}
+    tied = [entry.get(PLANE_KEY) for name in SECTIONS.values() for entry in _entries(ophys, name).values()]
     return {
         key
         for key, entry in _entries(ophys, section).items()
@@ -187,7 +187,7 @@ def _untie(layers: Layers, planes: set[str]) -> None:
     ophys = dict(layers.metadata["Ophys"])
     for section in SECTIONS.values():
         for key, entry in _entries(ophys, section).items():
-            if entry.get(PLANE_KEY) in planes:
+            if entry.get(PLANE_KEY) in list(planes):  # what is no text, the check will tell
                 own = {name: value for name, value in entry.items() if name != PLANE_KEY}
                 ophys[section] = {**ophys[section], key: own}
                 layers.sources.pop(f"Ophys.{section}.{key}.{PLANE_KEY}", None)

@@ -173,6 +173,7 @@ def test_what_was_tied_to_the_plane_of_all_finds_its_own(two_channels):
 TIES = {
     "plane": "MicroscopySeries: {Green: {imaging_plane_metadata_key: on}}, ImagingPlanes: {Far: {location: V1}}",
     "misspelt": "MicroscopySeries: {Far: {imaging_plane_metadata_key: Fat}}, ImagingPlanes: {Far: {location: V}}",
+    "no text": "MicroscopySeries: {Far: {imaging_plane_metadata_key: [Far]}}, ImagingPlanes: {Far: {location: V}}",
     "device": "ImagingPlanes: {default_metadata_key: {device_metadata_key: scop}}",
 }
 
