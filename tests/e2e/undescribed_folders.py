@@ -6,7 +6,6 @@ A file is beside the recording only where its format does not say all that is ne
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from pynwb import NWBFile
+from thorough import THOROUGH
 
 from demo.follow import ON_ARRIVAL, Follower
 from demo.rest import DagRun
@@ -96,7 +96,7 @@ if find_spec("isx"):
 SAYING_ALL = {"m12_scanimage", "m12_bruker", "m12_miniscope", "m12_thor", "m12_femtonics", "m12_ome"}
 # Each is written in both forms elsewhere; here, half of them in each, unless all are asked for.
 NAMES, HALF = list(MAKERS), len(MAKERS) // 2
-AS_HDF5, AS_ZARR = (NAMES, NAMES) if os.environ.get("OPHYS_THOROUGH") else (NAMES[:HALF], NAMES[HALF:])
+AS_HDF5, AS_ZARR = (NAMES, NAMES) if THOROUGH else (NAMES[:HALF], NAMES[HALF:])
 
 
 def drop(workspace: Workspace, names: Iterable[str], suffix: str = "") -> dict[str, Check]:
