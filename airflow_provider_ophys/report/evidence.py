@@ -12,6 +12,7 @@ from airflow_provider_ophys.nwb.contents import Timing
 from airflow_provider_ophys.report.curves import Curve, course, spread
 from airflow_provider_ophys.report.movie import MovieSurvey
 from airflow_provider_ophys.report.saturation import SATURATED_SHARE, Saturation
+from airflow_provider_ophys.report.slices import seen_slices, structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +139,19 @@ class Evidence:
         """Whether a frame shows the tissue: neither blank nor dark nor saturated."""
         is_saturated = self.saturation.per_sample >= SATURATED_SHARE
         return ~(self.survey.is_blank | self.is_dark | is_saturated)
+
+    @cached_property
+    def slice_patterns(self) -> tuple[NDArray[np.float32], Curve]:
+        """
+        The structure in each stretch of time that shows the tissue, and the numbers of these stretches.
+
+        :raises NotChecked: If none shows it.
+        """
+        statistics = self.survey.statistics
+        seen = seen_slices(statistics, self.indices, self.is_usable)
+        if not seen.any():
+            raise NotChecked("no frame shows the tissue")
+        return structure(statistics, seen), np.flatnonzero(seen).astype(np.float64)
 
     @cached_property
     def likeness_by_lag(self) -> Curve:

@@ -37,8 +37,6 @@ SMOOTHED_SLICES, REFERENCE_SLICES = 5, 4
 # Of the recording in eighths: by how much less the last is like the first than neighbours are.
 EIGHTHS = 8
 Z_LIKENESS = 0.2
-# What is brighter over more than so much of the field is light and not structure.
-SMOOTH_SHARE = 1 / 6
 
 
 def jumps(evidence: Evidence) -> Iterator[Sighting]:
@@ -88,7 +86,7 @@ def drift(evidence: Evidence) -> Iterator[Sighting]:
 def z_drift(evidence: Evidence) -> Iterator[Sighting]:
     """Yield one sighting if the picture becomes another one, wherever it has moved to."""
     path, _ = _path(evidence)
-    patterns, _ = _slice_patterns(evidence)
+    patterns, _ = evidence.slice_patterns
     size = bin_size(evidence.survey.statistics.frame_shape)
     aligned = np.stack([_moved(pattern, -where / size) for pattern, where in zip(patterns, path, strict=True)])
     eighths = np.stack([part.mean(axis=0) for part in np.array_split(aligned, EIGHTHS)])
@@ -192,35 +190,8 @@ def _is_same(one: Curve, other: Curve) -> bool:
     return bool(np.hypot(*(one - other)) < np.hypot(*other) / 2)
 
 
-def _slice_patterns(evidence: Evidence) -> tuple[NDArray[np.float32], Curve]:
-    """Return the structure in each stretch of time, (stretches, rows, columns) of bins, without smooth light."""
-    statistics = evidence.survey.statistics
-    slices = evidence.indices * len(statistics.slices) // len(statistics.frames)
-    usable = np.bincount(slices[evidence.is_usable], minlength=len(statistics.slices))
-    seen = usable > statistics.slice_counts / 2
-    if not seen.any():
-        raise NotChecked("no frame shows the tissue")
-    images = statistics.slices[seen].mean(axis=1) / statistics.slice_counts[seen, None, None]
-    smooth = max(3, int(min(images.shape[1:]) * SMOOTH_SHARE))
-    return np.stack([image - _blurred(image, smooth) for image in images]).astype(np.float32), np.flatnonzero(
-        seen
-    ).astype(np.float64)
-
-
-def _blurred(image: Curve, width: int) -> Curve:
-    """Return the mean around each pixel, over a square; at the border the outermost pixels go on."""
-    half = width // 2
-    for axis in (0, 1):
-        padding = [(half + 1, half) if axis == other else (0, 0) for other in (0, 1)]
-        total = np.cumsum(np.pad(image, padding, mode="edge"), axis=axis)
-        ahead = np.take(total, np.arange(2 * half + 1, total.shape[axis]), axis=axis)
-        behind = np.take(total, np.arange(total.shape[axis] - 2 * half - 1), axis=axis)
-        image = (ahead - behind) / (2 * half + 1)
-    return image
-
-
 def _slice_times(evidence: Evidence) -> Curve:
-    _, places = _slice_patterns(evidence)
+    _, places = evidence.slice_patterns
     statistics = evidence.survey.statistics
     middles = (places + 0.5) * len(statistics.frames) / len(statistics.slices)
     return np.interp(middles, evidence.indices, evidence.times)
@@ -237,7 +208,7 @@ def _path(evidence: Evidence) -> tuple[Curve, float]:
     if evidence.period > 1:
         raise NotChecked("channels or planes are written in turn")
     _need_pixels(evidence)
-    patterns, _ = _slice_patterns(evidence)
+    patterns, _ = evidence.slice_patterns
     count, *shape = patterns.shape
     if count < EIGHTHS or min(shape) < EIGHTHS:
         raise NotChecked("there are too few frames or pixels")

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from airflow_provider_ophys.report.marks import Mark
 from airflow_provider_ophys.report.saturation import SATURATED_SHARE
@@ -43,6 +43,7 @@ MARK_STYLES = {
 
 SMALL = 8
 LONGEST_TEXT = 90
+MOST_TICKS = 4
 MOST_PLANES, MOST_CURVES = 36, 8
 # Enough to choose black and white by.
 SCALE_PIXELS = 50_000
@@ -187,6 +188,9 @@ def draw_image(
         axes.set_xlabel(f"planes of {montage.columns} x {montage.rows} px (x: column, y: row)", fontsize=SMALL)
         _name_planes(axes, montage)
     else:
+        # Each tick takes as long as a curve.
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("x: image column (px)", fontsize=SMALL)
         axes.set_ylabel("y: image row (px)", fontsize=SMALL)
 
@@ -331,7 +335,7 @@ def draw_histogram(axes: Axes, seen: SeenMovie) -> None:
     axes.set_yscale("log")
     # Powers of ten as formulas would load matplotlib's formula parser, which takes longer than all the drawing.
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(drawable(f"pixel value ({seen.movie.unit})"), fontsize=SMALL)
     axes.set_ylabel("pixels (%)", fontsize=SMALL)
     axes.set_title("Pixel values", fontsize=11, loc="left")

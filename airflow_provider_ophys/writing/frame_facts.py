@@ -71,12 +71,13 @@ def look_at_block(block: NDArray[Any]) -> BlockFacts:
     :param block: (frames, rows, columns), C-contiguous, of native byte order and finite.
     """
     flat, scanned = block.reshape(len(block), -1), scan(block)
-    patterns, spectra = _patterns(scanned.binned)
+    coarse = coarsen(scanned.binned)
+    patterns, spectra = _patterns(coarse)
     return BlockFacts(
         scan=scanned,
         zeros=_count_zeros(flat, scanned),
         tops=_tops(flat, scanned.maximum.reshape(-1), scanned.least.min()),
-        floors=_floors(scanned.binned),
+        floors=_floors(coarse),
         patterns=patterns,
         spectra=spectra,
     )
@@ -122,8 +123,7 @@ def shifts_between(later: NDArray[np.complex64], earlier: NDArray[np.complex64],
     return moved
 
 
-def _patterns(binned: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
-    coarse = coarsen(binned)
+def _patterns(coarse: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
     patterns = normalized(coarse)
     window = _window(coarse.shape[1:])
     return patterns, np.fft.rfft2(patterns.reshape(coarse.shape) * window, axes=(1, 2)).astype(np.complex64)
@@ -153,8 +153,7 @@ def _window(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.outer(down, across).astype(np.float32)
 
 
-def _floors(binned: NDArray[np.float32]) -> NDArray[np.float64]:
-    coarse = coarsen(binned)
+def _floors(coarse: NDArray[np.float32]) -> NDArray[np.float64]:
     flat = coarse.reshape(len(coarse), -1)
     count = max(1, int(flat.shape[1] * FLOOR_SHARE))
     darkest = np.partition(flat, count - 1, axis=1)[:, :count]

@@ -44,6 +44,8 @@ MOST_IMAGE_BYTES = 64 * 2**20
 HISTOGRAM_PIXELS, MOST_PIXELS = 500_000, 8_000_000
 GOLDEN_SECTION = 0.6180339887
 MOST_SLICES, FEWEST_SLICES = 64, 8
+# Of a movie with more frames, bands are looked for in every second, third ... block.
+BANDED_FRAMES = 1024
 
 
 # What of FrameStatistics is kept in files as it is.
@@ -85,7 +87,7 @@ class FrameStatistics:
     - ``slices`` (stretches of time, planes, rows, columns): sums of binned frames, ``slice_counts`` of each;
     - ``pixels`` (samples, n): some pixels of each frame, the planes in turn;
     - ``lags`` (planes, n), sums of the correlations of frames 1, 2, ... apart, and ``lag_counts``, of how many;
-    - ``bands``: two arrays (planes, frequencies), see :func:`.frame_facts.band_powers`;
+    - ``bands``: two arrays (planes, frequencies), see :func:`.frame_facts.band_powers`, of some blocks;
     - ``tops``: how many pixels have each of the values from ``tops_from`` on.
     """
 
@@ -99,6 +101,7 @@ class FrameStatistics:
         num_seen = num_seen or num_samples
         frame_bytes = rows * columns * self.num_planes * self.dtype.itemsize
         self.squared_step = max(1, num_seen // max(SQUARED_FRAMES, SQUARED_BYTES // frame_bytes))
+        self.banded_step = max(1, num_seen // BANDED_FRAMES)
         reduced = (-(-rows // self.pixel_step), -(-columns // self.pixel_step))
         self.images = [PixelImages(reduced, self.dtype) for _ in range(self.num_planes)]
         self.frames = np.zeros((num_samples, self.num_planes), frame_dtype(self.dtype))
@@ -148,7 +151,10 @@ class FrameStatistics:
         self._note(facts, start, plane)
         self._keep_pixels(frames, start, plane)
         self._compare(frames, facts, start, plane)
-        bands, lags = band_powers(facts.scan.binned), lag_products(facts.patterns)
+        lags = lag_products(facts.patterns)
+        # What flickers does so from the first frame to the last: of a long movie some blocks tell it.
+        is_banded = start // len(frames) % self.banded_step == 0
+        bands = band_powers(facts.scan.binned) if is_banded else ()
         shown, scanned = frames, facts.scan
         if self.pixel_step > 1:
             shown = np.ascontiguousarray(frames[:, :: self.pixel_step, :: self.pixel_step])
@@ -163,7 +169,7 @@ class FrameStatistics:
                 np.add.at(self.slice_counts, slices, 1)
                 self.lag_counts += np.maximum(len(frames) - np.arange(1, MOST_LAGS + 1), 0)
             self.lags[plane] += lags
-            for mine, found in zip(self.bands, bands, strict=True):
+            for mine, found in zip(self.bands, bands, strict=False):
                 mine[plane] += found
             self._add_tops(facts.tops.by_value, facts.tops.threshold)
             self.frames["is_seen"][start:stop, plane] = True
