@@ -16,6 +16,8 @@ NORMAL_SIGMA_PER_MAD = 1.4826
 # Of the curve, what its usual course at a place is taken from.
 COURSE_SHARE = 0.2
 FEWEST_FOR_A_COURSE = 15
+# By so many times its noise a curve may start elsewhere than it seems to come from.
+START_SIGMAS = 4.0
 # The course of a long curve is worked out at so many places, with lines between.
 MOST_PLACES, MOST_VALUES = 200, 1000
 
@@ -33,8 +35,9 @@ def course(values: Curve, *, share: float = COURSE_SHARE, percentile: float = 50
     """
     half = max(FEWEST_FOR_A_COURSE // 2, int(len(values) * share / 2))
     half = min(half, len(values) - 1)
-    before = 2 * _first_level(values) - values[half:0:-1]
-    after = 2 * _first_level(values[::-1]) - values[-2 : -half - 2 : -1]
+    few = max(FEWEST_FOR_A_COURSE, half // 4)
+    before = 2 * _first_level(values, few) - values[half:0:-1]
+    after = 2 * _first_level(values[::-1], few) - values[-2 : -half - 2 : -1]
     padded = np.concatenate([before, values, after])
     count = len(values)
     places = np.unique(np.linspace(0, count - 1, min(count, MOST_PLACES)).round().astype(int))
@@ -44,12 +47,23 @@ def course(values: Curve, *, share: float = COURSE_SHARE, percentile: float = 50
     return np.asarray(np.interp(np.arange(count), places, levels))
 
 
-def _first_level(values: Curve) -> float:
-    """Return where the line through the medians of the first few values and of the next few starts."""
-    few = FEWEST_FOR_A_COURSE
+def _first_level(values: Curve, few: int) -> float:
+    """
+    Return where a curve starts: on the line through the medians of its first few values and of the next few.
+
+    First values that are far from where the following ones came from are no part of the course.
+    """
     first = float(np.median(values[:few]))
-    following = float(np.median(values[few : 2 * few])) if len(values) >= 2 * few else first
-    return first + (first - following) / 2
+    if len(values) < 2 * few:
+        return first
+    second = float(np.median(values[few : 2 * few]))
+    level = first + (first - second) / 2
+    if len(values) < 3 * few:
+        return level
+    third = float(np.median(values[2 * few : 3 * few]))
+    expected = second + 1.5 * (second - third)
+    allowed = 2 * abs(second - third) + START_SIGMAS * spread(values[few : 3 * few])
+    return level if abs(level - expected) <= allowed else expected
 
 
 def stretches(found: NDArray[np.bool_], indices: NDArray[np.int64]) -> Iterator[slice]:

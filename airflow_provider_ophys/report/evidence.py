@@ -167,13 +167,14 @@ class Evidence:
         return self._period_of_patterns() or self._period_of_means() or 1
 
     def _period_of_patterns(self) -> int | None:
-        likeness = self.likeness_by_lag
+        likeness, found = self.likeness_by_lag, dict[int, float]()
         for period in range(2, len(likeness) + 1):
             neighbours, again = likeness[: period - 1], likeness[period - 1 :: period]
             gain = float(again.min() - neighbours.max())
             if gain > max(PERIOD_GAIN, PERIOD_RELATIVE_GAIN * float(again.min())):
-                return period
-        return None
+                found[period] = gain
+        # Of four planes the first and the third may be a little alike.
+        return max(found, key=found.__getitem__) if found else None
 
     def _period_of_means(self) -> int | None:
         """Look for a period in how bright frames are: it must explain most of what changes from frame to frame."""

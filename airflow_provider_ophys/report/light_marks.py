@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAK_SIGMAS = 6.0
-LEAK_SHARE = 0.1
+LEAK_SHARE, LEAK_SHARE_OF_MEAN = 0.1, 0.08
 # In a movie without noise, rounding must not look like light.
 SMALLEST_EXCESS = 1e-6
 
@@ -52,21 +52,27 @@ def light_leaks(evidence: Evidence) -> Iterator[Sighting]:
     A cell that fires brightens itself; light from outside brightens everything. What is saturated is marked as
     that: which pixels are its darkest says little then.
     """
-    usable = evidence.is_usable
     evidence.need(FEWEST_FOR_A_COURSE)
-    if np.count_nonzero(usable) < FEWEST_FOR_A_COURSE:
-        return
-    dark = evidence.survey.dark
-    found = np.zeros(len(usable), dtype=bool)
-    found[usable] = _is_brighter(evidence.intensity[usable], dark) & _is_brighter(evidence.floor[usable], dark)
-    for stretch in stretches(found, evidence.indices):
-        brightness = float(evidence.intensity[stretch].max() / np.median(evidence.intensity[usable]))
+    for stretch in stretches(_leaking(evidence), evidence.indices):
+        usual = float(np.median(evidence.intensity[evidence.is_usable]))
+        brightness = float(evidence.intensity[stretch].max()) / usual
         yield evidence.at(stretch, f"all pixels are brighter; the mean is {brightness:.3g} times its usual")
+
+
+def _leaking(evidence: Evidence) -> NDArray[np.bool_]:
+    usable = evidence.is_usable
+    found = np.zeros(len(usable), dtype=bool)
+    if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
+        dark = evidence.survey.dark
+        found[usable] = _is_brighter(evidence.intensity[usable], dark) & _is_brighter(evidence.floor[usable], dark)
+    return found
 
 
 def _is_brighter(values: NDArray[np.float64], dark: float) -> NDArray[np.bool_]:
     excess = values - course(values)
-    least = LEAK_SHARE * max(float(np.median(values)) - dark, 0.0)
+    usual = float(np.median(values))
+    # Active tissue brightens all of a one-photon picture, in which nothing is dark, by a few percent.
+    least = max(LEAK_SHARE * (usual - dark), LEAK_SHARE_OF_MEAN * usual)
     return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))
 
 
@@ -89,25 +95,35 @@ def saturated(evidence: Evidence) -> Iterator[Sighting]:
 def partly_zero(evidence: Evidence) -> Iterator[Sighting]:
     """Yield where a part of a frame is 0 that is not in the frames around it: data that were lost on the way."""
     evidence.need()
-    usable = ~(evidence.survey.is_blank | evidence.is_dark)
-    if np.count_nonzero(usable) < FEWEST_FOR_A_COURSE:
-        return
-    zeros = evidence.level(evidence.survey.frames["zeros"].sum(axis=1) / evidence.survey.pixels_per_sample)
-    excess = zeros[usable] - course(zeros[usable])
-    found = np.zeros(len(usable), dtype=bool)
-    found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
-    for stretch in stretches(found, evidence.indices):
+    zeros = _zeros(evidence)
+    for stretch in stretches(_losing(evidence), evidence.indices):
         yield evidence.at(stretch, f"up to {float(zeros[stretch].max()):.0%} of the pixels are 0")
+
+
+def _zeros(evidence: Evidence) -> NDArray[np.float64]:
+    return evidence.level(evidence.survey.frames["zeros"].sum(axis=1) / evidence.survey.pixels_per_sample)
+
+
+def _losing(evidence: Evidence) -> NDArray[np.bool_]:
+    usable = ~(evidence.survey.is_blank | evidence.is_dark)
+    found = np.zeros(len(usable), dtype=bool)
+    if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
+        zeros = _zeros(evidence)[usable]
+        excess = zeros - course(zeros)
+        found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
+    return found
 
 
 def bleaching(evidence: Evidence) -> Iterator[Sighting]:
     """
     Yield one sighting if the last tenth is darker than the first by a tenth.
 
-    Of the mean itself, for nobody tells a camera's offset from light; where that is below zero, of what is above.
+    Frames that are marked for their light do not count. It is the mean itself that falls, for nobody tells a
+    camera's offset from light; where that is below zero, what is above.
     """
     evidence.need()
-    usable = np.flatnonzero(~(evidence.survey.is_blank | evidence.is_dark))
+    is_odd = evidence.survey.is_blank | evidence.is_dark | _leaking(evidence) | _losing(evidence)
+    usable = np.flatnonzero(~is_odd)
     tenth = len(usable) // 10
     if not tenth:
         return
@@ -138,8 +154,8 @@ def _flicker(evidence: Evidence) -> str | None:
         return None
     values = np.where(usable, evidence.floor, np.median(evidence.floor[usable]))
     change = np.where(usable, values - course(values), 0.0)
-    # A leak of light is no flicker.
-    change = np.clip(change, -MOST_FLICKER * spread(change), MOST_FLICKER * spread(change))
+    # A leak of light is no flicker, nor is tissue that is active together.
+    change[np.abs(change) > MOST_FLICKER * spread(change)] = 0.0
     power = np.abs(np.fft.rfft(change * np.hanning(len(change)))) ** 2
     seconds = float(evidence.times[-1] - evidence.times[0]) * len(change) / (len(change) - 1)
     power[: max(FEWEST_CYCLES, int(LEAST_HERTZ * seconds))] = 0

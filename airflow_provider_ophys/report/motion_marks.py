@@ -33,6 +33,8 @@ JITTER_PIXELS, JITTER_LIKENESS, JITTER_CORRELATION = 1.0, 0.05, -0.4
 
 DRIFT_PIXELS, DRIFT_SIGMAS = 3.0, 4.0
 SMOOTHED_SLICES, REFERENCE_SLICES = 5, 4
+# Nine tenths of normally distributed numbers are within so many standard deviations.
+NORMAL_90 = 1.645
 
 # Of the recording in eighths: by how much less the last is like the first than neighbours are.
 EIGHTHS = 8
@@ -175,7 +177,8 @@ def _jumped(evidence: Evidence) -> NDArray[np.int64]:
     def stays(place: int) -> bool:
         before, after = path[times < evidence.times[place]][-4:-1], path[times > evidence.times[place]][1:4]
         if not len(before) or not len(after):
-            return False
+            # So near to where the recording begins or ends nothing speaks against it.
+            return len(path) > 0
         return _is_same(np.median(after, axis=0) - np.median(before, axis=0), steps[place])
 
     def returns(place: int) -> bool:
@@ -222,7 +225,12 @@ def _path(evidence: Evidence) -> tuple[Curve, float]:
     spectra = np.fft.rfft2(flat.reshape(-1, *shape) * window, axes=(1, 2)).astype(np.complex64)
     moved = shifts_between(spectra[:-1], spectra[-1:], (shape[0], shape[1]))
     path = moved * bin_size(evidence.survey.statistics.frame_shape)
-    return path, float(np.hypot(spread(np.diff(path[:, 0])), spread(np.diff(path[:, 1]))) / np.sqrt(2))
+    return path, float(np.hypot(*_usual_steps(path)) / np.sqrt(2))
+
+
+def _usual_steps(path: Curve) -> Curve:
+    """Return the standard deviation of most steps along each axis; a tenth of them may be jumps."""
+    return np.asarray(np.percentile(np.abs(np.diff(path, axis=0)), 90, axis=0) / NORMAL_90)
 
 
 def _reference(flat: NDArray[np.float32]) -> slice:

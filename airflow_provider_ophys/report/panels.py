@@ -45,6 +45,8 @@ SMALL = 8
 LONGEST_TEXT = 90
 MOST_TICKS = 4
 MOST_PLANES, MOST_CURVES = 36, 8
+# Of the height of a panel, between two numbers beside it.
+LEAST_DISTANCE = 0.055
 # Enough to choose black and white by.
 SCALE_PIXELS = 50_000
 # What lasts longer than this share of the recording is a line and no band over the curve.
@@ -237,20 +239,16 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
     indices = survey.indices
     breaks = np.flatnonzero(np.diff(indices) > 1) + 1
     curves = survey.frames["mean"].T
-    for plane in np.unique(np.linspace(0, len(curves) - 1, min(len(curves), MOST_CURVES)).astype(int)):
+    planes = np.unique(np.linspace(0, len(curves) - 1, min(len(curves), MOST_CURVES)).astype(int))
+    for plane in planes:
         shown = [
             envelope(when, values)
             for when, values in zip(np.split(times, breaks), np.split(curves[plane], breaks), strict=True)
         ]
-        colour = "black" if len(curves) == 1 else colormaps["viridis"](plane / len(curves))
+        colour = "black" if len(curves) == 1 else _plane_colour(plane, len(curves))
         axes.add_collection(
             LineCollection([np.column_stack(line) for line in shown], colors=[colour], linewidths=0.9)
         )
-        if len(curves) > 1:
-            axes.text(
-                1.003, float(np.median(curves[plane])), f"{plane}", fontsize=SMALL - 1, color=colour,
-                transform=axes.get_yaxis_transform(), va="center",
-            )  # fmt: skip
     axes.autoscale_view()
     usual = survey.frames["mean"][~survey.is_blank & (seen.saturation.per_sample < SATURATED_SHARE)]
     if usual.size and np.ptp(usual) > 0:
@@ -260,13 +258,42 @@ def draw_intensity(axes: Axes, seen: SeenMovie) -> None:
         where = np.concatenate([line[0] for line in shown])
         axes.plot(where, np.concatenate([line[1] for line in shown]), ".", color="black", markersize=2)
     _draw_marks(axes, seen.found.marks, origin)
+    if len(curves) > 1:
+        _number_curves(axes, curves, planes)
     axes.set_xlabel(time_label(origin), fontsize=SMALL)
     axes.set_ylabel(drawable(f"mean intensity ({seen.movie.unit})"), fontsize=SMALL)
     what = "every frame" if survey.is_whole else f"{len(indices)} of {seen.movie.timing.num_samples} frames"
-    planes = ", by plane" if len(curves) > 1 else ""
-    axes.set_title(f"Mean over time{planes}, {what}", fontsize=11, loc="left")
+    by_plane = ", by plane" if len(curves) > 1 else ""
+    axes.set_title(f"Mean over time{by_plane}, {what}", fontsize=11, loc="left")
     axes.tick_params(labelsize=SMALL)
     axes.margins(x=0.01)
+
+
+def _plane_colour(plane: int, count: int) -> Any:
+    return colormaps["viridis"](plane / count)
+
+
+def _number_curves(axes: Axes, curves: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Write the number of each plane beside its curve, or as near to it as the other numbers leave room."""
+    low, high = axes.get_ylim()
+    levels = (np.median(curves[planes], axis=1) - low) / (high - low)
+    for plane, height in zip(planes, spread_out(levels, LEAST_DISTANCE), strict=True):
+        axes.text(
+            1.003, height, f"{plane}", fontsize=SMALL - 1, color=_plane_colour(plane, len(curves)),
+            transform=axes.transAxes, va="center",
+        )  # fmt: skip
+
+
+def spread_out(places: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Return places in the same order, none nearer to another than a distance, and all from 0 to 1 if they fit."""
+    order = np.argsort(places, kind="stable")
+    apart = distance * np.arange(len(places))
+    # What is left of a place when all below it have had their room may not fall; and the highest stays within.
+    moved = np.maximum.accumulate(np.clip(places[order], 0, 1) - apart) + apart
+    moved = np.minimum.accumulate((np.minimum(moved, 1) + apart[::-1])[::-1])[::-1] - apart[::-1]
+    spread = np.empty(len(places))
+    spread[order] = moved
+    return spread
 
 
 def time_origin(times: NDArray[np.float64]) -> float:
@@ -327,9 +354,7 @@ def draw_histogram(axes: Axes, seen: SeenMovie) -> None:
     pixels = seen.survey.pixels[np.isfinite(seen.survey.pixels)]
     if not pixels.size:
         return
-    # One bin per value where there are few, else every other bin of a movie of integers might be empty.
-    bins = min(HISTOGRAM_BINS, int(np.ptp(pixels)) + 1) if _is_whole(pixels) else HISTOGRAM_BINS
-    edges = np.histogram_bin_edges(pixels, bins=bins)
+    edges = _bin_edges(pixels)
     counts, _ = np.histogram(pixels, bins=edges)
     axes.stairs(counts / pixels.size * 100, edges, fill=True, color="#777777")
     axes.set_yscale("log")
@@ -345,8 +370,14 @@ def draw_histogram(axes: Axes, seen: SeenMovie) -> None:
     else:
         axes.axvline(saturation.level, color=VERMILION, linestyle="--", linewidth=1.5)
         text = f"{saturation.share:.2g} saturated, at about {saturation.level:.6g}"
-    axes.text(0.98, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=9)
+    # Above the bars, and not over them.
+    axes.set_title(text, fontsize=SMALL, loc="right")
 
 
-def _is_whole(pixels: NDArray[Any]) -> bool:
-    return bool(np.issubdtype(pixels.dtype, np.integer))
+def _bin_edges(pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return edges with as many values of integers in each bin: else every other bin would be higher."""
+    if not np.issubdtype(pixels.dtype, np.integer):
+        return np.asarray(np.histogram_bin_edges(pixels, bins=HISTOGRAM_BINS))
+    least, most = int(pixels.min()), int(pixels.max())
+    width = -(-(most - least + 1) // HISTOGRAM_BINS)
+    return np.arange(least, most + width + 1, width) - 0.5

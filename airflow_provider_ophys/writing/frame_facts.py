@@ -20,6 +20,9 @@ TOP_SHARE = 1 / 64
 # A phase correlation divides by amplitudes: less than this share of the largest is noise.
 LEAST_AMPLITUDE = 1e-3
 MOST_CHANGE = 4.0
+STAYS_AT = 0.7
+# No movement, and its neighbours.
+_NEAR = np.array([-1, 0, 1])
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,16 @@ def lag_products(patterns: NDArray[np.float32]) -> NDArray[np.float64]:
     return products
 
 
-def shifts_between(later: NDArray[np.complex64], earlier: NDArray[np.complex64], shape: tuple[int, int]) -> Any:
+def shifts_between(
+    later: NDArray[np.complex64], earlier: NDArray[np.complex64], shape: tuple[int, int], *, stays_at: float = 1.0
+) -> Any:
     """
     Return by how many of their pixels patterns have moved, by phase correlation: (frames, 2), rows first.
 
     :param later: Spectra of frames, as is ``earlier``.
     :param shape: Of the patterns, in pixels.
+    :param stays_at: What is so high at no movement, as a share of the highest peak, has not moved: a cell that
+        fires makes a peak elsewhere, and leaves this one.
     """
     cross = later * earlier.conj()
     amplitude = np.abs(cross)
@@ -110,6 +117,9 @@ def shifts_between(later: NDArray[np.complex64], earlier: NDArray[np.complex64],
     at = peaks.reshape(len(peaks), -1).argmax(axis=1)
     places = np.stack(np.unravel_index(at, shape), axis=1)
     frames = np.arange(len(peaks))
+    near = peaks[:, (_NEAR % shape[0])[:, None], _NEAR % shape[1]].reshape(len(peaks), -1)
+    stays = near.max(axis=1) >= stays_at * peaks[frames, *places.T]
+    places[stays] = _NEAR[np.stack(np.unravel_index(near[stays].argmax(axis=1), (3, 3)), axis=1)] % shape
     moved = np.empty((len(peaks), 2))
     for axis, length in enumerate(shape):
         around = [

@@ -18,6 +18,7 @@ import numpy as np
 
 from airflow_provider_ophys.writing.frame_facts import (
     MOST_LAGS,
+    STAYS_AT,
     BlockFacts,
     band_powers,
     lag_products,
@@ -195,7 +196,8 @@ class FrameStatistics:
         if len(frames) > 1:
             patterns, spectra = facts.patterns, facts.spectra
             rows["correlation"][1:] = np.einsum("tp,tp->t", patterns[1:], patterns[:-1])
-            self._move(rows[1:], shifts_between(spectra[1:], spectra[:-1], facts.pattern_shape))
+            shifts = shifts_between(spectra[1:], spectra[:-1], facts.pattern_shape, stays_at=STAYS_AT)
+            self._move(rows[1:], shifts)
             same = (rows["mean"][1:] == rows["mean"][:-1]) & (rows["most"][1:] == rows["most"][:-1])
             for place in np.flatnonzero(same):
                 rows["is_repeat"][place + 1] = np.array_equal(frames[place + 1], frames[place])
@@ -219,7 +221,8 @@ class FrameStatistics:
         row["correlation"] = float(later.pattern @ earlier.pattern)
         down, across = self.slices.shape[2:]
         shape = max(1, down // 2), max(1, across // 2)
-        self._move(row, shifts_between(later.spectrum[None], earlier.spectrum[None], shape))
+        shifts = shifts_between(later.spectrum[None], earlier.spectrum[None], shape, stays_at=STAYS_AT)
+        self._move(row, shifts)
         row["is_repeat"] = later.checksum == earlier.checksum and later.mean == earlier.mean
 
     def _move(self, rows: NDArray[Any], shifts: NDArray[np.float64]) -> None:

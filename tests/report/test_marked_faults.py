@@ -66,6 +66,29 @@ def test_light_that_leaks_in_twice_is_one_mark(maker, photons):
     assert marks_of(maker.record(photons)) == {"light leak": (120, 202, 2)}
 
 
+@pytest.mark.parametrize(("first", "stop"), [(0, 10), (2, 8), (290, 300)])
+def test_faults_of_the_first_and_last_frames_are_marked_and_nothing_else_for_them(maker, photons, first, stop):
+    leaking = photons.copy()
+    leaking[first:stop] += maker.light
+    assert marks_of(maker.record(leaking)) == {"light leak": (first, stop - 1, 1)}
+    movie = maker.record(photons)
+    movie[first:stop, : maker.side // 3] = 0
+    assert marks_of(movie) == {"partly zero": (first, stop - 1, 1)}
+
+
+def test_tissue_that_is_active_together_is_no_light_from_outside(maker, photons):
+    photons[100:110] *= 1.05
+    assert marks_of(maker.record(photons)) == {}
+
+
+@pytest.mark.parametrize("name", ["ScanImage", "Thor", "Femtonics"])
+def test_a_large_cell_that_fires_is_no_jump(name):
+    maker = MAKERS[name]
+    photons = maker.photons(seed=4)
+    photons[60:64, 40:52, 50:62] *= 6
+    assert "jump" not in marks_of(maker.record(photons))
+
+
 def test_dropped_and_duplicated_frames_are_marked(maker, photons):
     movie = maker.record(photons)
     movie[60:63] = 0
@@ -73,10 +96,11 @@ def test_dropped_and_duplicated_frames_are_marked(maker, photons):
     assert marks_of(movie) == {"dropped": (60, 62, 1), "duplicated": (200, 210, 2)}
 
 
-def test_a_jump_is_marked_at_its_frame(maker):
+@pytest.mark.parametrize("time", [4, 150, 295])
+def test_a_jump_is_marked_at_its_frame(maker, time):
     where = STILL.copy()
-    where[150:] = -8, 9
-    assert marks_of(maker.record(maker.photons(where=where))) == {"jump": (150, 150, 1)}
+    where[time:] = -8, 9
+    assert marks_of(maker.record(maker.photons(where=where))) == {"jump": (time, time, 1)}
 
 
 def test_a_single_moved_frame_is_marked(maker):
@@ -100,7 +124,7 @@ def test_a_drift_out_of_the_plane_is_marked(maker):
     assert marks_of(maker.record(maker.photons(mix=np.linspace(0, 1, NUM_SAMPLES)))) == {"z-drift": ALWAYS}
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_planes_that_are_written_in_turn_are_marked(maker, count):
     movie = maker.record(maker.photons(planes=[50 * (time % count) for time in TIME]))
     found, _ = looked_at(movie)

@@ -21,7 +21,7 @@ from airflow_provider_ophys.models.metadata import validate_metadata
 from airflow_provider_ophys.nwb.contents import open_contents
 from airflow_provider_ophys.nwb.nwbfile import make_nwbfile
 from airflow_provider_ophys.report.files import find_report, write_report
-from airflow_provider_ophys.report.panels import Montage, draw_image
+from airflow_provider_ophys.report.panels import Montage, draw_image, spread_out
 from airflow_provider_ophys.report.rois import borders
 from airflow_provider_ophys.report.survey import look_at
 from airflow_provider_ophys.writing.sharing import Resources
@@ -124,6 +124,19 @@ def test_outlines_enclose_their_pixels_and_no_others(tmp_path, mask_type):
     assert {outline.roi for outline in seen.outlines} == set(range(6))
     for outline in seen.outlines:
         np.testing.assert_array_equal(enclosed(outline.loops, masks.shape[:2]), masks[:, :, outline.roi])
+
+
+@pytest.mark.parametrize(
+    "places", [[0.5, 0.5, 0.5], [0.99, 1.0, 0.98, 0.1], [0.0, 0.01, 0.5, 0.52], [-3.0, 0.4, 7.0], [0.3]]
+)
+def test_numbers_beside_curves_do_not_overlap_and_stay_in_their_order(places):
+    places = np.array(places)
+    found = spread_out(places, 0.05)
+    order = np.argsort(places, kind="stable")
+    assert np.diff(found[order]).min(initial=1) >= 0.05 - 1e-9
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert np.abs(found - places.clip(0, 1)).max() <= 0.05 * len(places)
 
 
 def test_outlines_of_rings_and_of_pixels_that_touch_at_corners():
