@@ -53,13 +53,14 @@ def light_leaks(evidence: Evidence) -> Iterator[Sighting]:
     that: which pixels are its darkest says little then.
     """
     evidence.need(FEWEST_FOR_A_COURSE)
-    for stretch in stretches(_leaking(evidence), evidence.indices):
+    for stretch in stretches(leaking(evidence), evidence.indices):
         usual = float(np.median(evidence.intensity[evidence.is_usable]))
         brightness = float(evidence.intensity[stretch].max()) / usual
         yield evidence.at(stretch, f"all pixels are brighter; the mean is {brightness:.3g} times its usual")
 
 
-def _leaking(evidence: Evidence) -> NDArray[np.bool_]:
+def leaking(evidence: Evidence) -> NDArray[np.bool_]:
+    """Tell in which frames light from outside is seen."""
     usable = evidence.is_usable
     found = np.zeros(len(usable), dtype=bool)
     if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
@@ -122,7 +123,7 @@ def bleaching(evidence: Evidence) -> Iterator[Sighting]:
     camera's offset from light; where that is below zero, what is above.
     """
     evidence.need()
-    is_odd = evidence.survey.is_blank | evidence.is_dark | _leaking(evidence) | _losing(evidence)
+    is_odd = evidence.survey.is_blank | evidence.is_dark | leaking(evidence) | _losing(evidence)
     usable = np.flatnonzero(~is_odd)
     tenth = len(usable) // 10
     if not tenth:

@@ -380,4 +380,4 @@ def _bin_edges(pixels: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(np.histogram_bin_edges(pixels, bins=HISTOGRAM_BINS))
     least, most = int(pixels.min()), int(pixels.max())
     width = -(-(most - least + 1) // HISTOGRAM_BINS)
-    return np.arange(least, most + width + 1, width) - 0.5
+    return np.asarray(np.arange(least, most + width + 1, width) - 0.5, dtype=np.float64)
