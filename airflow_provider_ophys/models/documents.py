@@ -182,8 +182,8 @@ def _check_date(name: str, node: yaml.ScalarNode) -> None:
 
 def _check_integer(name: str, node: yaml.ScalarNode) -> None:
     """YAML 1.1 reads ``012`` as 10, ``12:30`` as 750 and ``2024_01`` as 202401, of which nobody thinks."""
-    number = SafeConstructor().construct_yaml_int(node)
     if SURPRISING_INTEGER.fullmatch(node.value):
+        number = SafeConstructor().construct_yaml_int(node)
         raise ValueError(
             f"{name} in line {node.start_mark.line + 1} is {node.value}, which YAML reads as the number {number}. "
             f'Write it in quotes if it is a text: "{node.value}"; else write {number}'

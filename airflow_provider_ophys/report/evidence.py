@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Timing
-from airflow_provider_ophys.report.curves import Curve, course, spread
+from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, Curve, course, spread
 from airflow_provider_ophys.report.movie import MovieSurvey
 from airflow_provider_ophys.report.saturation import SATURATED_SHARE, Saturation
 from airflow_provider_ophys.report.slices import seen_slices, structure
@@ -25,6 +25,13 @@ FEWEST_FRAMES = 20
 DARK_SHARE = 0.5
 DARK_SIGMAS = 8.0
 DARK_COURSE_SHARE, DARK_PERCENTILE = 0.5, 75.0
+
+LEAK_SIGMAS = 6.0
+LEAK_SHARE, LEAK_SHARE_OF_MEAN = 0.1, 0.08
+# In a movie without noise, rounding must not look like light.
+SMALLEST_EXCESS = 1e-6
+
+ZEROS_SHARE, ZEROS_SIGMAS = 0.02, 8.0
 
 # By how much frames that are as far apart as a period are more alike than neighbours; and what part of the changes
 # of the mean a period must explain.
@@ -141,6 +148,32 @@ class Evidence:
         return ~(self.survey.is_blank | self.is_dark | is_saturated)
 
     @cached_property
+    def is_leaking(self) -> Found:
+        """Whether light from outside is seen in a frame."""
+        usable = self.is_usable
+        found = np.zeros(len(usable), dtype=bool)
+        if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
+            dark = self.survey.dark
+            found[usable] = _is_brighter(self.intensity[usable], dark) & _is_brighter(self.floor[usable], dark)
+        return found
+
+    @cached_property
+    def zeros(self) -> Curve:
+        """Share of the pixels of each frame that are 0, levelled like the intensity."""
+        return self.level(self.survey.frames["zeros"].sum(axis=1) / self.survey.pixels_per_sample)
+
+    @cached_property
+    def is_losing(self) -> Found:
+        """Whether a part of a frame is 0 that is not in the frames around it."""
+        usable = ~(self.survey.is_blank | self.is_dark)
+        found = np.zeros(len(usable), dtype=bool)
+        if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
+            zeros = self.zeros[usable]
+            excess = zeros - course(zeros)
+            found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
+        return found
+
+    @cached_property
     def slice_patterns(self) -> tuple[NDArray[np.float32], Curve]:
         """
         The structure in each stretch of time that shows the tissue, and the numbers of these stretches.
@@ -206,3 +239,11 @@ class Evidence:
             if of_phase.any():
                 levelled[of_phase] += usual - float(np.median(curve[of_phase]))
         return levelled
+
+
+def _is_brighter(values: Curve, dark: float) -> Found:
+    excess = values - course(values)
+    usual = float(np.median(values))
+    # Active tissue brightens all of a one-photon picture, in which nothing is dark, by a few percent.
+    least = max(LEAK_SHARE * (usual - dark), LEAK_SHARE_OF_MEAN * usual)
+    return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))

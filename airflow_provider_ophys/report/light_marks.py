@@ -14,13 +14,6 @@ from airflow_provider_ophys.report.saturation import SATURATED_SHARE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAK_SIGMAS = 6.0
-LEAK_SHARE, LEAK_SHARE_OF_MEAN = 0.1, 0.08
-# In a movie without noise, rounding must not look like light.
-SMALLEST_EXCESS = 1e-6
-
-ZEROS_SHARE, ZEROS_SIGMAS = 0.02, 8.0
-
 BLEACHED_SHARE = 0.1
 
 # A line in the spectrum of the mean: so many times the median, and so much of all that changes.
@@ -53,28 +46,10 @@ def light_leaks(evidence: Evidence) -> Iterator[Sighting]:
     that: which pixels are its darkest says little then.
     """
     evidence.need(FEWEST_FOR_A_COURSE)
-    for stretch in stretches(leaking(evidence), evidence.indices):
+    for stretch in stretches(evidence.is_leaking, evidence.indices):
         usual = float(np.median(evidence.intensity[evidence.is_usable]))
         brightness = float(evidence.intensity[stretch].max()) / usual
         yield evidence.at(stretch, f"all pixels are brighter; the mean is {brightness:.3g} times its usual")
-
-
-def leaking(evidence: Evidence) -> NDArray[np.bool_]:
-    """Tell in which frames light from outside is seen."""
-    usable = evidence.is_usable
-    found = np.zeros(len(usable), dtype=bool)
-    if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
-        dark = evidence.survey.dark
-        found[usable] = _is_brighter(evidence.intensity[usable], dark) & _is_brighter(evidence.floor[usable], dark)
-    return found
-
-
-def _is_brighter(values: NDArray[np.float64], dark: float) -> NDArray[np.bool_]:
-    excess = values - course(values)
-    usual = float(np.median(values))
-    # Active tissue brightens all of a one-photon picture, in which nothing is dark, by a few percent.
-    least = max(LEAK_SHARE * (usual - dark), LEAK_SHARE_OF_MEAN * usual)
-    return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))
 
 
 def saturated(evidence: Evidence) -> Iterator[Sighting]:
@@ -96,23 +71,8 @@ def saturated(evidence: Evidence) -> Iterator[Sighting]:
 def partly_zero(evidence: Evidence) -> Iterator[Sighting]:
     """Yield where a part of a frame is 0 that is not in the frames around it: data that were lost on the way."""
     evidence.need()
-    zeros = _zeros(evidence)
-    for stretch in stretches(_losing(evidence), evidence.indices):
-        yield evidence.at(stretch, f"up to {float(zeros[stretch].max()):.0%} of the pixels are 0")
-
-
-def _zeros(evidence: Evidence) -> NDArray[np.float64]:
-    return evidence.level(evidence.survey.frames["zeros"].sum(axis=1) / evidence.survey.pixels_per_sample)
-
-
-def _losing(evidence: Evidence) -> NDArray[np.bool_]:
-    usable = ~(evidence.survey.is_blank | evidence.is_dark)
-    found = np.zeros(len(usable), dtype=bool)
-    if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
-        zeros = _zeros(evidence)[usable]
-        excess = zeros - course(zeros)
-        found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
-    return found
+    for stretch in stretches(evidence.is_losing, evidence.indices):
+        yield evidence.at(stretch, f"up to {float(evidence.zeros[stretch].max()):.0%} of the pixels are 0")
 
 
 def bleaching(evidence: Evidence) -> Iterator[Sighting]:
@@ -123,7 +83,7 @@ def bleaching(evidence: Evidence) -> Iterator[Sighting]:
     camera's offset from light; where that is below zero, what is above.
     """
     evidence.need()
-    is_odd = evidence.survey.is_blank | evidence.is_dark | leaking(evidence) | _losing(evidence)
+    is_odd = evidence.survey.is_blank | evidence.is_dark | evidence.is_leaking | evidence.is_losing
     usable = np.flatnonzero(~is_odd)
     tenth = len(usable) // 10
     if not tenth:

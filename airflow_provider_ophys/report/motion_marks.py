@@ -9,7 +9,7 @@ import numpy as np
 
 from airflow_provider_ophys.report.curves import Curve, spread
 from airflow_provider_ophys.report.evidence import Evidence, NotChecked, Sighting
-from airflow_provider_ophys.report.light_marks import leaking, row_bands
+from airflow_provider_ophys.report.light_marks import row_bands
 from airflow_provider_ophys.writing.frame_facts import normalized, shifts_between
 from airflow_provider_ophys.writing.frame_scan import bin_size
 
@@ -174,13 +174,11 @@ def _jumped(evidence: Evidence) -> NDArray[np.int64]:
     except NotChecked:
         path, times = np.zeros((0, 2)), np.zeros(0)
 
-    is_leaking = leaking(evidence)
-
     def stays(place: int) -> bool:
         before, after = path[times < evidence.times[place]][-4:-1], path[times > evidence.times[place]][1:4]
         if not len(before) or not len(after):
             # So near to where the recording begins or ends only light from outside speaks against it.
-            return len(path) > 0 and not is_leaking[place - 1 : place + 1].any()
+            return len(path) > 0 and not evidence.is_leaking[place - 1 : place + 1].any()
         return _is_same(np.median(after, axis=0) - np.median(before, axis=0), steps[place])
 
     def returns(place: int) -> bool:

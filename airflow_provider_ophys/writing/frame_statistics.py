@@ -155,7 +155,7 @@ class FrameStatistics:
         lags = lag_products(facts.patterns)
         # What flickers does so from the first frame to the last: of a long movie some blocks tell it.
         is_banded = start // len(frames) % self.banded_step == 0
-        bands = band_powers(facts.scan.binned) if is_banded else ()
+        bands = band_powers(facts.scan.binned) if is_banded else None
         shown, scanned = frames, facts.scan
         if self.pixel_step > 1:
             shown = np.ascontiguousarray(frames[:, :: self.pixel_step, :: self.pixel_step])
@@ -170,8 +170,9 @@ class FrameStatistics:
                 np.add.at(self.slice_counts, slices, 1)
                 self.lag_counts += np.maximum(len(frames) - np.arange(1, MOST_LAGS + 1), 0)
             self.lags[plane] += lags
-            for mine, found in zip(self.bands, bands, strict=False):
-                mine[plane] += found
+            if bands is not None:
+                for mine, found in zip(self.bands, bands, strict=True):
+                    mine[plane] += found
             self._add_tops(facts.tops.by_value, facts.tops.threshold)
             self.frames["is_seen"][start:stop, plane] = True
 
