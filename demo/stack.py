@@ -140,6 +140,8 @@ class AirflowStack(Server):
             "API_AUTH__JWT_SECRET": secrets.token_hex(64),
             # A DAG file that is added while the stack runs appears after seconds, not minutes.
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
+            # One that did not change need not be read again each half a minute.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
             # Only tests have the provider, and nobody listens.
             "OPENLINEAGE__DISABLED": True,
             "LOGGING__COLORED_CONSOLE_LOG": False,

@@ -12,6 +12,7 @@ from pynwb.testing.mock.file import mock_NWBFile
 from roiextractors import NumpyImagingExtractor
 from roiextractors.testing import generate_dummy_imaging_extractor
 from segmentations import BAR, DOT, InMemorySegmentation, dense, in_volume, traces
+from thorough import THOROUGH
 
 from airflow_provider_ophys.exceptions import BackendConfigurationError
 from airflow_provider_ophys.models.remarks import gathering_remarks
@@ -60,6 +61,8 @@ RECORDINGS = {
         {"include_background_segmentation": True, "mask_type": "pixel"},
     ),
 }
+# What is written four times for each.
+SEVERAL = list(RECORDINGS) if THOROUGH else ["volume", "voxel masks", "background"]
 
 
 def functions_for(recording):
@@ -83,7 +86,7 @@ def test_the_default_and_that_of_a_file_are_accepted_unchanged(tmp_path, kind, b
 
 
 @pytest.mark.parametrize("backend", ["hdf5", "zarr"])
-@pytest.mark.parametrize("kind", RECORDINGS)
+@pytest.mark.parametrize("kind", SEVERAL)
 def test_that_of_a_whole_file_is_accepted_for_each_part_of_it_as_model_and_as_json(tmp_path, kind, backend):
     parts = [RECORDINGS[kind]()]
     parts.append(

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from thorough import THOROUGH
 
 from airflow_provider_ophys.compat import HAS_STATE_STORES
 from demo.stack import AirflowStack
@@ -261,15 +262,12 @@ def after_the_ledger(watched: Watched, names: set[str]) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        before_the_event,
-        after_some_events,
-        after_the_events_and_before_the_ledger,
-        after_the_ledger,
-    ],
-)
+MOMENTS = [before_the_event, after_the_events_and_before_the_ledger]
+if THOROUGH:
+    MOMENTS += [after_some_events, after_the_ledger]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_nothing_is_lost_when_the_triggerer_is_killed(
     quiet: Watched, moment: Callable[[Watched, set[str]], set[str]]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import tifffile
 from hdmf_zarr import NWBZarrIO
 from movies import imaging, photons, write_tiff
 from pynwb import NWBHDF5IO
+from thorough import THOROUGH
 
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.models.conversion import ImagingConversion
@@ -25,6 +25,7 @@ from demo.summary import results
 
 pytestmark = [
     pytest.mark.stack,
+    pytest.mark.skipif(not THOROUGH, reason="starts eight servers: make thorough"),
     # roiextractors reads the head of a ScanImage file through a second handle, which it never closes.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -32,16 +33,13 @@ pytestmark = [
 RUN_SECONDS = 600
 
 SCENARIOS = """
-import os
 import sys
 from datetime import timedelta
 
-from airflow.sdk import Asset, AssetWatcher, dag, task
+from airflow.sdk import dag, task
 
-from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.operators.parallel import write_imaging_in_parallel
-from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
 MOVIE = {
     "extractor": "Tiff",
@@ -78,20 +76,6 @@ def preloaded():
     has_pynwb()
 
 
-trigger = AcquisitionFolderTrigger(path=os.environ["INCOMING"], settle_seconds=1, poke_interval=0.5)
-incoming = Asset("incoming", watchers=[AssetWatcher(name="incoming", trigger=trigger)])
-
-
-@dag(schedule=[incoming], max_active_runs=1)
-def arrivals():
-    @task(inlets=[incoming])
-    def names(**context):
-        return [folder["name"] for folder in arrived_folders(incoming, context)]
-
-    names()
-
-
-arrivals()
 one_worker()
 many_workers()
 preloaded()
@@ -102,7 +86,7 @@ preloaded()
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the workers share."""
     folder = tmp_path_factory.mktemp("storage")
-    for name in ("incoming", "nwb", "recordings"):
+    for name in ("nwb", "recordings"):
         (folder / name).mkdir()
     return folder
 
@@ -112,7 +96,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[C
     dags = tmp_path_factory.mktemp("scenarios")
     (dags / "scenarios.py").write_text(SCENARIOS)
     environment = {
-        "INCOMING": str(storage / "incoming"),
         # How soon a killed worker's task is taken for dead; Airflow's own default is five minutes.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -128,7 +111,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[C
 @pytest.fixture(scope="module")
 def follower(stack: CeleryStack) -> Follower:
     follower = Follower(stack, Progress())
-    follower.wait_for_dags("arrivals", "one_worker", "many_workers", "preloaded")
+    follower.wait_for_dags("one_worker", "many_workers", "preloaded")
     return follower
 
 
@@ -148,23 +131,6 @@ def workers_of(stack: CeleryStack, dag_id: str, attempt: int | str = "*") -> set
         for name in WORKERS
         if any(stack.worker_folder(name).glob(f"logs/dag_id={dag_id}/**/attempt={attempt}.log"))
     }
-
-
-def test_folders_that_arrive_are_handed_over_once_each_with_a_ledger_in_postgresql(
-    stack: CeleryStack, follower: Follower, storage: Path
-) -> None:
-    handed_over: list[str] = []
-    run = None
-    for name in ("one", "two"):
-        # Whole from the first moment: a busy machine may take longer over two steps than a folder to settle.
-        (storage / "recordings" / name).mkdir()
-        (storage / "recordings" / name / "movie.tif").write_bytes(b"x")
-        (storage / "recordings" / name).rename(storage / "incoming" / name)
-        run = follower.follow("arrivals", after=run)
-        (task,) = stack.client.task_instances(run)
-        handed_over += stack.client.xcom(task)
-    assert handed_over == ["one", "two"]
-    assert workers_of(stack, "arrivals"), "the workers ran it, not the scheduler"
 
 
 def test_a_preloaded_worker_has_imported_what_conversions_need(stack: CeleryStack, follower: Follower) -> None:
@@ -223,21 +189,3 @@ def test_the_task_of_a_killed_worker_is_finished_by_the_other(
     with NWBHDF5IO(output, "r") as io:
         pixels = io.read().acquisition["TwoPhotonSeries"].data[:]
     np.testing.assert_array_equal(pixels, tifffile.imread(movie).transpose(0, 2, 1))
-
-
-def test_the_page_of_sessions_is_read_from_postgresql(
-    stack: CeleryStack, follower: Follower, storage: Path, movie: Path
-) -> None:
-    absent, output = storage / "recordings" / "absent.tif", storage / "nwb" / "paged.nwb"
-    for recording, state in ((absent, "failed"), (movie, "success")):
-        run = stack.client.wait_for_run(trigger(stack, "one_worker", recording, output), timeout=RUN_SECONDS)
-        assert run.state == state
-        rows = csv.DictReader(stack.client.page("sessions.csv").decode().splitlines())
-        (row,) = [row for row in rows if row["nwbfile_path"] == str(output)]
-        if state == "failed":
-            assert row["state"] == "failed"
-            assert str(absent) in row["error"]
-    assert (row["state"], row["error"], row["dags"]) == ("done", "", "one_worker")
-    assert int(row["size_bytes"]) == output.stat().st_size
-    assert "paged" in stack.client.page("", {"q": "paged"}).decode()
-    assert "MB/s" in stack.client.page("trends").decode()

@@ -1,11 +1,13 @@
 """
 Conversions that are killed on Airflow's own processes, in all the ways that Airflow and its machine have.
 
-Each has an old output at its path, which has to be untouched until a later try has finished.
+Each has an old output at its path, which has to be untouched until a later try has finished. Airflow's metadata
+database is a PostgreSQL here, where other modules have SQLite, so its other readers and writers are looked at too.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import signal
@@ -22,6 +24,9 @@ from movies import METADATA, photons, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
 
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
+from demo.follow import Follower
+from demo.postgres_server import PostgresServer
+from demo.progress import Progress
 from demo.rest import DagRun, TaskInstance
 from demo.stack import AirflowStack
 
@@ -44,11 +49,13 @@ DAGS = """
 import sys
 from datetime import timedelta
 
-from airflow.sdk import DAG, RetryRule, task
+from airflow.sdk import DAG, Asset, AssetWatcher, RetryRule, task
 
+from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.exceptions import OutputBusyError
 from airflow_provider_ophys.operators.imaging import WriteImagingOperator
 from airflow_provider_ophys.retries import OphysRetryPolicy
+from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
 SECONDS = {{"retry_delay", "execution_timeout"}}
 # Seven seconds of work on one CPU, in pieces that are short enough to stop between them.
@@ -75,6 +82,20 @@ with DAG("preloaded", schedule=None):
         return "pynwb" in sys.modules
 
     has_pynwb()
+
+trigger = AcquisitionFolderTrigger(path="{incoming}", settle_seconds=1, poke_interval=0.5)
+incoming = Asset("incoming", watchers=[AssetWatcher(name="incoming", trigger=trigger)])
+
+with DAG("arrivals", schedule=[incoming], max_active_runs=1):
+
+    @task(inlets=[incoming])
+    def names(**context):
+        return [folder["name"] for folder in arrived_folders(incoming, context)]
+
+    names()
+
+with DAG("one_movie", schedule=None, params={{"movie": ""}}):
+    WriteImagingOperator(task_id="write", **movie("{output}/paged.nwb", "{{{{ params.movie }}}}"))
 
 for name, options in {scenarios}.items():
     airflows = {{
@@ -124,17 +145,32 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def incoming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("incoming")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, movies: Path, output: Path, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, movies: Path, output: Path, incoming: Path, database: PostgresServer
 ) -> Iterator[AirflowStack]:
     dags = tmp_path_factory.mktemp("dags")
-    text = DAGS.format(movies=movies, output=output, metadata=METADATA, scenarios=SCENARIOS, side=SIDE)
+    text = DAGS.format(
+        movies=movies, output=output, incoming=incoming, metadata=METADATA, scenarios=SCENARIOS, side=SIDE
+    )
     (dags / "kills.py").write_text(textwrap.dedent(text))
     # A worker that died is noticed after a minute, not after five, by the scheduler or by the one that follows it.
     environment = {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__OPHYS__PRELOAD": "True",
+        # Without a driver's name SQLAlchemy 2.1 takes psycopg 3.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database.address}",
     }
     with AirflowStack(
         tmp_path_factory.mktemp("airflow"),
@@ -142,14 +178,8 @@ def stack(
         environment=environment,
         parallelism=8,
         start_timeout=PATIENCE_SECONDS,
-        migrated=migrated_database,
     ) as stack:
-        until(
-            lambda: (
-                {"preloaded", "eight_at_once", *(f"kills_{name}" for name in SCENARIOS)}
-                <= set(stack.client.dag_ids())
-            )
-        )
+        Follower(stack, Progress()).wait_for_dags("arrivals", "preloaded", "eight_at_once")
         yield stack
 
 
@@ -209,6 +239,38 @@ def finish(stack: AirflowStack, run: DagRun) -> DagRun:
 def test_a_preloaded_scheduler_has_imported_what_conversions_need(stack: AirflowStack) -> None:
     run = finish(stack, stack.client.trigger("preloaded"))
     assert stack.client.xcom(task_of(stack, run)) is True
+
+
+def test_folders_that_arrive_are_handed_over_once_each(
+    stack: AirflowStack, incoming: Path, tmp_path: Path
+) -> None:
+    handed_over: list[str] = []
+    run, follower = None, Follower(stack, Progress())
+    for name in ("one", "two"):
+        # Whole from the first moment: a busy machine may take longer over two steps than a folder to settle.
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "movie.tif").write_bytes(b"x")
+        (tmp_path / name).rename(incoming / name)
+        run = follower.follow("arrivals", after=run)
+        handed_over += stack.client.xcom(task_of(stack, run))
+    assert handed_over == ["one", "two"]
+
+
+def test_the_page_of_sessions_says_what_failed_and_what_is_done(
+    stack: AirflowStack, movies: Path, output: Path
+) -> None:
+    path = output / "paged.nwb"
+    for movie, state in (("absent.tif", "failed"), ("slow.tif", "success")):
+        assert finish(stack, stack.client.trigger("one_movie", conf={"movie": movie})).state == state
+        rows = csv.DictReader(stack.client.page("sessions.csv").decode().splitlines())
+        (row,) = [row for row in rows if row["nwbfile_path"] == str(path)]
+        if state == "failed":
+            assert row["state"] == "failed"
+            assert str(movies / "absent.tif") in row["error"]
+    assert (row["state"], row["error"], row["dags"]) == ("done", "", "one_movie")
+    assert int(row["size_bytes"]) == path.stat().st_size
+    assert "paged" in stack.client.page("", {"q": "paged"}).decode()
+    assert "MB/s" in stack.client.page("trends").decode()
 
 
 def test_marked_as_failed_it_stops_and_leaves_the_old_output(stack: AirflowStack, output: Path) -> None:

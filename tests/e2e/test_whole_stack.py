@@ -198,7 +198,7 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
     assert contents_of(workspace.nwb) == before
 
 
-def test_an_undescribed_folder_of_every_maker_becomes_hdf5_or_zarr(
+def test_undescribed_folders_of_several_makers_become_hdf5_and_zarr(
     arrival: DagRun, follower: Follower, stack: AirflowStack, s3_server: S3Server, workspace: Workspace
 ) -> None:
     subjects = workspace.folder / "subjects.csv"

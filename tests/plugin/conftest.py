@@ -42,6 +42,13 @@ def airflow(
         yield airflow
 
 
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Function | None) -> None:
+    """Stop Airflow after the last test that looks at it: until the end it would keep the processor busy."""
+    running = item.funcargs.get("airflow")
+    if running is not None and (nextitem is None or "airflow" not in nextitem.fixturenames):
+        running.stack.stop()
+
+
 @pytest.fixture
 def visit(browser: Browser, airflow: PluginStack) -> Iterator[Callable[..., Page]]:
     """Open a page of Airflow as one of its users; nothing in it may raise an error or a dialog."""
