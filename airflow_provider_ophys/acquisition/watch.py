@@ -96,7 +96,7 @@ class AcquisitionWatch:
         self._ledger = ledger
         self._clock = clock
         self._most = most
-        self._stopped = False
+        self.stopped = False
         self._past_first_start = options.existing == "process"
         self._folders: list[Folder] = []
         self._listed = False
@@ -111,7 +111,7 @@ class AcquisitionWatch:
 
     def stop(self) -> None:
         """Make a look that is under way in a thread end soon."""
-        self._stopped = True
+        self.stopped = True
 
     def refresh(self, since: float | None = None) -> None:
         """
@@ -204,14 +204,14 @@ class AcquisitionWatch:
         mine = [Acquisition.from_entry(key, entry) for key, entry in known if entry.get("handed_to") == owner]
         mine.sort(key=_age)
         for acquisition in mine[self._most :] if self._most else ():
-            self._take_back(acquisition.folder)
+            self._check_stopped()
+            self.take_back(acquisition)
         return mine[: self._most]
 
-    def _take_back(self, folder: Folder) -> None:
-        """Make a folder new again."""
-        self._check_stopped()
-        self._ledger.set(folder.key, {})
-        self._entries.pop(folder.name, None)
+    def take_back(self, acquisition: Acquisition) -> None:
+        """Make a folder new again that was handed over, also when the watch was stopped."""
+        self._ledger.set(acquisition.folder.key, {})
+        self._entries.pop(acquisition.folder.name, None)
 
     def ready(self) -> list[Acquisition]:
         """Look at all folders that were not handed over: the complete ones, oldest first, up to the limit."""
@@ -284,7 +284,7 @@ class AcquisitionWatch:
         return entry is not None and is_same_recording(folder.path, entry)
 
     def _check_stopped(self) -> None:
-        if self._stopped:
+        if self.stopped:
             raise RuntimeError(f"Watching {self.root} was stopped.")
 
     def _judge(self, folder: Folder) -> Acquisition | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import Asset, BaseSensorOperator, PokeReturnValue
@@ -109,10 +109,11 @@ class AcquisitionFolderSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; in deferrable mode, a look in vain goes on in the triggerer."""
-        with fail_without_retry():
-            folders = self._look(context)
+        with self._taking() as taken, fail_without_retry():
+            folders = self._look(context, taken)
+            if folders:
+                self._announce(context, folders)
         if folders:
-            self._announce(context, folders)
             if self.reschedule:
                 task_store(context).delete(_STATE)
         elif self.deferrable:
@@ -133,13 +134,30 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise error
-        with fail_without_retry():
-            folders = self._claim(context, event["folders"])
+        with self._taking() as taken, fail_without_retry():
+            folders = self._claim(context, event["folders"], taken)
+            if folders:
+                self._announce(context, folders)
         if not folders:
             now = self.clocks.time_of_day()
             self._wait_in_triggerer(now + self.timeout if deadline is None else deadline)
-        self._announce(context, folders)
         return folders
+
+    def on_kill(self) -> None:
+        """Take no more folders: Airflow lets a task that it ends go on for five seconds."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    @contextmanager
+    def _taking(self) -> Iterator[list[Acquisition]]:
+        """Make what this try takes new again if Airflow ends it meanwhile: its run may never get to it."""
+        taken: list[Acquisition] = []
+        try:
+            yield taken
+        finally:
+            if self._watch is not None and self._watch.stopped:
+                for acquisition in taken:
+                    self._watch.take_back(acquisition)
 
     def _announce(self, context: Context, folders: Sequence[Mapping[str, Any]]) -> None:
         announce_folders(self, context, folders)
@@ -163,8 +181,8 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             timeout=timedelta(seconds=left),
         )
 
-    def _look(self, context: Context) -> list[dict[str, Any]]:
-        """One look: what this run got before, else what it gets now, else nothing yet."""
+    def _look(self, context: Context, taken: list[Acquisition]) -> list[dict[str, Any]]:
+        """One look: what this run got before, else what it gets now, which is added to ``taken``, or nothing."""
         watch = self._watch = self._resume(context)
         owner = _owner(context)
         try:
@@ -172,18 +190,17 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             if again := watch.handed_to(owner):
                 self.log.info("Returning the %d folder(s) that this task got before.", len(again))
                 return [acquisition.as_dict() for acquisition in again]
-            ready = []
             for acquisition in watch.each_ready():
                 watch.record(acquisition, owner)
-                ready.append(acquisition)
+                taken.append(acquisition)
         finally:
             for level, line in watch.news():
                 self.log.log(level, line)
-        if self.reschedule and not ready:
+        if self.reschedule and not taken:
             moment: Any = self.clocks.moment()
             state = {"try": context["ti"].try_number, "watch": watch.state(), "moment": moment}
             task_store(context).set(_STATE, state)
-        return [acquisition.as_dict() for acquisition in ready]
+        return [acquisition.as_dict() for acquisition in taken]
 
     def _refresh(self, watch: AcquisitionWatch) -> None:
         """A watched folder that is missing at the start is a mistake; one that goes away later may come back."""
@@ -228,13 +245,17 @@ class AcquisitionFolderSensor(BaseSensorOperator):
     def _options(self) -> AcquisitionOptions:
         return AcquisitionOptions.create(**{name: getattr(self, name) for name in self.template_fields})
 
-    def _claim(self, context: Context, found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-        watch = self._new_watch(context)
-        owner = _owner(context)
-        acquisitions = (Acquisition.from_entry(key, entry) for key, entry in found)
-        claimed = (acquisition.as_dict() for acquisition in acquisitions if watch.claim(acquisition, owner))
-        # No more is asked for, so no more gets into the ledger.
-        return list(islice(claimed, max_map_length()))
+    def _claim(
+        self, context: Context, found: Sequence[tuple[str, Mapping[str, Any]]], taken: list[Acquisition]
+    ) -> list[dict[str, Any]]:
+        """Take what the triggerer found, unless others have got it; it is added to ``taken``."""
+        watch = self._watch = self._new_watch(context)
+        owner, most = _owner(context), max_map_length()
+        for key, entry in found:
+            acquisition = Acquisition.from_entry(key, entry)
+            if len(taken) < most and watch.claim(acquisition, owner):
+                taken.append(acquisition)
+        return [acquisition.as_dict() for acquisition in taken]
 
 
 def _owner(context: Context) -> dict[str, Any]:

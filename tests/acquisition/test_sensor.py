@@ -6,6 +6,8 @@ import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from airflow_runs import events_of
 from airflow_versions import TaskDeferred, needs_state_stores
 from folder_states import SETTLE, STATES, DictStore, Pipe, State, put, unprivileged_folder
 
+from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch
 from airflow_provider_ophys.compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_ophys.exceptions import AcquisitionAccessError
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
@@ -113,6 +116,37 @@ def test_a_run_that_was_killed_while_it_took_folders_loses_none(tmp_path):
     others = names(sensor(tmp_path).poke(context(survivor, run_id="run 2")))
     assert sorted([*retry, *others]) == ["a", "b", "c"]
     assert len(retry) == 1
+
+
+@pytest.mark.parametrize("deferred", [False, True], ids=["poke", "deferred"])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_run_that_airflow_ends_while_it_takes_folders_leaves_them_to_the_next(tmp_path, deferred, after):
+    class Ending(DictStore):
+        def set(self, key, value):
+            super().set(key, value)
+            if len(self.values) == after:
+                waiting.on_kill()
+
+    store = Ending()
+    for name in "abc":
+        put(tmp_path / name, "movie.tif")
+    waiting = sensor(tmp_path, poke_interval=30, timeout=0)
+    found = {"folders": list(entries_of(tmp_path))}
+    with suppress(RuntimeError):
+        waiting.execute_complete(context(store), found) if deferred else waiting.execute(context(store))
+
+    assert len(store.values) == after, "no more were taken"
+    next_run = DictStore()
+    next_run.values = store.values
+    assert names(sensor(tmp_path).poke(context(next_run, run_id="run 2"))) == ["a", "b", "c"]
+
+
+def entries_of(root: Path) -> Iterator[tuple[str, dict]]:
+    """What the triggerer hands to a deferred sensor."""
+    watch = AcquisitionWatch(AcquisitionOptions.create(path=root, settle_seconds=0), DictStore())
+    watch.refresh()
+    for acquisition in watch.ready():
+        yield acquisition.folder.key, acquisition.ledger_entry(None)
 
 
 def test_max_folders_leaves_the_rest_to_the_next_run(tmp_path):

@@ -86,6 +86,8 @@ class Chaos:
         self.counts: Counter[str] = Counter()
         self.slowest_stop = 0.0
         self._duration: dict[tuple[str, str, str], float] = {}
+        self._expected: dict[str, Any] = {}
+        self._whole: set[tuple[str | None, str, str]] = set()
 
     def options(self, kind: str, **more: Any) -> dict[str, Any]:
         if kind == "imaging":
@@ -196,22 +198,32 @@ class Chaos:
 
     def check_whole(self, case: Case) -> None:
         """Check that the output is valid and has what was converted, once, beside what was appended to."""
+        # What was found whole before, and is the same to the last byte, need not be validated again.
+        found = (digest(self.path), case.kind, case.mode)
+        if found in self._whole:
+            return
         storage = open_storage(self.path)
         assert backend_of(self.path) == case.backend
         with storage.io(self.path, "r") as io:
             assert pynwb.validate(io=io) == []
         with storage.open_groups(self.path, "r") as root:
-            np.testing.assert_array_equal(root[case.location][:], self.expected(case))
+            np.testing.assert_array_equal(root[case.location][:], self.expected(case.kind))
             series = set(root["acquisition"])
         wanted = {"TwoPhotonSeries"} if case.kind == "imaging" else set()
         assert series == wanted | ({"Other"} if case.mode == "append" else set())
+        self._whole.add(found)
 
-    def expected(self, case: Case) -> Any:
-        if case.kind == "segmentation":
-            return np.load(self.session / "suite2p" / "plane0" / "F.npy").T
-        from roiextractors import ScanImageImagingExtractor
+    def expected(self, kind: str) -> Any:
+        """What the recording has, in the file's order of axes; read once for each kind."""
+        if kind not in self._expected:
+            if kind == "segmentation":
+                self._expected[kind] = np.load(self.session / "suite2p" / "plane0" / "F.npy").T
+            else:
+                from roiextractors import ScanImageImagingExtractor
 
-        return ScanImageImagingExtractor(file_path=self.session / "movie.tif").get_series().transpose(0, 2, 1)
+                series = ScanImageImagingExtractor(file_path=self.session / "movie.tif").get_series()
+                self._expected[kind] = series.transpose(0, 2, 1)
+        return self._expected[kind]
 
 
 def digest(path: Path) -> str | None:
@@ -242,8 +254,8 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def wait_until_it_writes(folder: Path, pid: int) -> None:
-    while is_running(pid) and not list(folder.glob(".*.part*")):
-        time.sleep(0.001)
+    while is_running(pid) and not any(".part" in name for name in os.listdir(folder)):  # noqa: PTH208 -- often
+        time.sleep(0.002)
 
 
 def fill_up(folder: Path) -> None:
