@@ -97,6 +97,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
             setattr(self, name, value)
         self.deferrable = deferrable
         self._watch: AcquisitionWatch | None = None
+        self._ended = False
         if not self._assets():
             owner = f"{self.dag_id}.{self.task_id}" if self.has_dag() else self.task_id  # type: ignore[no-untyped-call]
             self.inlets.append(Asset(f"ophys-acquisitions.{owner}"))
@@ -145,6 +146,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """Take no more folders: Airflow lets a task that it ends go on for five seconds."""
+        self._ended = True
         if self._watch is not None:
             self._watch.stop()
 
@@ -183,7 +185,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
 
     def _look(self, context: Context, taken: list[Acquisition]) -> list[dict[str, Any]]:
         """One look: what this run got before, else what it gets now, which is added to ``taken``, or nothing."""
-        watch = self._watch = self._resume(context)
+        watch = self._resume(context)
         owner = _owner(context)
         try:
             self._refresh(watch)
@@ -228,7 +230,11 @@ class AcquisitionFolderSensor(BaseSensorOperator):
 
     def _new_watch(self, context: Context) -> AcquisitionWatch:
         ledger = self._ledger(context)
-        return AcquisitionWatch(self._options(), ledger, self.clocks.monotonic, most=max_map_length())
+        watch = AcquisitionWatch(self._options(), ledger, self.clocks.monotonic, most=max_map_length())
+        self._watch = watch
+        if self._ended:
+            watch.stop()
+        return watch
 
     def _ledger(self, context: Context) -> Ledger:
         asset = self._ledger_asset()
@@ -249,7 +255,7 @@ class AcquisitionFolderSensor(BaseSensorOperator):
         self, context: Context, found: Sequence[tuple[str, Mapping[str, Any]]], taken: list[Acquisition]
     ) -> list[dict[str, Any]]:
         """Take what the triggerer found, unless others have got it; it is added to ``taken``."""
-        watch = self._watch = self._new_watch(context)
+        watch = self._new_watch(context)
         owner, most = _owner(context), max_map_length()
         for key, entry in found:
             acquisition = Acquisition.from_entry(key, entry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -21,6 +23,9 @@ from botocore.exceptions import (
 from airflow_provider_ophys.exceptions import ConfigurationError, OphysError, StagingError
 from airflow_provider_ophys.staging.store import ConditionNotMetError
 
+CLOCKS_APART = "RequestTimeTooSkewed"
+# More is refused by AWS and by those who do as it does.
+_TOO_FAR_APART = timedelta(minutes=15)
 CONDITION_NOT_MET = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchUpload"})
 
 
@@ -50,6 +55,12 @@ _ADVICE = (
         "{connection} has credentials that the server of bucket {bucket!r} does not accept ({code}). Correct "
         "access key and secret key.",
         codes=frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidSecurity"}),
+    ),
+    _Advice(
+        StagingError,
+        "The clock of this machine is too far from that of the server of bucket {bucket!r}, which refuses all "
+        "until they agree ({operation}: {code}). Set it, and try again.",
+        codes=frozenset({CLOCKS_APART}),
     ),
     _Advice(
         StagingError,
@@ -121,7 +132,14 @@ def explained(connection: str, bucket: str) -> Iterator[None]:
 
 def error_code(error: ClientError) -> str:
     """Give the code of an answer, such as ``NoSuchBucket``."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    # An answer to HEAD has no body to say why.
+    return CLOCKS_APART if code == "403" and _clocks_are_apart(error) else code
+
+
+def _clocks_are_apart(error: ClientError) -> bool:
+    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return bool(date) and abs(parsedate_to_datetime(date) - datetime.now(UTC)) > _TOO_FAR_APART
 
 
 def error_status(error: ClientError) -> int:

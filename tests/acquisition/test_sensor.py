@@ -119,18 +119,20 @@ def test_a_run_that_was_killed_while_it_took_folders_loses_none(tmp_path):
 
 
 @pytest.mark.parametrize("deferred", [False, True], ids=["poke", "deferred"])
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_run_that_airflow_ends_while_it_takes_folders_leaves_them_to_the_next(tmp_path, deferred, after):
     class Ending(DictStore):
         def set(self, key, value):
             super().set(key, value)
-            if len(self.values) == after:
+            if len(self.values) >= after:
                 waiting.on_kill()
 
     store = Ending()
     for name in "abc":
         put(tmp_path / name, "movie.tif")
     waiting = sensor(tmp_path, poke_interval=30, timeout=0)
+    if after == 0:
+        waiting.on_kill()
     found = {"folders": list(entries_of(tmp_path))}
     with suppress(RuntimeError):
         waiting.execute_complete(context(store), found) if deferred else waiting.execute(context(store))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from s3_views import Place, Requests
+from settable_clock import SettableClock
 
 from airflow_provider_ophys.exceptions import (
     ConfigurationError,
@@ -115,6 +118,41 @@ def test_right_that_is_missing_is_named(
     with pytest.raises(ConfigurationError, match=r"may not do (PutObject|CreateMultipartUpload).*AccessDenied"):
         OphysS3Hook().publish(tmp_path / "a.nwb", place.uri)
     assert place.listing() == []
+
+
+def test_a_clock_that_is_an_hour_off_is_named_and_tried_again(
+    server: S3Server, place: Place, hook: OphysS3Hook, tmp_path: Path, small_file: Path
+) -> None:
+    clock = SettableClock(tmp_path)
+    published = hook.publish(small_file, place.uri)
+    clock.set(3600)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(small_file), place.uri, server.bucket, published.s3_uri.split("/", 3)[3]],
+        env={**os.environ, **clock.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = "StagingError: The clock of this machine"
+    refused = [line for line in done.stdout.splitlines() if line.startswith(told)]
+    assert len(refused) == 2, done.stdout + done.stderr
+    assert "ListObjectsV2" in refused[0]
+    assert "HeadObject" in refused[1], "whose refusal says nothing but its own time"
+
+
+ASK = """
+import sys
+from airflow_provider_ophys.hooks.s3 import OphysS3Hook
+from airflow_provider_ophys.staging.s3_store import S3Store
+
+file, destination, bucket, key = sys.argv[1:]
+hook = OphysS3Hook()
+for ask in (lambda: hook.publish(file, destination), lambda: S3Store(hook.conn, bucket).details(key)):
+    try:
+        ask()
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+"""
 
 
 def test_reader_may_find_that_all_is_published(
