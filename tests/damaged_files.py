@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,24 @@ MOST_SECONDS, MOST_BYTES, LONGEST_MESSAGE = 5.0, 512 << 20, 6500
 PIECES = [b"\0" * 8, b"\xff" * 8, b"\x7f" * 4, b"<", b"-1", b'"', b"&x;", b"1e999", b"NaN", b"../", b"/etc/passwd"]
 NUMBERS = [b"0", b"-1", b"9" * 20, b"1e999", b"NaN", b"4294967297"]
 HEADER_BYTES = 2000
+HDF5 = b"\x89HDF"
+NUMPY_TYPES = st.sampled_from(["i1", "u2", ">i4", "u8", "f4", "f8", "c8", "?", "S3"])
+VALUES = (
+    st.none()
+    | st.sampled_from(["", "../../a", "1e999", "/etc/passwd", "x" * 70_000, b"\xff\xfe"])
+    | st.sampled_from([-1, 0, 2**63, 1e308, np.nan])
+    | st.builds(np.zeros, st.lists(st.integers(0, 5), max_size=5).map(tuple), NUMPY_TYPES)
+    | st.builds(np.full, st.lists(st.integers(0, 20), max_size=3).map(tuple), st.sampled_from([-1, 2**62]))
+    | st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=5), max_size=3)
+)
+LINKS = st.sampled_from(
+    [
+        h5py.SoftLink("/"),
+        h5py.SoftLink("/nowhere"),
+        h5py.ExternalLink("/etc/passwd", "/"),
+        h5py.ExternalLink("../out/a.nwb", "/acquisition"),
+    ]
+)
 
 
 def fuzzing(examples: int) -> settings:
@@ -30,6 +50,35 @@ def fuzzing(examples: int) -> settings:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+
+
+def damage(draw: Any, file: Path) -> None:
+    """Damage a file anywhere; of an HDF5 file, more often something that it has a name for."""
+    content = file.read_bytes()
+    if content.startswith(HDF5) and draw(st.integers(0, 2), label="a byte if 0"):
+        _damage_hdf5(draw, file)
+    else:
+        file.write_bytes(damaged(draw, content))
+
+
+def _damage_hdf5(draw: Any, file: Path) -> None:
+    """Put something else where an HDF5 file has a group, an array or an attribute."""
+    with h5py.File(file, "r+") as opened:
+        names = ["/"]
+        opened.visit(names.append)
+        name = draw(st.sampled_from(names), label="name")
+        attributes = sorted(opened[name].attrs)
+        if attributes and draw(st.booleans(), label="an attribute"):
+            attribute = draw(st.sampled_from(attributes), label="attribute")
+            del opened[name].attrs[attribute]
+            value = draw(VALUES, label="value")
+            if value is not None:
+                opened[name].attrs[attribute] = value
+        elif name != "/":
+            del opened[name]
+            value = draw(VALUES | LINKS, label="value")
+            if value is not None:
+                opened[name] = value
 
 
 def damaged(draw: Any, content: bytes) -> bytes:
