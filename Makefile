@@ -85,7 +85,7 @@ thorough: setup  ## Try all of which make test tries a sample: what the system m
 
 # How many recordings and metadata together: make fuzz FUZZ_EXAMPLES=1000
 fuzz: setup  ## Damage the recordings of every maker and the metadata of sessions at random, 10,000 times
-	@OPHYS_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),10000) $(PYTHON) -m pytest -q -n $(TEST_PROCESSES) --dist loadscope \
+	@OPHYS_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),10000) $(PYTHON) -m pytest -q -n $(TEST_PROCESSES) \
 	  tests/recordings/test_hostile_recordings.py tests/sessions/test_hostile_metadata.py $(TEST_OPTIONS)
 
 check: setup  ## Lint, format, types and spelling

@@ -23,6 +23,7 @@ from airflow_provider_ophys.recordings.hdf5_stream import Hdf5Stream
 from airflow_provider_ophys.recordings.mapped_files import read_mapped
 from airflow_provider_ophys.recordings.minian import MinianRecording
 from airflow_provider_ophys.recordings.sbx import SbxRecording
+from airflow_provider_ophys.recordings.stuck_processes import end_if_stuck
 from airflow_provider_ophys.recordings.suite2p import (
     CLASSES,
     OPTIONS,
@@ -43,8 +44,10 @@ def mended(extractor_class: type, recording: Recording) -> type:
         return _opening_stores(extractor_class)
     if isinstance(recording, SbxRecording):
         return _reading_scanbox(extractor_class)
-    if isinstance(recording, Hdf5File) and not recording.file.is_dir() and not recording.refers:
-        return _reading_hdf5_by_stream(extractor_class)
+    if isinstance(recording, Hdf5File) and not recording.file.is_dir():
+        if not recording.refers:
+            return _reading_hdf5_by_stream(extractor_class)
+        end_if_stuck()
     if extractor_class.__name__ == SCANIMAGE:
         return _scanimage_of_any_length(extractor_class)
     return _multi_tiff_by_page(extractor_class) if extractor_class.__name__ == MULTI_TIFF else extractor_class

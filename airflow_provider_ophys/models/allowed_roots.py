@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import PathNotAllowedError
+from airflow_provider_ophys.exceptions import PathNotAllowedError, unreadable
+from airflow_provider_ophys.models.folder_contents import walk
 
 
 def parse_allowed_roots(text: str) -> tuple[Path, ...]:
@@ -55,10 +57,19 @@ def check_allowed_recording(extractor_kwargs: Mapping[str, Any], roots: Sequence
         return
     for name, path in named_paths("extractor_kwargs", extractor_kwargs):
         check_allowed(name, path, roots)
-        if path.is_dir():
-            for entry in path.rglob("*"):
-                if entry.is_symlink():
-                    check_allowed(name, entry, roots)
+        try:
+            links = _links_below(path)
+        except OSError as error:
+            raise unreadable(f"{path} cannot be searched for links: {error}.", error) from error
+        for link in links:
+            check_allowed(name, link, roots)
+
+
+def _links_below(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    entries = (Path(folder, name) for folder, folders, names in walk(path) for name in (*folders, *names))
+    return [entry for entry in entries if stat.S_ISLNK(entry.lstat().st_mode)]
 
 
 def check_allowed_metadata(metadata: object, roots: Sequence[Path]) -> None:

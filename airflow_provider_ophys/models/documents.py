@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 import yaml
 from yaml.constructor import SafeConstructor
 
-from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.exceptions import MetadataError, is_passing, unreadable
 
 MOST_BYTES = 4 * 2**20
 MOST_DEPTH = 40
@@ -25,6 +26,7 @@ DATE = "tag:yaml.org,2002:timestamp"
 INTEGER = "tag:yaml.org,2002:int"
 # Octal, sexagesimal, with underscores.
 SURPRISING_INTEGER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+|[0-9]+_[0-9_]*)")
+NOT_REGULAR = "it is no regular file"
 # Of a key, in messages.
 LONGEST_KEY = 100
 
@@ -38,6 +40,7 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
     :param key: One that such a file has, in messages.
     :raises MetadataError: If it is missing, no regular file, neither YAML nor JSON, too large, no mapping, or has
         a key twice.
+    :raises SourceAccessError: If its disk or share fails.
     """
     try:
         text = read_bounded(path, MOST_BYTES).decode("utf-8")
@@ -46,6 +49,8 @@ def read_document(path: Path, kind: str = "metadata file", key: str = "NWBFile")
             f"The {kind} {path} cannot be read: byte {error.start} is not UTF-8. Save it as UTF-8."
         ) from error
     except (OSError, ValueError) as error:
+        if is_passing(error):
+            raise unreadable(f"The {kind} {path} cannot be read: {error}.", error) from error
         raise MetadataError(f"The {kind} {path} cannot be read: {error}. Check the path.") from error
     try:
         if path.suffix.lower() == ".json":
@@ -68,10 +73,13 @@ def open_regular(path: Path) -> BinaryIO:
     :raises ValueError: If it is no regular one: a pipe without a writer would wait for ever, a device has no end.
     :raises OSError: If it cannot be opened.
     """
+    # What a socket answers to being opened, a share says too.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(NOT_REGULAR)
     stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
-        raise ValueError("it is no regular file")
+        raise ValueError(NOT_REGULAR)
     return stream
 
 
@@ -80,10 +88,13 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     Read a file that people write.
 
     :raises ValueError: If it is larger, or no regular one.
-    :raises OSError: If it cannot be read.
+    :raises OSError: If it cannot be read, or not all that it has by its size.
     """
     with open_regular(path) as stream:
+        num_bytes = os.fstat(stream.fileno()).st_size
         content = stream.read(most_bytes + 1)
+    if len(content) < min(num_bytes, most_bytes):
+        raise OSError(errno.EIO, f"nothing comes at byte {len(content):,} of {num_bytes:,}")
     if len(content) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes / 2**20:.0f} MiB")
     return content

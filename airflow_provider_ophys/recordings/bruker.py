@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
+from airflow_provider_ophys.recordings.bounded_files import read_part
 from airflow_provider_ophys.recordings.bruker_headers import describe, start_of_day
 from airflow_provider_ophys.recordings.bruker_index import FRAME_NAME, BrukerIndex, read_index
 from airflow_provider_ophys.recordings.bruker_streams import stream_movies
@@ -236,7 +237,6 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _beginning(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            return stream.read(1000)
-    except OSError:
+        return read_part(file, 0, 1000)
+    except (SourceDataError, SourceNotFoundError):
         return b""

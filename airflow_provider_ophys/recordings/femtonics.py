@@ -14,7 +14,8 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
 from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5
@@ -34,11 +35,11 @@ class FemtonicsRecording(Hdf5File):
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find every unit of every session in ``.mesc`` files; a channel is chosen by :meth:`contents`."""
         found = []
-        for file in sorted(folder.glob("*.mesc")):
+        for file in matching(folder, "*.mesc"):
             recording = cls(EXTRACTOR, {"file_path": str(file)})
             try:
                 units = recording.units
-            except (SourceDataError, OSError):
+            except (SourceDataError, SourceNotFoundError):
                 continue
             for session, unit in units:
                 kwargs = {"file_path": str(file)}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import OphysError, SourceDataError
+from airflow_provider_ophys.exceptions import OphysError, SourceAccessError, SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, SegmentedPlane
 from airflow_provider_ophys.recordings.hdf5_movie import Hdf5File
 from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5
@@ -38,6 +38,8 @@ class Hdf5Cells(Hdf5File):
             recording = cls(cls.extractor_name, {"file_path": str(file)})
             try:
                 arguments = recording.arguments_if_known()
+            except SourceAccessError:
+                raise
             except OphysError:
                 continue
             if arguments is not None:

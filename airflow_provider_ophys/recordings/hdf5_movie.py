@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.hdf5_references import member, open_hdf5, referenced_files
 from airflow_provider_ophys.recordings.headers import Headers
@@ -53,7 +53,7 @@ class Hdf5Recording(Hdf5File):
             kwargs = {"file_path": str(file)}
             try:
                 shape = cls("Hdf5ImagingExtractor", kwargs).header["shape"]
-            except (SourceDataError, OSError):
+            except (SourceDataError, SourceNotFoundError):
                 continue
             if len(shape) == NUM_AXES:
                 found.append(

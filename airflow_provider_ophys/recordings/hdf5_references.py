@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import OphysError, SourceAccessError, SourceDataError, is_passing
-from airflow_provider_ophys.recordings.hdf5_stream import Hdf5Stream, read_texts
+from airflow_provider_ophys.recordings.hdf5_stream import Hdf5Stream
+from airflow_provider_ophys.recordings.hdf5_texts import read_texts
 from airflow_provider_ophys.recordings.recording import require_regular
+from airflow_provider_ophys.recordings.stuck_processes import end_if_stuck
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 # Enough for any NWB file; so many are looked at in three seconds.
@@ -37,7 +39,8 @@ def open_hdf5(file: Path, *, refers: bool = False) -> Iterator[Any]:
     Open an HDF5 file for reading; only what lies in it, or in other files that are known, may be looked at.
 
     :param file: The file.
-    :param refers: Whether what is looked at may lie in other files; then HDF5 reads it by itself.
+    :param refers: Whether what is looked at may lie in other files; then HDF5 reads it by itself, and the process
+        ends if it gets stuck in that.
     :returns: ``h5py.File``.
     :raises SourceNotFoundError: If it does not exist.
     :raises SourceDataError: If it, or what is looked at, cannot be read.
@@ -46,6 +49,8 @@ def open_hdf5(file: Path, *, refers: bool = False) -> Iterator[Any]:
     import h5py
 
     require_regular(file)
+    if refers:
+        end_if_stuck()
     try:
         with h5py.File(file if refers else Hdf5Stream(file), "r") as opened:
             yield opened
@@ -160,7 +165,7 @@ def _look(file: Path) -> _References:
 
 def _require_readable_texts(file: Path) -> None:
     """
-    Check that no library goes round for ever when it reads the texts of a file.
+    Check that no library goes round for ever, or fills the memory, when it reads the texts of a file.
 
     :raises SourceDataError: If one would.
     :raises SourceChangedError: If the file may still be growing.
@@ -181,7 +186,7 @@ def _require_readable_texts(file: Path) -> None:
             raise SourceAccessError(f"{file} cannot be read at this moment: {error}.") from error
         # What else may be damaged is for those who need it to tell.
     if too_long is not None:
-        raise not_whole(file, f"a text of {too_long} is said to be longer than the file", remedy="Copy it again.")
+        raise not_whole(file, too_long, remedy="It is damaged; copy it again.")
 
 
 def _resolved(file: Path, where: str, name: str, kind: Kind) -> Path:

@@ -42,7 +42,7 @@ class Headers:
         :param value: In NWB's unit: metres, seconds, hertz.
         :param source: Where it stands: a file's name, and the name that it has there.
         """
-        clean = _clean(value)
+        clean = self._clean(value, source)
         if clean is not None:
             path = (*SECTIONS.get(section, (section,)), field)
             self._put(path, clean)
@@ -55,7 +55,7 @@ class Headers:
         :param label: What it is: ``"Objective"``.
         :param unit: Written after the value.
         """
-        clean = _clean(value)
+        clean = self._clean(value, source)
         if clean is None:
             return
         text = ", ".join(map(_spell, clean)) if isinstance(clean, list) else _spell(clean)
@@ -79,7 +79,7 @@ class Headers:
 
     def channel(self, name: str | None, source: str) -> None:
         """Take down the name of the detection channel."""
-        clean = _clean(name)
+        clean = self._clean(name, source)
         if clean is None:
             return
         channel = {"name": storable(str(clean)), "description": f'Channel "{clean}" of the recording.'}
@@ -111,6 +111,15 @@ class Headers:
             self._require("device", {"name": "Microscope"})
             self._require("series", {"imaging_plane_metadata_key": KEY})
         return HeaderMetadata(metadata=self._metadata, sources=self._sources, remarks=self._remarks)
+
+    def _clean(self, value: Fact, source: str) -> Any:
+        """Return a fact as JSON has it, and remark if a text is too long to be one."""
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            self.remark(
+                f"{source} has {len(value):,} characters, of which the first {LONGEST_TEXT:,} are written."
+            )
+            value = value[:LONGEST_TEXT]
+        return _clean(value)
 
     def _require(self, section: str, fields: dict[str, Any]) -> None:
         place = self._place(SECTIONS[section])
@@ -144,7 +153,7 @@ def _clean(value: Fact) -> Any:
     """Return a fact as JSON has it; ``None`` for what is no fact: no text, not a number, infinitely many."""
     if isinstance(value, str):
         text = "".join(c for c in value if c in "\n\t" or (c.isprintable() and not "\ud800" <= c <= "\udfff"))
-        return text.strip()[:LONGEST_TEXT] or None
+        return text.strip() or None
     if isinstance(value, (list, tuple)):
         cleaned = [_clean(item) for item in value]
         return cleaned if cleaned and None not in cleaned else None

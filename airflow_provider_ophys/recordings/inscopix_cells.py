@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, SegmentedPlane
 from airflow_provider_ophys.recordings.inscopix_movie import InscopixRecording
 from airflow_provider_ophys.recordings.wholeness import not_whole
@@ -22,11 +23,11 @@ class InscopixCellsRecording(InscopixRecording):
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find ``.isxd`` files that are cell sets; movies have the same name."""
         found = []
-        for file in sorted(folder.glob("*.isxd")):
+        for file in matching(folder, "*.isxd"):
             arguments = {"file_path": str(file)}
             try:
                 is_cell_set = cls(EXTRACTOR, arguments).header.get("type") == CELL_SET
-            except (SourceDataError, OSError):
+            except (SourceDataError, SourceNotFoundError):
                 continue
             if is_cell_set:
                 found.append(FoundRecording(kind="segmentation", extractor=EXTRACTOR, extractor_kwargs=arguments))

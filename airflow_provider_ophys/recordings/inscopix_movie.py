@@ -15,8 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
+from airflow_provider_ophys.recordings.bounded_files import read_part
 from airflow_provider_ophys.recordings.headers import Headers, storable
 from airflow_provider_ophys.recordings.json_headers import scalar
 from airflow_provider_ophys.recordings.recording import Recording, require_regular
@@ -24,7 +26,7 @@ from airflow_provider_ophys.recordings.wholeness import not_whole
 
 EXTRACTOR = "InscopixImagingExtractor"
 LENGTH_BYTES, NUL_BYTES = 8, 1
-LONGEST_HEADER = 64 * 1024 * 1024
+LONGEST_HEADER = 16 * 1024 * 1024
 # Types of pixels and of files, by the numbers in the header.
 PIXELS, PIXEL_BYTES = {0: "uint16", 1: "float32", 2: "uint8"}, {0: 2, 1: 4, 2: 1}
 MOVIE, IMAGE = 0, 2
@@ -42,11 +44,11 @@ class InscopixRecording(Recording):
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find ``.isxd`` files that are movies; cell sets have the same name."""
         found = []
-        for file in sorted(folder.glob("*.isxd")):
+        for file in matching(folder, "*.isxd"):
             kwargs = {"file_path": str(file)}
             try:
                 is_movie = cls(EXTRACTOR, kwargs).header.get("type") == MOVIE
-            except (SourceDataError, OSError):
+            except (SourceDataError, SourceNotFoundError):
                 continue
             if is_movie:
                 found.append(FoundRecording(kind="imaging", extractor=EXTRACTOR, extractor_kwargs=kwargs))
@@ -185,23 +187,16 @@ class InscopixRecording(Recording):
 
         :raises SourceDataError: If it is not there.
         """
-        require_regular(self.file)
+        end = max(require_regular(self.file).st_size - LENGTH_BYTES, 0)
+        length = int.from_bytes(read_part(self.file, end, LENGTH_BYTES), "little")
+        start = end - NUL_BYTES - length
+        if start < 0 or not 0 < length < LONGEST_HEADER:
+            raise not_whole(self.file, f"its last {LENGTH_BYTES} bytes are not the length of its header")
+        text = read_part(self.file, start, length)
         try:
-            with self.file.open("rb") as stream:
-                end = stream.seek(0, 2) - LENGTH_BYTES
-                stream.seek(max(end, 0))
-                length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
-                start = end - NUL_BYTES - length
-                if start < 0 or not 0 < length < LONGEST_HEADER:
-                    raise not_whole(self.file, f"its last {LENGTH_BYTES} bytes are not the length of its header")
-                stream.seek(start)
-                content = json.loads(stream.read(length).decode())
-        except (OSError, ValueError, RecursionError) as error:
-            if isinstance(error, SourceDataError):
-                raise
+            content = json.loads(text.decode())
+        except (ValueError, RecursionError) as error:
             said = f"{type(error).__name__}: {str(error)[:200]}"
-            if isinstance(error, OSError):
-                raise unreadable(f"{self.file} cannot be read: {said}.", error) from error
             raise not_whole(self.file, f"its header cannot be read ({said})") from error
         if not isinstance(content, dict):
             raise not_whole(self.file, "its header is no JSON object")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
-from airflow_provider_ophys.recordings.recording import require_regular
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.recordings.bounded_files import read_bounded
 
 MOST_BYTES = 8 * 1024 * 1024
 
@@ -21,20 +21,13 @@ def read_json_object(file: Path) -> dict[str, Any]:
     :raises SourceNotFoundError: If it does not exist.
     :raises SourceDataError: If it is no regular file, too large, no JSON, or no object.
     """
-    require_regular(file)
-    size = file.stat().st_size
-    if size > MOST_BYTES:
-        raise SourceDataError(
-            f"{file} has {size:,} bytes; a header has {MOST_BYTES:,} at most. Check what it is, and remove it if "
-            "it is no part of the recording."
-        )
+    text = read_bounded(file, MOST_BYTES)
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(
+        content = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SourceDataError(
             f"{file} cannot be read: {type(error).__name__}: {str(error)[:200]}. Check that it was copied "
-            "completely.",
-            error,
+            "completely."
         ) from error
     if not isinstance(content, dict):
         raise SourceDataError(f"{file} holds a JSON {type(content).__name__}, not an object. Copy it again.")

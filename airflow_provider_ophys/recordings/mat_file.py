@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_ophys.recordings.recording import require_regular
+from airflow_provider_ophys.recordings.bounded_files import read_bounded
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
-HEADER_BYTES, MOST_BYTES, DEEPEST = 128, 256 * 1024 * 1024, 30
+HEADER_BYTES, MOST_BYTES, DEEPEST = 128, 64 * 1024 * 1024, 30
 MATRIX, COMPRESSED = 14, 15
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
@@ -35,17 +35,15 @@ def read_mat_file(file: Path) -> dict[str, Any]:
     """
     Read a MATLAB file of version 5.
 
-    :param file: At most 256 MiB, also when its parts are decompressed.
+    :param file: At most 64 MiB, also when its parts are decompressed.
     :returns: By variable: numbers as arrays, texts as str, a struct as a dict; ``None`` for all else.
     :raises SourceNotFoundError: If it does not exist.
     :raises SourceDataError: If it is no such file, damaged, or too large.
     :raises SourceChangedError: If it may still be growing.
     """
-    require_regular(file)
-    if file.stat().st_size > MOST_BYTES:
-        raise not_whole(file, f"it has {file.stat().st_size:,} bytes, too many for a header")
+    content = read_bounded(file, MOST_BYTES)
     try:
-        return _variables(file.read_bytes())
+        return _variables(content)
     except (MatError, struct.error, zlib.error, UnicodeDecodeError) as error:
         said = str(error)[:200]
         raise not_whole(file, f"it cannot be read as a MATLAB file of version 5 ({said})") from error

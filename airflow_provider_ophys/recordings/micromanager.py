@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import struct
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata
+from airflow_provider_ophys.recordings.bounded_files import read_part
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.ome_tiff import OmeTiffRecording
-from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import MICROMANAGER, peek_first_page, text_of_first_page
 from airflow_provider_ophys.recordings.xml_headers import number
 
 ENDING = ".ome.tif"
 # Where the summary stands in a file: a mark and a length, then the text.
-SUMMARY_AT, SUMMARY_MARK, MOST_BYTES = 32, 2355492, 16 * 1024**2
+SUMMARY_AT, SUMMARY_HEAD, SUMMARY_MARK, MOST_BYTES = 32, struct.Struct("<II"), 2355492, 16 * 1024**2
 UM = 1e-6
 TIMES = ("%Y-%m-%d %H:%M:%S.%f %z", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S")
 
@@ -77,15 +77,10 @@ class MicroManagerRecording(OmeTiffRecording):
 
         :raises SourceDataError: If it is not in the first file.
         """
-        require_regular(self.named)
-        try:
-            descriptor = os.open(self.named, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as stream:
-                stream.seek(SUMMARY_AT)
-                mark, length = (int.from_bytes(stream.read(4), "little") for _ in range(2))
-                text = stream.read(length) if mark == SUMMARY_MARK and length < MOST_BYTES else b""
-        except OSError as error:
-            raise unreadable(f"{self.named} cannot be read: {error}.", error) from error
+        head = read_part(self.named, SUMMARY_AT, SUMMARY_HEAD.size)
+        mark, length = SUMMARY_HEAD.unpack(head) if len(head) == SUMMARY_HEAD.size else (0, 0)
+        is_there = mark == SUMMARY_MARK and length < MOST_BYTES
+        text = read_part(self.named, SUMMARY_AT + SUMMARY_HEAD.size, length) if is_there else b""
         return _object(text.decode("utf-8", "replace"))
 
     @cached_property

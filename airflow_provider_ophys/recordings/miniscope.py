@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.avi import AviMovie, read_avi
 from airflow_provider_ophys.recordings.headers import Headers, later, storable
@@ -162,7 +163,7 @@ class MiniscopeRecording(Recording):
             if not named:
                 raise SourceDataError("Neither folder_path nor file_paths names a movie. Give one of them.")
             return named
-        found = sorted(folder.glob("*.avi"), key=natural_order) if folder.is_dir() else []
+        found = sorted(matching(folder, "*.avi"), key=natural_order)
         if not found:
             raise SourceDataError(f"{folder} has no movies 0.avi, 1.avi ... in it. Give the device's folder.")
         expected = [folder / f"{number}.avi" for number in range(len(found))]

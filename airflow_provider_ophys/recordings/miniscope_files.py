@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError, unreadable
 from airflow_provider_ophys.recordings.json_headers import read_json_object, scalar
 from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.wholeness import not_whole
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 STAMPS, HEADER = "timeStamps.csv", "metaData.json"
 STAMPS_COLUMN = "Time Stamp (ms)"
-MOST_STAMPS_BYTES = 128 * 1024 * 1024
+MOST_STAMPS_BYTES, MOST_STAMPS = 64 * 1024 * 1024, 4_000_000
 # From so many of the first stamps, as roiextractors does; without intervals that deviate by this many deviations.
 STAMPS_FOR_RATE, OUTLIER = 10_000, 3.0
 START_PARTS = ("year", "month", "day", "hour", "minute", "second")
@@ -40,8 +42,11 @@ def read_stamps(file: Path) -> NDArray[np.float64]:
         with file.open(encoding="utf-8-sig") as stream:
             columns = [name.strip().strip('"') for name in stream.readline(1000).split(",")]
             column = columns.index(STAMPS_COLUMN) if STAMPS_COLUMN in columns else None
-            rows = [line for line in stream if not line.isspace()] if column is not None else []
-        stamps = np.loadtxt(rows, delimiter=",", usecols=column, ndmin=1, comments=None) if rows else np.empty(0)
+            rows = _Rows(stream) if column is not None else None
+            first = next(rows, None) if rows else None
+            stamps = np.empty(0)
+            if rows and first is not None:
+                stamps = np.loadtxt(chain([first], rows), delimiter=",", usecols=column, ndmin=1, comments=None)
     except (OSError, ValueError) as error:
         raise unreadable(f"{file} cannot be read: {str(error)[:200]}. Copy it again.", error) from error
     if column is None:
@@ -49,9 +54,28 @@ def read_stamps(file: Path) -> NDArray[np.float64]:
             f"{file} has no column {STAMPS_COLUMN!r}, only {', '.join(columns)[:200]!r}. Take it from the "
             "Miniscope DAQ software again."
         )
-    if rows and not rows[-1].endswith("\n") and rows[-1].count(",") < len(columns) - 1:
-        raise not_whole(file, f"its last line is {rows[-1][:100]!r}, of which a part is missing")
+    if rows and rows.last and not rows.last.endswith("\n") and rows.last.count(",") < len(columns) - 1:
+        raise not_whole(file, f"its last line is {rows.last[:100]!r}, of which a part is missing")
     return np.asarray(stamps, dtype=np.float64) / 1000
+
+
+class _Rows:
+    """The lines of a table, one at a time: a hundred times as many as of a day take little memory."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self.last, self.count = iter(lines), "", 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        for line in self._lines:
+            if not line.isspace():
+                self.last, self.count = line, self.count + 1
+                if self.count > MOST_STAMPS:
+                    raise ValueError(f"it has more than {MOST_STAMPS:,} lines")
+                return line
+        raise StopIteration
 
 
 def measured_rate(stamps: NDArray[np.float64]) -> float | None:
@@ -101,7 +125,7 @@ def is_miniscope(folder: Path) -> bool:
         device, session = (
             read_json_object(file) if file.is_file() else {} for file in (folder / HEADER, folder.parent / HEADER)
         )
-    except (OSError, ValueError):
+    except (SourceDataError, SourceNotFoundError):
         return False
     named = session.get("miniscopes")
     if isinstance(named, list) and folder.name in {str(name).replace(" ", "_") for name in named}:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.models.folder_contents import is_there, matching
 from airflow_provider_ophys.models.recording import FoundRecording
 from airflow_provider_ophys.recordings.json_headers import read_json_object
 from airflow_provider_ophys.recordings.miniscope import MiniscopeRecording, natural_order
@@ -77,19 +78,21 @@ class MiniscopeMultiRecording(MiniscopeRecording):
     @cached_property
     def recordings(self) -> list[MiniscopeRecording]:
         """Each recording by itself, in the order in which they are read."""
-        movies = sorted(self.folder.glob(f"*/{self.device}/*.avi"), key=natural_order)
+        folders = [each / self.device for each in matching(self.folder, "*")]
+        movies = sorted((file for each in folders for file in matching(each, "*.avi")), key=natural_order)
         if not movies:
             raise SourceDataError(
                 f"{self.folder} has no recordings */{self.device}/0.avi in it. Give the folder above those of the "
                 "recordings, and the device's name in miniscope_device_name."
             )
-        folders = dict.fromkeys(movie.parent for movie in movies)
-        return [MiniscopeRecording(self.extractor, {"folder_path": str(folder)}) for folder in folders]
+        with_movies = dict.fromkeys(movie.parent for movie in movies)
+        return [MiniscopeRecording(self.extractor, {"folder_path": str(folder)}) for folder in with_movies]
 
     @cached_property
     def start_files(self) -> list[Path]:
         """Headers of recordings that have a start."""
-        files = sorted(self.folder.glob(f"*/{HEADER}"), key=natural_order)
+        named = [each / HEADER for each in matching(self.folder, "*")]
+        files = sorted((file for file in named if is_there(file)), key=natural_order)
         return [file for file in files if {"recordingStartTime", "year"} & read_json_object(file).keys()]
 
     @cached_property

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError
+from airflow_provider_ophys.exceptions import ConfigurationError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.npy_header import read_npy_header
@@ -35,12 +36,12 @@ class NumpyRecording(Recording):
         if (folder / "ops.npy").exists():
             return []
         found = []
-        for file in sorted(folder.glob(f"*{SUFFIX}")):
+        for file in matching(folder, f"*{SUFFIX}"):
             if any(word in file.name.lower() for word in OTHER_ARRAYS):
                 continue
             try:
                 shape, dtype = read_npy_header(file)
-            except (SourceDataError, OSError):
+            except (SourceDataError, SourceNotFoundError):
                 continue
             if len(shape) in NUM_AXES and dtype.kind in "iuf":
                 found.append(

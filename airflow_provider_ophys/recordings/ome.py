@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
-from airflow_provider_ophys.recordings.recording import require_regular, require_within
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.recordings.bounded_files import read_bounded
+from airflow_provider_ophys.recordings.recording import require_within
 from airflow_provider_ophys.recordings.tiff_pages import read_first_page
-from airflow_provider_ophys.recordings.xml_headers import number, parse_xml
+from airflow_provider_ophys.recordings.xml_headers import LONGEST_XML, number, parse_xml
 
-MOST_BYTES = 256 * 1024**2
 ORDERS = {f"XY{order}" for order in ("ZCT", "ZTC", "CZT", "CTZ", "TCZ", "TZC")}
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "µm": 1e-6, "um": 1e-6, "nm": 1e-9}
@@ -99,8 +99,7 @@ def read_ome(file: Path) -> OmePixels:
     if pixels is None and pointer is not None:
         source = file.parent / pointer.get("MetadataFile", "")
         require_within(source, file.parent.resolve())
-        require_regular(source)
-        root = parse_xml(_read_companion(source), str(source))
+        root = parse_xml(read_bounded(source, LONGEST_XML).decode("utf-8-sig", "replace"), str(source))
         pixels = _pixels_with(root, file.name)
     if pixels is None:
         raise SourceDataError(f"The OME-XML of {file} describes no pixels. Check that it was copied completely.")
@@ -151,15 +150,6 @@ def _without_comment(text: str) -> str:
     """Early OME-TIFFs have the XML in a comment."""
     begins_with_comment = text.lstrip().startswith("<!--")
     return text.replace("<!--", "").replace("-->", "").strip() if begins_with_comment else text.strip()
-
-
-def _read_companion(file: Path) -> str:
-    if file.stat().st_size > MOST_BYTES:
-        raise SourceDataError(f"{file} has {file.stat().st_size:,} bytes; a header has {MOST_BYTES:,} at most.")
-    try:
-        return file.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise unreadable(f"{file} cannot be read: {error}.", error) from error
 
 
 def _pixels_with(root: Element, name: str) -> Element | None:

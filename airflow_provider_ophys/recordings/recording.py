@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError, is_passing, unreadable
+from airflow_provider_ophys.models.folder_contents import walk
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata
 
 MOST_PROBED_FILES = 64
@@ -174,7 +175,7 @@ def files_below(path: Path) -> list[Path]:
         return [path]
     root = path.resolve()
     found = []
-    for folder, folders, names in os.walk(path, followlinks=True):
+    for folder, folders, names in walk(path, follow_links=True):
         folders[:] = sorted(name for name in folders if not may_be_a_result(name))
         for name in folders:
             require_within(Path(folder, name), root)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.models.folder_contents import matching
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, Movie
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.mat_file import read_mat_file
@@ -36,7 +37,7 @@ class SbxRecording(Recording):
     @classmethod
     def find(cls, folder: Path) -> list[FoundRecording]:
         """Find ``.sbx`` files with their header beside them."""
-        files = [file for file in sorted(folder.glob(f"*{PIXELS}")) if file.with_suffix(HEADER).is_file()]
+        files = [file for file in matching(folder, f"*{PIXELS}") if file.with_suffix(HEADER).is_file()]
         return [
             FoundRecording(kind="imaging", extractor=EXTRACTOR, extractor_kwargs={"file_path": str(file)})
             for file in files

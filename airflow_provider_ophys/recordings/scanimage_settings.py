@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import SourceDataError, unreadable
-from airflow_provider_ophys.recordings.recording import require_regular
+from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.recordings.bounded_files import read_part
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 # What a BigTIFF of ScanImage has behind TIFF's own header: a mark, a version, the lengths of two texts.
@@ -78,25 +77,18 @@ def read_settings(file: Path) -> Settings | None:
 
     :raises SourceDataError: If they are not all in the file, or are no settings.
     """
-    require_regular(file)
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            header = stream.read(HEADER.size)
-            if len(header) < HEADER.size:
-                return None
-            order, tiff, _, _, _, mark, version, length, length_of_rois = HEADER.unpack(header)
-            if order != b"II" or tiff != BIG or mark != MARK or version not in VERSIONS:
-                return None
-            if max(length, length_of_rois) > MOST_BYTES:
-                raise SourceDataError(
-                    f"{file} announces settings of {length:,} bytes. It is damaged; copy it again."
-                )
-            text, rois = stream.read(length), stream.read(length_of_rois)
-    except OSError as error:
-        raise unreadable(f"{file} cannot be read: {error}. Check its permissions.", error) from error
-    if len(text) < length or len(rois) < length_of_rois:
+    header = read_part(file, 0, HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    order, tiff, _, _, _, mark, version, length, length_of_rois = HEADER.unpack(header)
+    if order != b"II" or tiff != BIG or mark != MARK or version not in VERSIONS:
+        return None
+    if max(length, length_of_rois) > MOST_BYTES:
+        raise SourceDataError(f"{file} announces settings of {length:,} bytes. It is damaged; copy it again.")
+    settings = read_part(file, HEADER.size, length + length_of_rois)
+    if len(settings) < length + length_of_rois:
         raise not_whole(file, f"its settings of {length + length_of_rois:,} bytes are not all in it")
+    text, rois = settings[:length], settings[length:]
     return Settings(parse_settings(text.decode("utf-8", "replace"), file), _roi_groups(rois, file))
 
 

@@ -18,26 +18,30 @@ from pathlib import Path
 from typing import Self
 
 from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.recordings.bounded_files import read_at
 from airflow_provider_ophys.recordings.recording import require_regular
 from airflow_provider_ophys.recordings.wholeness import not_whole
 
 CLASSIC, BIG = 42, 43
-COLUMNS, ROWS, BITS, IMAGE_DESCRIPTION, CHANNELS, SOFTWARE, SAMPLE_FORMAT = 256, 257, 258, 270, 277, 305, 339
+COLUMNS, ROWS, BITS, IMAGE_DESCRIPTION, CHANNELS, SAMPLE_FORMAT = 256, 257, 258, 270, 277, 339
 # Strips or tiles: where each begins, and how long it is.
 OFFSETS, LENGTHS = (273, 324), (279, 325)
 MICROMANAGER = 51123
-TEXTS = frozenset({IMAGE_DESCRIPTION, SOFTWARE, MICROMANAGER})
+TEXTS = frozenset({IMAGE_DESCRIPTION, MICROMANAGER})
 EXTENTS = frozenset({*OFFSETS, *LENGTHS})
 WANTED = TEXTS | EXTENTS | {COLUMNS, ROWS, BITS, CHANNELS, SAMPLE_FORMAT}
 
 FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
+# Of a value of each type of field.
+BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 KINDS = {1: "uint", 2: "int", 3: "float"}
 
 # A page with its description is read at once where it can be.
 WINDOW_BYTES = 4096
-# Real pages have some twenty fields, and the longest description, OME-XML of 100,000 frames, some 30 MB.
+# Real pages have some twenty fields, a strip or a few hundred, and the longest description, OME-XML of 100,000
+# frames, some 30 MB.
 MOST_FIELDS = 4096
-LONGEST_FIELD_BYTES = 256 * 1024**2
+LONGEST_FIELD_BYTES, LONGEST_EXTENTS_BYTES, FEW_VALUES = 48 * 1024**2, 8 * 1024**2, 1024**2
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,7 @@ class _TiffFile:
     first: int = 0
     window: bytes = b""
     window_start: int = 0
+    read_bytes: int = 0
 
     @classmethod
     def open(cls, file: Path) -> Self:
@@ -294,12 +299,11 @@ class _TiffFile:
         begin = offset - self.window_start
         if begin < 0 or begin + size > len(self.window):
             try:
-                self.window = os.pread(self.descriptor, max(size, WINDOW_BYTES), offset)
+                wanted = min(max(size, WINDOW_BYTES), self.size - offset)
+                self.window = read_at(self.descriptor, offset, wanted)
             except OSError as error:
                 raise unreadable(f"{self.file} cannot be read: {error}.", error) from error
             self.window_start, begin = offset, 0
-        if begin + size > len(self.window):
-            raise struct.error("beyond the end of the file")
         return self.window[begin : begin + size]
 
     def read_fields(self, offset: int, wanted: frozenset[int]) -> tuple[dict[int, bytes | tuple[int, ...]], int]:
@@ -310,17 +314,31 @@ class _TiffFile:
         size = count * self.entry.size
         entries = self.read(offset + self.count.size, size + self.offset.size)
         (following,) = self.offset.unpack_from(entries, size)
-        fields = {
-            tag: self._values(kind, number, inline, is_text=tag in TEXTS)
-            for tag, kind, number, inline in self.entry.iter_unpack(entries[:size])
-            if tag in wanted
-        }
+        fields: dict[int, bytes | tuple[int, ...]] = {}
+        for tag, kind, number, inline in self.entry.iter_unpack(entries[:size]):
+            # Also of those that only a reader wants.
+            if number > FEW_VALUES:
+                self._check_length(tag, number * BYTES.get(kind, 1))
+            if tag in wanted:
+                fields[tag] = self._values(kind, number, inline, is_text=tag in TEXTS)
         return fields, following
+
+    def _check_length(self, tag: int, num_bytes: int) -> None:
+        longest = LONGEST_EXTENTS_BYTES if tag in EXTENTS else LONGEST_FIELD_BYTES
+        if num_bytes > longest:
+            raise SourceDataError(
+                f"{self.file} has a field (tag {tag}) of {num_bytes:,} bytes in a page, where {longest:,} are the "
+                "most. It is damaged; copy it again."
+            )
 
     def _values(self, kind: int, number: int, inline: bytes, *, is_text: bool) -> bytes | tuple[int, ...]:
         form = f"{self.order}{number}{FORMATS.get(kind, 'B')}"
-        size = number if number > LONGEST_FIELD_BYTES else struct.calcsize(form)
-        if size > LONGEST_FIELD_BYTES:
-            raise struct.error("too long a field")
+        size = struct.calcsize(form)
         content = inline[:size] if size <= len(inline) else self.read(self.offset.unpack(inline)[0], size)
+        self.read_bytes += size
+        if self.read_bytes > self.size + LONGEST_FIELD_BYTES:
+            raise SourceDataError(
+                f"{self.file} has more in the fields of its pages than in all of it: many pages have the same "
+                "long text. It is damaged; copy it again."
+            )
         return content if is_text else struct.unpack(form, content)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from airflow_provider_ophys.exceptions import SourceDataError, unreadable
+from airflow_provider_ophys.models.documents import open_regular
+from airflow_provider_ophys.recordings.bounded_files import read_at
 from airflow_provider_ophys.recordings.recording import require_regular
 
-# An index of a million frames has some 500 MB.
-MOST_BYTES = 1024**3
+# An index of a million frames has some 500 MB; it is read element by element.
+MOST_BYTES, LONGEST_ELEMENT_BYTES = 1024**3, 4 * 1024**2
+# What is kept in memory: OME-XML of 100,000 frames has some 30 MB, and three elements with 13 attributes for each.
+LONGEST_XML, MOST_PARTS = 48 * 1024**2, 2_200_000
 DEEPEST = 100
 PIECE_BYTES = 1024**2
 
@@ -24,9 +29,15 @@ def parse_xml(text: str, where: str) -> ET.Element:
     Parse a text into elements, whose names are without namespaces.
 
     :param where: Names it in a message.
-    :raises SourceDataError: If it is no XML, has a document type, or is nested too deeply.
+    :raises SourceDataError: If it is no XML, has a document type, is nested too deeply, or too large.
     """
     builder, depth = ET.TreeBuilder(), 0
+    parts = text.count("<") + text.count("=")
+    if len(text) > LONGEST_XML or parts > MOST_PARTS:
+        raise SourceDataError(
+            f"{where} has {len(text):,} characters, and {parts:,} elements and attributes; {LONGEST_XML:,} and "
+            f"{MOST_PARTS:,} are the most. Check what it is, and copy it again."
+        )
 
     def start(name: str, attributes: Attributes) -> None:
         nonlocal depth
@@ -41,10 +52,11 @@ def parse_xml(text: str, where: str) -> ET.Element:
         builder.end(name.rpartition(":")[2])
 
     # Whatever encoding the text names, it is decoded already.
-    parser = _parser(where, "utf-8")
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
+    parser, content = _parser(where, "utf-8"), memoryview(text.encode("utf-8", "replace"))
+    parser.EndElementHandler, parser.CharacterDataHandler = end, builder.data
     with _parsing(where):
-        parser.Parse(text.encode("utf-8", "replace"), True)
+        pieces = (content[at : at + PIECE_BYTES] for at in range(0, len(content), PIECE_BYTES))
+        _feed(parser, pieces, start, where)
     return builder.close()
 
 
@@ -58,12 +70,43 @@ def scan_xml(file: Path, on_start: Callable[[str, Attributes], None]) -> None:
     require_regular(file)
     if file.stat().st_size > MOST_BYTES:
         raise SourceDataError(f"{file} has {file.stat().st_size:,} bytes; a header has {MOST_BYTES:,} at most.")
-    parser = _parser(str(file))
-    parser.StartElementHandler = on_start
-    with _parsing(str(file)), file.open("rb") as stream:
-        while piece := stream.read(PIECE_BYTES):
-            parser.Parse(piece)
-        parser.Parse(b"", True)
+    with _parsing(str(file)), open_regular(file) as stream:
+        num_bytes = os.fstat(stream.fileno()).st_size
+        places = range(0, num_bytes, PIECE_BYTES)
+        pieces = (read_at(stream.fileno(), at, min(PIECE_BYTES, num_bytes - at)) for at in places)
+        _feed(_parser(str(file)), pieces, on_start, str(file))
+
+
+def _feed(
+    parser: expat.XMLParserType,
+    pieces: Iterable[bytes | memoryview],
+    on_start: Callable[[str, Attributes], None],
+    where: str,
+) -> None:
+    """
+    Parse pieces of an XML, in which elements follow each other.
+
+    A long name, value, comment or text is looked at from its beginning with each piece that comes, by readers too.
+
+    :raises SourceDataError: If no element begins for too long.
+    """
+    done = last = 0
+
+    def start(name: str, attributes: Attributes) -> None:
+        nonlocal last
+        last = done
+        on_start(name, attributes)
+
+    parser.StartElementHandler = start
+    for piece in pieces:
+        parser.Parse(piece)
+        done += len(piece)
+        if done - last > LONGEST_ELEMENT_BYTES:
+            raise SourceDataError(
+                f"{where} has an element of more than {LONGEST_ELEMENT_BYTES:,} bytes. It is damaged; copy it "
+                "again."
+            )
+    parser.Parse(b"", True)
 
 
 def _parser(where: str, encoding: str | None = None) -> expat.XMLParserType:

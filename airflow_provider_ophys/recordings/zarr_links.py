@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.models.folder_contents import walk
 from airflow_provider_ophys.recordings.json_headers import read_json_object
 from airflow_provider_ophys.recordings.recording import require_within
 
@@ -27,7 +28,10 @@ def require_no_links_out(store: Path) -> None:
     :raises SourceDataError: If one does not; names it, and where it stands.
     """
     root = store.resolve()
-    for file in sorted(path for path in store.rglob("*") if path.name in ATTRIBUTE_FILES):
+    files = [
+        Path(folder, name) for folder, _, names in walk(store) for name in ATTRIBUTE_FILES.intersection(names)
+    ]
+    for file in sorted(files):
         require_within(file, root)
         for source in _sources([read_json_object(file)]):
             try:

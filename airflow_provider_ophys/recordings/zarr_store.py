@@ -7,7 +7,6 @@ another may do anything; so only those are let through that turn bytes into numb
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airflow_provider_ophys.exceptions import SourceDataError
+from airflow_provider_ophys.models.folder_contents import walk
 from airflow_provider_ophys.recordings.json_headers import read_json_object
 from airflow_provider_ophys.recordings.recording import require_regular, require_within
 from airflow_provider_ophys.recordings.wholeness import not_whole
@@ -60,7 +60,7 @@ def store_files(store: Path, root: Path) -> list[Path]:
     """
     require_within(store, root)
     found: list[Path] = []
-    for folder, folders, names in os.walk(store, followlinks=True):
+    for folder, folders, names in walk(store, follow_links=True):
         folders.sort()
         for name in folders:
             inner = Path(folder, name)

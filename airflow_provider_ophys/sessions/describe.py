@@ -11,9 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from airflow_provider_ophys.exceptions import MetadataError, SourceDataError, SourceNotFoundError
+from airflow_provider_ophys.exceptions import (
+    MetadataError,
+    OphysError,
+    SourceDataError,
+    SourceNotFoundError,
+    unreadable,
+)
 from airflow_provider_ophys.models.allowed_roots import check_allowed
 from airflow_provider_ophys.models.conversion import MovieOptions
+from airflow_provider_ophys.models.folder_contents import is_there
 from airflow_provider_ophys.models.metadata import validate_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata, Movie, SegmentedPlane
 from airflow_provider_ophys.models.session import Session, SessionMovie, SessionSegmentation
@@ -77,20 +84,35 @@ def describe_session(
     """
     place = Path(folder).absolute()
     check_allowed("folder", place, allowed_roots)
-    if not place.is_dir():
-        raise SourceNotFoundError(f"There is no folder {place}. Check the path, and that it is mounted here.")
+    given = GivenMetadata(place, metadata, root, subject_table, folder_name, tuple(allowed_roots))
+    try:
+        return _described(
+            place, name or _name_below(place, root), given, volumes=volumes, allow_pickle=allow_pickle
+        )
+    except OphysError:
+        raise
+    except OSError as error:
+        raise unreadable(
+            f"The session in {place} cannot be looked at: {error}. Check the permissions, and that the share is "
+            "mounted.",
+            error,
+        ) from error
+
+
+def _described(folder: Path, name: str, given: GivenMetadata, *, volumes: bool, allow_pickle: bool) -> Session:
+    if not folder.is_dir():
+        raise SourceNotFoundError(f"There is no folder {folder}. Check the path, and that it is mounted here.")
     parts, remarks, unknown = _parts(
-        place, volumes=volumes, allowed_roots=allowed_roots, allow_pickle=allow_pickle
+        folder, volumes=volumes, allowed_roots=given.allowed_roots, allow_pickle=allow_pickle
     )
     if not volumes:
         remarks += [
-            f"{os.path.relpath(part.place, place)} stays a series of volumes: {NAME} names it so, or its planes "
+            f"{os.path.relpath(part.place, folder)} stays a series of volumes: {NAME} names it so, or its planes "
             f"cannot be read by themselves. Where they can, plane_index in extractor_kwargs chooses one."
             for part in parts
             if part.is_volume
         ]
-    given = GivenMetadata(place, metadata, root, subject_table, folder_name, tuple(allowed_roots))
-    draft = _Draft(place, name or _name_below(place, root), parts, remarks)
+    draft = _Draft(folder, name, parts, remarks)
     draft.tie()
     lay_given(draft.layers, given, draft.headers(), draft.remarks)
     draft.keys = lay_headers(draft.layers, parts, draft.tied, draft.read, draft.remarks)
@@ -109,7 +131,7 @@ def _parts(
     folder: Path, *, volumes: bool, allowed_roots: Sequence[Path], allow_pickle: bool
 ) -> tuple[list[Part], list[str], list[Path]]:
     """Return the movies and segmentations, remarks, and the files that belong to none of them."""
-    if os.path.lexists(folder / NAME):
+    if is_there(folder / NAME):
         written = read_session_yaml(folder, allowed_roots)
         parts, remarks = parts_written(written, folder, allow_pickle=allow_pickle)
         check_rates_written(parts, folder)
@@ -151,7 +173,7 @@ class _Draft:
                 self.tied[number], assumed = movie_of(part, movies, self.folder) if movies else (None, [])
                 self.remarks += assumed
                 self.parts[number] = with_rate(part, self.tied[number], self.folder)
-        if not os.path.lexists(self.folder / NAME):
+        if not is_there(self.folder / NAME):
             check_one_per_plane([(self.parts[number], movie) for number, movie in self.tied.items()], self.folder)
 
     def read(self, part: Part) -> HeaderMetadata:

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_ophys.exceptions import MetadataError
 from airflow_provider_ophys.models.allowed_roots import check_allowed, check_allowed_metadata
 from airflow_provider_ophys.models.documents import read_document
+from airflow_provider_ophys.models.folder_contents import is_there
 from airflow_provider_ophys.models.legacy_metadata import is_list_form
 from airflow_provider_ophys.models.metadata import load_metadata
 from airflow_provider_ophys.models.recording import HeaderMetadata
@@ -84,7 +85,7 @@ def lay_given(layers: Layers, given: GivenMetadata, headers: Sequence[HeaderMeta
     labs = [_file(file, given) for file in given.lab_files()]
     above: list[Origin] = []
     own = given.folder / METADATA_FILES[0]
-    if os.path.lexists(own):
+    if is_there(own):
         above.append(_file(own, given))
     if given.metadata is not None:
         of_arguments = load_metadata(given.metadata)

@@ -8,10 +8,11 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_ophys.exceptions import MetadataError
+from airflow_provider_ophys.exceptions import MetadataError, is_passing, unreadable
 from airflow_provider_ophys.models.documents import read_bounded
 from airflow_provider_ophys.models.metadata_sections import SubjectMetadata
 
@@ -26,7 +27,7 @@ UNFIT = re.compile(r"[/\\\x00-\x1f]")
 SEPARATORS = ",;\t"
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-MOST_BYTES = 64 * 2**20
+MOST_BYTES, MOST_SUBJECTS = 16 * 2**20, 100_000
 
 
 def look_up_subject(table: SubjectTable, subject_id: str) -> dict[str, Any] | None:
@@ -39,6 +40,7 @@ def look_up_subject(table: SubjectTable, subject_id: str) -> dict[str, Any] | No
     :param subject_id: As it stands in the table.
     :returns: Only fields that are not empty; ``None`` if the table does not know the subject.
     :raises MetadataError: If the table cannot be read, or knows the subject twice.
+    :raises SourceAccessError: If its disk or share fails.
     """
     if callable(table):
         row = table(subject_id)
@@ -122,19 +124,23 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         content = read_bounded(path, MOST_BYTES)
         # Excel's "Unicode text" is UTF-16; all else begins with a mark of UTF-8, or with none.
         text = content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig").lstrip()
-        lines = text.splitlines(keepends=True)
-        named = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
-        text = "".join(lines[1:]) if named else text
+        first, newline, rest = text.partition("\n")
+        named = SEPARATOR_LINE.fullmatch(first + newline)
+        text = rest if named else text
         first = text.partition("\n")[0]
         separator = named[1] if named else max(SEPARATORS, key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
         columns = [_field(column) for column in reader.fieldnames or []]
         reader.fieldnames = columns
-        rows = list(reader)
+        rows = list(islice(reader, MOST_SUBJECTS + 1))
     except (OSError, ValueError, csv.Error) as error:
+        if is_passing(error):
+            raise unreadable(f"The subject table {path} cannot be read: {error}.", error) from error
         raise MetadataError(
             f"The subject table {path} cannot be read: {error}. Save it as CSV in UTF-8."
         ) from error
+    if len(rows) > MOST_SUBJECTS:
+        raise MetadataError(f"The subject table {path} has more than {MOST_SUBJECTS:,} rows. Check what it is.")
     twice = [column for column in dict.fromkeys(columns) if column and columns.count(column) > 1]
     if KEY not in columns or twice:
         wrong = f"has the column {twice[0]} twice" if twice else f"has no column {KEY}"

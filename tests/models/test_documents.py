@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -9,9 +10,11 @@ import time
 from itertools import pairwise
 
 import pytest
+from failing_calls import END_OF_FILE, run_with_failures, why_not
 
-from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError
+from airflow_provider_ophys.exceptions import ConfigurationError, MetadataError, SourceAccessError
 from airflow_provider_ophys.models.conversion import ImagingConversion
+from airflow_provider_ophys.models.documents import read_document
 from airflow_provider_ophys.models.metadata import load_metadata, validate_metadata
 
 START = "session_start_time: 2025-01-01T10:00:00+00:00"
@@ -124,3 +127,25 @@ def test_many_problems_are_told_on_a_screen():
         ImagingConversion.from_options({"extractor": "Tiff", "nwbfile_path": "/a.nwb", "threads": "x" * 10**7})
     assert len(str(refused.value)) < 6500
     assert json.dumps(str(refused.value))
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.parametrize("failure", [errno.EIO, END_OF_FILE])
+def test_what_a_share_does_not_give_of_a_file_is_no_shorter_text(failure, tmp_path):
+    path = tmp_path / "metadata.yaml"
+    path.write_text("NWBFile: {session_id: '7'}\nSubject: {subject_id: m1}\n")
+
+    def read():
+        try:
+            return read_document(path)
+        except SourceAccessError as error:
+            return {"retryable": error.retryable}
+
+    def fails(call):
+        return failure if call.name == "read" and call.path == str(path) else 0
+
+    assert run_with_failures(read, lambda _: 0) == {
+        "NWBFile": {"session_id": "7"},
+        "Subject": {"subject_id": "m1"},
+    }
+    assert run_with_failures(read, fails) == {"retryable": True}

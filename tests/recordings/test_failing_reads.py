@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import zlib
 
@@ -24,6 +25,7 @@ from airflow_provider_ophys.extractor_internals import properties_of, property_v
 from airflow_provider_ophys.extractors import open_segmentation
 from airflow_provider_ophys.models.conversion import ImagingConversion, SegmentationConversion
 from airflow_provider_ophys.recordings import recording_of
+from airflow_provider_ophys.sessions import describe_session
 
 PLACES = int(os.environ.get("OPHYS_FAILING_CALLS", "1"))
 ONE_OF_EACH = ["NumPy without channels", "HDF5", "Miniscope", "ScanImage, three files", "Scanbox"]
@@ -148,6 +150,27 @@ def test_a_read_that_fails_gives_an_error_and_no_other_movie(made, tmp_path, req
             assert not got["error"].startswith("Output"), got
             assert str(made.folder) in got["message"], got
             assert [path.name for path in tmp_path.iterdir() if output.stem in path.name] == []
+
+
+def described(folder):
+    """Describe the session in a folder; return all that is said of it, or the error."""
+    try:
+        session = describe_session(folder)
+    except OphysError as error:
+        return {"error": type(error).__name__, "retryable": error.retryable, "message": str(error)}
+    return {"found": json.loads(session.model_dump_json())}
+
+
+def test_a_recording_is_found_or_a_read_that_failed_is_told(made, request):
+    calls = Faults(made.folder, 0, 0, 0)
+    whole = run_with_failures(lambda: described(made.folder), calls)
+    for which, (count, number, kinds) in enumerate([WAYS[0], WAYS[3]]):
+        for place in places(request.node.name, calls.seen, which):
+            faults = Faults(made.folder, place, count, number, kinds)
+            got = run_with_failures(lambda: described(made.folder), faults)
+            if got != whole:
+                assert "error" in got, (place, got)
+                assert got["retryable"] or number == END_OF_FILE, (place, got)
 
 
 OPTIONAL = ["CaImAn", "NWB cells", "EXTRACT"]

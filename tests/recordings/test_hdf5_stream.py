@@ -93,6 +93,28 @@ def test_what_is_let_through_is_read_to_its_end_by_hdf5(file):
         subprocess.run([sys.executable, "-c", script, str(file)], check=False, timeout=ENOUGH_SECONDS)
 
 
+def test_a_process_that_hdf5_keeps_for_good_is_ended_and_no_other(tmp_path):
+    file = tmp_path / "movie.h5"
+    with h5py.File(file, "w", userblock_size=512) as opened:
+        in_a_dataset(opened)
+    lose(file, "all")
+    script = (
+        "import sys, time, h5py\n"
+        "from airflow_provider_ophys.recordings.stuck_processes import end_if_stuck\n"
+        "end_if_stuck(2)\n"
+        "time.sleep(2.5)\n"
+        "print('goes on', flush=True)\n"
+        "with h5py.File(sys.argv[1]) as file:\n"
+        "    for item in [file, *file.values()]:\n"
+        "        for name in item.attrs: item.attrs[name]\n"
+        "        if isinstance(item, h5py.Dataset): item[()]"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5 * ENOUGH_SECONDS)
+    assert (done.returncode, done.stdout) == (1, "goes on\n")
+    assert "Timeout" in done.stderr
+
+
 def read_all(file):
     for item in [file, *file.values()]:
         for name in item.attrs:
@@ -184,5 +206,5 @@ def test_a_text_that_is_said_to_be_longer_than_the_file_takes_no_memory(tmp_path
     content[place + 16 : place + 20] = b"\xff\xff\xff\x7f"
     path.write_bytes(content)
     os.utime(path, (LONG_AGO, LONG_AGO))
-    with pytest.raises(SourceDataError, match="a text of /note is said to be longer than the file"):
+    with pytest.raises(SourceDataError, match=r"its texts are longer than the file \(/note\)"):
         referenced_files(path)
