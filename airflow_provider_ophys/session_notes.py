@@ -96,6 +96,9 @@ def tell_batch(context: Context, root: Path, outcomes: Sequence[Mapping[str, Any
             nwbfile_path=outcome.get("nwbfile_path"),
             size_bytes=outcome.get("size_bytes"),
             seconds=outcome.get("seconds"),
+            subject=outcome.get("subject_id"),
+            valid=outcome.get("validation"),
+            speed=outcome.get("throughput_mb_per_s"),
             reused=outcome["state"] == "reused",
             done=outcome["state"] != "failed",
         )

@@ -97,12 +97,15 @@ def test_a_skipped_task_has_not_failed():
 def test_of_a_batch_each_session_is_told():
     instance = Instance(pushed=[])
     converted = {"session": "a/m1", "state": "converted", "nwbfile_path": "/nwb/a_m1.nwb", "size_bytes": 5}
+    converted |= {"subject_id": "mouse 7", "validation": "valid", "throughput_mb_per_s": 3.0}
     tell_batch({"ti": instance}, Path("/in"), [converted, {"session": "m2", "state": "failed", "why": "cut off"}])
     ((_, value),) = instance.pushed
     assert [(note["folder"], note.get("error"), note.get("done", False)) for note in value["sessions"]] == [
         ("/in/a/m1", None, True),
         ("/in/m2", "cut off", False),
     ]
+    first = value["sessions"][0]
+    assert (first["subject"], first["valid"], first["speed"], first["size_bytes"]) == ("mouse 7", "valid", 3.0, 5)
 
 
 def test_who_wants_no_xcom_gets_none():

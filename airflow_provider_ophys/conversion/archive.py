@@ -33,6 +33,18 @@ log = logging.getLogger(__name__)
 
 # A session at which the worker died this often (out of memory, say) is reported instead of tried again.
 MOST_DEATHS = 2
+# Of the report's table; facts of the page "Ophys" follow those that people read first.
+COLUMNS = (
+    "session",
+    "state",
+    "why",
+    "seconds",
+    "size_bytes",
+    "nwbfile_path",
+    "subject_id",
+    "validation",
+    "throughput_mb_per_s",
+)
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,9 @@ class Archive:
             "nwbfile_path": written.nwbfile_path,
             "size_bytes": written.size_bytes,
             "seconds": round(time.monotonic() - started, 3),
+            "subject_id": session.identity.subject_id,
+            "validation": written.validation,
+            "throughput_mb_per_s": written.throughput_mb_per_s,
         }
 
 
@@ -254,7 +269,7 @@ def write_report(folder: Path, run_id: str, root: str, sessions: list[dict[str, 
     report.write_text(json.dumps({"run_id": run_id, "root": root, **states, "sessions": sessions}, indent=2))
     table = report.with_suffix(".csv")
     with table.open("w", newline="") as file:
-        rows = csv.DictWriter(file, ["session", "state", "why", "seconds", "size_bytes", "nwbfile_path"])
+        rows = csv.DictWriter(file, COLUMNS)
         rows.writeheader()
         rows.writerows(sessions)
     failures = [session for session in sessions if session["state"] == "failed"]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 160, 56, 24, 10
+# Half of what a day takes below the axis.
+HALF_A_LABEL = 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def bar_chart(title: str, unit: str, names: Sequence[str], values: Sequence[floa
         bars=bars,
         ticks=[(round(floor - part * top * scale, 2), _digits(part * top)) for part in (0, 0.5, 1)],
         labels=[
-            (round(LEFT + (number + 0.5) * room, 2), name)
+            (round(min(LEFT + (number + 0.5) * room, WIDTH - HALF_A_LABEL), 2), name)
             for number, name in enumerate(names)
             if number % every == 0
         ],

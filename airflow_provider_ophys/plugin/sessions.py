@@ -121,9 +121,8 @@ def session_row(place: str, notes: Iterable[TaskNote]) -> SessionRow | None:
     failure = _failure(everything)
     steps = tuple(_steps(everything, failure))
     conversions = [one for one in everything if one.note.step == "convert" and outcome(one) == "done"]
-    converted = next(
-        (one for one in reversed(conversions) if not one.note.reused and one.note.speed is not None), None
-    )
+    # Of one that added a few cells to a movie it does not say how quick the movie was.
+    converted = max(reversed(conversions), key=lambda one: one.note.speed is not None, default=None)
     running = next((one for one in reversed(everything) if outcome(one) == "running"), None)
     path, folder = _last(everything, "nwbfile_path"), _last(everything, "folder")
     # What it was called last, unless only the name of its file is left.

@@ -115,6 +115,11 @@ def test_reused_looks_reused_and_keeps_the_speed_of_the_conversion():
     assert (made.state, made.speed, steps(made)["converted"]) == ("reused", 3.0, "reused")
 
 
+def test_a_conversion_whose_speed_nobody_told_counts_and_one_that_adds_cells_leaves_the_speed():
+    assert row(written(speed=None)).converted is not None
+    assert row(written(), written(minute=9, run="r2", speed=None)).speed == 3.0
+
+
 def test_one_of_many_sessions_of_a_task_may_fail_alone():
     failed = noted("convert", nwbfile_path=FILE, failed=True, error="its TIFF is cut off")
     assert row(failed).error == "its TIFF is cut off"
