@@ -80,8 +80,8 @@ chaos: setup  ## Disturb several hundred conversions at random moments, and the 
 thorough: setup  ## Try all of which make test tries a sample: what the system may answer, kills, 10,000 folders, all makers
 	@OPHYS_THOROUGH=1 OPHYS_FAILING_CALLS=$(or $(FAILING_CALLS),10) $(PYTHON) -m pytest -n $(TEST_PROCESSES) \
 	  --dist loadscope --durations 25 tests/acquisition/test_many_folders.py tests/contract/test_configurations.py \
-	  tests/conversion/test_failing_calls.py tests/e2e tests/recordings/test_failing_reads.py tests/s3/test_kills.py \
-	  $(TEST_OPTIONS)
+	  tests/conversion/test_failing_calls.py tests/e2e tests/recordings/test_failing_reads.py \
+	  tests/report/test_faults_of_makers.py tests/s3/test_kills.py $(TEST_OPTIONS)
 
 # How many recordings and metadata together: make fuzz FUZZ_EXAMPLES=1000
 fuzz: setup  ## Damage the recordings of every maker and the metadata of sessions at random, 10,000 times

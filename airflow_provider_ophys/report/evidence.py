@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from airflow_provider_ophys.nwb.contents import Timing
-from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, Curve, course, spread
+from airflow_provider_ophys.report.curves import FEWEST_FOR_A_COURSE, Curve, course, spread, stretches
 from airflow_provider_ophys.report.movie import MovieSurvey
 from airflow_provider_ophys.report.saturation import SATURATED_SHARE, Saturation
 from airflow_provider_ophys.report.slices import seen_slices, structure
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 FEWEST_FRAMES = 20
 
-# Dark is what has lost so much of the light that the frames around it have. A fifth of a recording may be dark.
-DARK_SHARE = 0.5
+# Dark is what has lost so much of the light that the frames around it have, most of it at once; and so much in its
+# darkest quarter, where the noise of pixels without light counts more. A fifth of a recording may be dark.
+DARK_SHARE, DARK_FLOOR_SHARE, SUDDEN_SHARE = 1 / 2, 1 / 3, 1 / 2
 DARK_SIGMAS = 8.0
 DARK_COURSE_SHARE, DARK_PERCENTILE = 0.5, 75.0
+
+# So many blank frames in a row were not lost.
+FEWEST_DARK = 10
 
 LEAK_SIGMAS = 6.0
 LEAK_SHARE, LEAK_SHARE_OF_MEAN = 0.1, 0.08
@@ -124,20 +128,42 @@ class Evidence:
 
     @cached_property
     def is_dark(self) -> Found:
-        """Whether a frame has lost most of its light, without being blank."""
+        """Whether a frame has lost most of its light, without being blank or partly lost."""
         if len(self.indices) < FEWEST_FRAMES:
             return np.zeros(len(self.indices), dtype=bool)
-        found = ~self.survey.is_blank
-        for curve in (self.intensity, self.floor):
+        found = ~(self.survey.is_blank | self.is_losing)
+        for curve, share in ((self.intensity, DARK_SHARE), (self.floor, DARK_FLOOR_SHARE)):
             usual = course(curve, share=DARK_COURSE_SHARE, percentile=DARK_PERCENTILE)
             noise = spread(np.diff(curve)) / np.sqrt(2)
             lost = usual - curve
-            found &= lost > np.maximum(DARK_SIGMAS * noise, DARK_SHARE * (usual - self._darkness))
-        return found
+            found &= lost > np.maximum(DARK_SIGMAS * noise, share * (usual - self._darkness))
+        for stretch in stretches(found, self.indices):
+            found[stretch] = self._is_sudden(stretch)
+        return found | self.is_without_light
+
+    def _is_sudden(self, stretch: slice) -> bool:
+        """Tell whether light goes or comes from one frame to the next, as it does not where it bleaches."""
+        curve = self.intensity
+        before, after = curve[max(stretch.start - 1, 0)], curve[min(stretch.stop, len(curve) - 1)]
+        steps = before - curve[stretch.start], after - curve[stretch.stop - 1]
+        return bool(max(steps) > SUDDEN_SHARE * (np.median(curve) - curve[stretch].min()))
+
+    @cached_property
+    def is_without_light(self) -> Found:
+        """
+        Whether a frame is blank because its detector saw no light, and not because it was lost.
+
+        A detector without noise shows its offset then; if that is 0, only how long it lasts tells the two apart.
+        """
+        blank = self.survey.is_blank & (self.saturation.per_sample == 0) & (self.survey.pixels_per_sample > 1)
+        found = blank & (self.survey.brightest != 0)
+        for stretch in stretches(blank, self.indices):
+            found[stretch] |= stretch.stop - stretch.start >= FEWEST_DARK
+        return np.asarray(found)
 
     @cached_property
     def _darkness(self) -> float:
-        """The value of a pixel without light: no frame's darkest quarter is darker on average."""
+        """The value of a pixel without light, or less, by its noise; no frame's darkest quarter is darker."""
         floor = self.floor[~self.survey.is_blank]
         return min(self.survey.dark, float(floor.min())) if len(floor) else self.survey.dark
 
@@ -154,7 +180,9 @@ class Evidence:
         found = np.zeros(len(usable), dtype=bool)
         if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
             dark = self.survey.dark
-            found[usable] = _is_brighter(self.intensity[usable], dark) & _is_brighter(self.floor[usable], dark)
+            phases = self.indices[usable] % self.period
+            curves = self.intensity[usable], self.floor[usable]
+            found[usable] = np.logical_and(*(_is_brighter(curve, dark, phases) for curve in curves))
         return found
 
     @cached_property
@@ -164,13 +192,16 @@ class Evidence:
 
     @cached_property
     def is_losing(self) -> Found:
-        """Whether a part of a frame is 0 that is not in the frames around it."""
-        usable = ~(self.survey.is_blank | self.is_dark)
+        """Whether a part of a frame is 0 that is not in the frames around it, and the rest is as it was."""
+        usable = ~self.survey.is_blank
         found = np.zeros(len(usable), dtype=bool)
         if np.count_nonzero(usable) >= FEWEST_FOR_A_COURSE:
-            zeros = self.zeros[usable]
-            excess = zeros - course(zeros)
-            found[usable] = excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))
+            zeros, light = self.zeros[usable], self.intensity[usable]
+            usual = course(zeros)
+            excess = zeros - usual
+            rest = light / np.maximum(1 - excess / np.maximum(1 - usual, excess), 1e-3)
+            is_bright = rest > (np.median(light) + min(self.survey.dark, float(light.min()))) / 2
+            found[usable] = (excess > max(ZEROS_SHARE, ZEROS_SIGMAS * spread(excess))) & is_bright
         return found
 
     @cached_property
@@ -229,21 +260,20 @@ class Evidence:
         return None
 
     def level(self, curve: Curve) -> Curve:
-        """Bring the frames of each channel or plane, where they are written in turn, to the level of all."""
+        """Bring the frames of channels or planes that are written in turn to the level of the brightest."""
         if self.period == 1:
             return curve
-        levelled = curve.astype(np.float64)
-        usual = float(np.median(curve))
-        for phase in range(self.period):
-            of_phase = self.indices % self.period == phase
-            if of_phase.any():
-                levelled[of_phase] += usual - float(np.median(curve[of_phase]))
-        return levelled
+        phases = self.indices % self.period
+        usual = {int(phase): float(np.median(curve[phases == phase])) for phase in np.unique(phases)}
+        # What is much for the dimmest may be little for the brightest.
+        return np.asarray(curve + max(usual.values()) - np.array([usual[int(phase)] for phase in phases]))
 
 
-def _is_brighter(values: Curve, dark: float) -> Found:
+def _is_brighter(values: Curve, dark: float, phases: NDArray[np.int64]) -> Found:
     excess = values - course(values)
     usual = float(np.median(values))
+    # One of several channels may change more than the others.
+    noise = max(spread(excess[phases == phase]) for phase in np.unique(phases))
     # Active tissue brightens all of a one-photon picture, in which nothing is dark, by a few percent.
     least = max(LEAK_SHARE * (usual - dark), LEAK_SHARE_OF_MEAN * usual)
-    return np.asarray(excess > max(LEAK_SIGMAS * spread(excess), least, SMALLEST_EXCESS))
+    return np.asarray(excess > max(LEAK_SIGMAS * noise, least, SMALLEST_EXCESS))

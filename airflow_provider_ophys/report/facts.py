@@ -134,12 +134,16 @@ def _plane(plane: Any) -> Rows:
         f"in {plane.location}",
         f"indicator {plane.indicator}",
         f"excitation {plane.excitation_lambda:g} nm",
-        "" if spacing is None else f"grid spacing {list(np.asarray(spacing))} {plane.grid_spacing_unit}",
+        "" if spacing is None else f"grid spacing {_by_axis(spacing)} {plane.grid_spacing_unit}",
     ]
     return [
         ("device", "; ".join(str(part) for part in about_device if part)),
         ("imaging plane", "; ".join(part for part in about_plane if part)),
     ]
+
+
+def _by_axis(spacing: Any) -> str:
+    return " x ".join(f"{float(length):.3g}" for length in np.asarray(spacing).ravel())
 
 
 def _by(record: Mapping[str, Any]) -> Rows:

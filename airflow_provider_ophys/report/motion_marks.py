@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +17,20 @@ from airflow_provider_ophys.writing.frame_scan import bin_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Frames that are less like their neighbours, or stretches of time that are, show too little to follow it.
+# Stretches of time that are less alike show too little to follow it.
 LEAST_LIKENESS = 0.3
 FEWEST_PIXELS = 1600
-
-# One move: the frame is less like the one before than others are, and has moved farther than they seem to.
+# A frame has moved by so much, and its structure is so much more like that of the one before once that is undone.
 MOVE_PIXELS, MOVE_SIGMAS = 1.5, 6.0
-MOVE_LIKENESS, LIKENESS_SIGMAS = 0.05, 8.0
-# So many moves are no jumps any more.
-MOST_JUMPS_SHARE = 0.05
-# Who is back within so many frames has moved, too.
-SOON_FRAMES = 20
-
-# Many: how far frames move as a rule, and how much less alike the ones are that moved farther.
-JITTER_PIXELS, JITTER_LIKENESS, JITTER_CORRELATION = 1.0, 0.05, -0.4
+MOVE_GAINED, GAINED_SIGMAS = 0.3, 8.0
+# A frame that has gained less has moved only if it stays there.
+LEAST_GAINED = 0.05
+# So many moves are no jumps any more, but jitter: by so many pixels as a rule.
+MOST_JUMPS_SHARE, JITTER_GAINED, JITTER_PIXELS = 0.05, 0.15, 1.0
+# A picture does not move farther than this share of the field.
+NEAR_SHARE = 1 / 4
+# Frames that are so unlike each other, and gain so little, seem to move by chance.
+CHANCE_LIKENESS, CHANCE_GAINED = 0.5, 0.25
 
 DRIFT_PIXELS, DRIFT_SIGMAS = 3.0, 4.0
 SMOOTHED_SLICES, REFERENCE_SLICES = 5, 4
@@ -43,26 +44,24 @@ Z_LIKENESS = 0.2
 
 def jumps(evidence: Evidence) -> Iterator[Sighting]:
     """Yield where the whole picture has moved from one frame to the next."""
-    shift_x, shift_y, _ = _shifts(evidence)
-    for place in _jumped(evidence):
-        stretch = slice(int(place), int(place) + 1)
-        yield evidence.at(
-            stretch, f"the picture moves by about ({shift_x[place]:.0f}, {shift_y[place]:.0f}) pixels"
-        )
+    for move in _jumped(evidence):
+        stretch = slice(move.place, move.place + 1)
+        yield evidence.at(stretch, f"the picture moves by about ({move.step[1]:.0f}, {move.step[0]:.0f}) pixels")
 
 
 def jitter(evidence: Evidence) -> Iterator[Sighting]:
     """Yield one sighting if the picture moves from frame to frame as a rule."""
-    shift_x, shift_y, likeness = _shifts(evidence)
-    known = np.isfinite(likeness)
-    distance, alike = np.hypot(shift_x, shift_y)[known], likeness[known]
+    steps, gained = _steps(evidence)
+    known = np.isfinite(gained)
+    distance = np.hypot(*steps[known].T)
     if row_bands(evidence) is not None:
         raise NotChecked("bands run over the picture")
-    low, high = np.percentile(alike, [10, 90])
+    likeness = np.median(evidence.survey.frames["correlation"][known].mean(axis=1))
+    is_far = distance > MOVE_PIXELS
+    if likeness < CHANCE_LIKENESS and is_far.any() and np.median(gained[known][is_far]) < CHANCE_GAINED:
+        raise NotChecked("the frames show too little structure")
     usual = float(np.sqrt(np.mean(np.minimum(distance, np.percentile(distance, 95)) ** 2)))
-    if usual < JITTER_PIXELS or high - low < JITTER_LIKENESS:
-        return
-    if np.corrcoef(distance, alike)[0, 1] < JITTER_CORRELATION:
+    if usual > JITTER_PIXELS and np.mean(_far_and_gained(steps, gained)) > MOST_JUMPS_SHARE:
         yield evidence.always(f"the picture moves by {usual:.1f} pixels from frame to frame (root mean square)")
 
 
@@ -72,9 +71,10 @@ def drift(evidence: Evidence) -> Iterator[Sighting]:
     if any(z_drift(evidence)):
         raise NotChecked("the picture becomes another one")
     times = _slice_times(evidence)
-    shift_x, shift_y, _ = _shifts(evidence)
-    for place in _jumped(evidence):
-        path[times >= evidence.times[place]] -= (shift_y[place], shift_x[place])
+    for move in _jumped(evidence):
+        # What moves back soon is no part of where the picture is over time.
+        if move.has_settled:
+            path[times >= evidence.times[move.place]] -= move.step
     smooth = _smoothed(path)
     extent = smooth.max(axis=0) - smooth.min(axis=0)
     distance = float(np.hypot(*extent))
@@ -91,6 +91,12 @@ def z_drift(evidence: Evidence) -> Iterator[Sighting]:
     patterns, _ = evidence.slice_patterns
     size = bin_size(evidence.survey.statistics.frame_shape)
     aligned = np.stack([_moved(pattern, -where / size) for pattern, where in zip(patterns, path, strict=True)])
+    # What came in over a border was not seen all along.
+    edge_y, edge_x = (
+        min(int(np.ceil(farthest / size)), length // 4)
+        for farthest, length in zip(np.abs(path).max(axis=0), aligned.shape[1:], strict=True)
+    )
+    aligned = aligned[:, edge_y : aligned.shape[1] - edge_y, edge_x : aligned.shape[2] - edge_x]
     eighths = np.stack([part.mean(axis=0) for part in np.array_split(aligned, EIGHTHS)])
     flat = normalized(eighths.astype(np.float32))
     likeness = flat @ flat.T
@@ -105,10 +111,11 @@ def z_drift(evidence: Evidence) -> Iterator[Sighting]:
         )
 
 
-def _shifts(evidence: Evidence) -> tuple[Curve, Curve, Curve]:
+def _steps(evidence: Evidence) -> tuple[Curve, Curve]:
     """
-    Return by how much each frame has moved in x and y, and how like the one before it is; NaN where unknown.
+    Return by how much each frame has moved, and how much more it is like the one before once that is undone.
 
+    :returns: (frames, 2), rows first, 0 where unknown; and (frames,), NaN where unknown.
     :raises NotChecked: If the frames do not tell.
     """
     evidence.need()
@@ -122,14 +129,13 @@ def _shifts(evidence: Evidence) -> tuple[Curve, Curve, Curve]:
     # A part of a frame that is lost has no place.
     zeros = frames["zeros"].max(axis=1).astype(np.float64)
     known[1:] &= np.abs(np.diff(zeros)) <= 0.02 * evidence.survey.pixels_per_sample
-    likeness = np.where(known, frames["correlation"].mean(axis=1, dtype=np.float64), np.nan)
-    if not np.isfinite(likeness).sum() > EIGHTHS:
+    gained = np.where(known, frames["gained"].mean(axis=1, dtype=np.float64), np.nan)
+    known &= np.isfinite(gained)
+    if not known.sum() > EIGHTHS:
         raise NotChecked("too few frames were looked at one after the other")
-    if np.nanmedian(likeness) < LEAST_LIKENESS:
-        raise NotChecked("the frames show too little structure")
     # All planes of a volume move together.
-    shift_x, shift_y = (np.nanmedian(_finite(frames[name]), axis=1) for name in ("shift_x", "shift_y"))
-    return np.where(known, shift_x, 0.0), np.where(known, shift_y, 0.0), likeness
+    steps = np.stack([np.median(_finite(frames[name]), axis=1) for name in ("shift_y", "shift_x")], axis=1)
+    return np.where(known[:, None], steps, 0.0), gained
 
 
 def _need_pixels(evidence: Evidence) -> None:
@@ -146,51 +152,60 @@ def _finite(values: NDArray[Any]) -> Curve:
     return np.nan_to_num(values.astype(np.float64))
 
 
-def _moves(evidence: Evidence) -> NDArray[np.bool_]:
-    """Tell which frames have moved, of those whose neighbours have not."""
-    shift_x, shift_y, likeness = _shifts(evidence)
-    usual = np.nanmedian(likeness)
-    drop = max(MOVE_LIKENESS, LIKENESS_SIGMAS * spread(likeness[np.isfinite(likeness)]))
-    is_other = np.nan_to_num(likeness, nan=usual) < usual - drop
-    noise = max(spread(shift_x), spread(shift_y))
-    return np.asarray(is_other & (np.hypot(shift_x, shift_y) > max(MOVE_PIXELS, MOVE_SIGMAS * noise)))
+def _is_near(evidence: Evidence, steps: Curve) -> NDArray[np.bool_]:
+    """Tell which moves are no farther than a picture moves."""
+    return np.asarray((np.abs(steps) < NEAR_SHARE * np.array(evidence.survey.statistics.frame_shape)).all(axis=-1))
 
 
-def _jumped(evidence: Evidence) -> NDArray[np.int64]:
-    """
-    Return the frames that have moved, and stay where they are, or move back soon.
+def _far_and_gained(steps: Curve, gained: Curve) -> NDArray[np.bool_]:
+    """Tell which frames have moved, if many have."""
+    return np.asarray((np.hypot(*steps.T) > MOVE_PIXELS) & (np.nan_to_num(gained) > JITTER_GAINED))
 
-    A large cell that fires looks like a move as well, but moves nothing.
-    """
-    moves = _moves(evidence)
-    places = np.flatnonzero(moves)
-    if np.mean(moves) > MOST_JUMPS_SHARE:
-        return places[:0]
-    shift_x, shift_y, _ = _shifts(evidence)
-    steps = np.stack([shift_y, shift_x], axis=1)
+
+@dataclass(frozen=True)
+class _Move:
+    """A frame that has moved, of those that were looked at, and by how many pixels, rows first."""
+
+    place: int
+    step: Curve
+    has_settled: bool
+
+
+def _jumped(evidence: Evidence) -> list[_Move]:
+    """Return the frames that have moved, of those whose neighbours have not."""
+    steps, gained = _steps(evidence)
+    if np.mean(_far_and_gained(steps, gained)) > MOST_JUMPS_SHARE:
+        return []
+    noise = max(spread(steps[:, 0]), spread(steps[:, 1]))
+    gained = np.nan_to_num(gained)
+    least = max(LEAST_GAINED, GAINED_SIGMAS * spread(gained[gained != 0]))
+    places = np.flatnonzero((gained > least) & (np.hypot(*steps.T) > max(MOVE_PIXELS, MOVE_SIGMAS * noise)))
+    found = []
+    for place in map(int, places):
+        settled = _settled(evidence, place)
+        if settled is not None and _is_same(settled, steps[place]):
+            found.append(_Move(place, settled, has_settled=True))
+        elif gained[place] > MOVE_GAINED and _is_near(evidence, steps[place]):
+            found.append(_Move(place, steps[place], has_settled=False))
+    return found
+
+
+def _settled(evidence: Evidence, place: int) -> Curve | None:
+    """Return by how much the picture is elsewhere after a frame than before; None where nobody can tell."""
     try:
         path, _ = _path(evidence)
-        times = _slice_times(evidence)
     except NotChecked:
-        path, times = np.zeros((0, 2)), np.zeros(0)
-
-    def stays(place: int) -> bool:
-        before, after = path[times < evidence.times[place]][-4:-1], path[times > evidence.times[place]][1:4]
-        if not len(before) or not len(after):
-            # So near to where the recording begins or ends only light from outside speaks against it.
-            return len(path) > 0 and not evidence.is_leaking[place - 1 : place + 1].any()
-        return _is_same(np.median(after, axis=0) - np.median(before, axis=0), steps[place])
-
-    def returns(place: int) -> bool:
-        others = places[(places != place) & (np.abs(places - place) <= SOON_FRAMES)]
-        return any(_is_same(-steps[other], steps[place]) for other in others)
-
-    return places[[stays(int(place)) or returns(int(place)) for place in places]]
+        return None
+    times = _slice_times(evidence)
+    before, after = path[times < evidence.times[place]][-4:-1], path[times > evidence.times[place]][1:4]
+    if not len(before) or not len(after):
+        return None
+    return np.asarray(np.median(after, axis=0) - np.median(before, axis=0))
 
 
 def _is_same(one: Curve, other: Curve) -> bool:
-    """Tell whether two moves differ by less than half of the second."""
-    return bool(np.hypot(*(one - other)) < np.hypot(*other) / 2)
+    """Tell whether two moves differ by less than half of the larger."""
+    return bool(np.hypot(*(one - other)) < max(np.hypot(*one), np.hypot(*other)) / 2)
 
 
 def _slice_times(evidence: Evidence) -> Curve:
@@ -255,10 +270,4 @@ def _moved(pattern: NDArray[np.float32], by: Curve) -> NDArray[np.float32]:
     rows, columns = pattern.shape
     phase = by[0] * np.fft.fftfreq(rows)[:, None] + by[1] * np.fft.rfftfreq(columns)[None, :]
     moved = np.fft.irfft2(np.fft.rfft2(pattern) * np.exp(-2j * np.pi * phase), s=pattern.shape)
-    # What came in over the border was not seen.
-    edge_y, edge_x = (
-        min(int(np.ceil(abs(step))), length // 4) for step, length in zip(by, pattern.shape, strict=True)
-    )
-    moved[:edge_y] = moved[rows - edge_y :] = 0
-    moved[:, :edge_x] = moved[:, columns - edge_x :] = 0
     return np.asarray(moved, dtype=np.float32)

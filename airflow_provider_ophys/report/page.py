@@ -16,7 +16,7 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1rem; margin: 1.2rem 0 .3re
 p { margin: .2rem 0; }
 img { max-width: 100%; height: auto; background: white; border-radius: 4px; margin-top: .8rem; }
 ul { list-style: none; padding: 0; margin: .6rem 0; }
-li { margin: .15rem 0; padding-left: .6rem; border-left: 5px solid; }
+li { margin: .15rem 0; padding-left: .6rem; border-left: 5px solid; overflow-wrap: anywhere; }
 li.concern { border-color: #D55E00; font-weight: 600; } li.mark { border-color: #E69F00; }
 li.checked { border-color: #009E73; } li.left { border-color: #999; }
 .enlarging input { position: absolute; opacity: 0; } .enlarging img { cursor: zoom-in; }

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 CONVERTER_BITS = (8, 10, 11, 12, 13, 14, 15, 16)
 SATURATED_SHARE = 0.01
 
-# Values that occur so often, and so many times as often as those below them, are piled up.
-FEWEST_PILED, PILED_RATIO = 20, 20.0
+# A value that occurs so often, and so many times as often as any of those below it, is piled up.
+FEWEST_PILED, PILED_RATIO = 20, 5.0
 # Noise after the converter spreads what is at its end over a few values.
 TOLERANCE = 2
 FEWEST_NEIGHBOURS = 8
 
-# Of all pixels, how many have the largest value, more than all values in this share of the range below it.
+# Of all pixels, how many have the largest value: more than all values in this share of the range below it, or so
+# many times as many as the next value.
 PILED_UP_SHARE = 1e-4
 BELOW_FULL_SCALE = 0.05
+NEXT_RATIO = 3.0
 
 # A bump in the brightest eighth of the range: as many times as often as just below, in steps of this share of it.
 BUMP_FROM, BUMP_STEP, BUMP_RATIO, BUMP_SIGMAS = 0.875, 0.005, 2.0, 6.0
@@ -74,7 +76,7 @@ def _at_the_top(survey: MovieSurvey) -> Saturation | None:
     below = counts[: max(place - TOLERANCE, 0)]
     if len(below) < FEWEST_NEIGHBOURS or counts[place] < FEWEST_PILED:
         return None
-    if counts[place] < PILED_RATIO * max(float(below.mean()), 1.0):
+    if counts[place] < PILED_RATIO * max(float(below.max()), FEWEST_PILED / PILED_RATIO):
         return None
     return _counted(survey, first + place, TOLERANCE)
 
@@ -94,8 +96,11 @@ def _piled_up(survey: MovieSurvey) -> Saturation | None:
     share = survey.statistics.tops[float(level)] / _num_pixels(survey)
     least = float(np.min(survey.pixels))
     edge = float(level) - BELOW_FULL_SCALE * (float(level) - least)
-    near = np.count_nonzero((survey.pixels >= edge) & (survey.pixels < level)) / survey.pixels.size
-    if share < PILED_UP_SHARE or share <= near or float(level) <= least:
+    below = survey.pixels[(survey.pixels >= edge) & (survey.pixels < level)]
+    near, next_one = len(below), np.count_nonzero(below == below.max()) if len(below) else 0
+    if share < PILED_UP_SHARE or float(level) <= least:
+        return None
+    if share <= min(near, NEXT_RATIO * next_one) / survey.pixels.size:
         return None
     return _counted(survey, level, 0)
 

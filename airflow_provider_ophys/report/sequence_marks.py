@@ -17,7 +17,7 @@ FEWEST_LAGS = 2
 def blank(evidence: Evidence) -> Iterator[Sighting]:
     """Yield frames whose pixels are all equal."""
     survey, saturation = evidence.survey, evidence.saturation
-    found = survey.is_blank & (saturation.per_sample == 0) & (survey.pixels_per_sample > 1)
+    found = survey.is_blank & ~evidence.is_dark & (saturation.per_sample == 0) & (survey.pixels_per_sample > 1)
     for stretch in stretches(found, evidence.indices):
         yield evidence.at(stretch, f"blank: all pixels are {survey.brightest[stretch.start]:g}")
 

@@ -21,6 +21,8 @@ TOP_SHARE = 1 / 64
 LEAST_AMPLITUDE = 1e-3
 MOST_CHANGE = 4.0
 STAYS_AT = 0.7
+# What is larger than a third of the field is light and not structure.
+FEWEST_CYCLES = 3.0
 # No movement, and its neighbours.
 _NEAR = np.array([-1, 0, 1])
 
@@ -131,6 +133,36 @@ def shifts_between(
         wrapped = (places[:, axis] + length // 2) % length - length // 2
         moved[:, axis] = wrapped + np.clip(within, -0.5, 0.5) if length > 2 else 0.0  # noqa: PLR2004 - neighbours
     return moved
+
+
+def likeness_gained(
+    later: NDArray[np.complex64],
+    earlier: NDArray[np.complex64],
+    shape: tuple[int, int],
+    moved: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """
+    Return by how much the fine structure of patterns is more alike once their movement is undone.
+
+    Between -2 and 2; what only changes in one place, such as a cell that fires, is less alike then.
+
+    :param later: Spectra of frames, as is ``earlier``.
+    :param shape: Of the patterns, in pixels.
+    :param moved: By how many pixels they have moved, as :func:`shifts_between` says.
+    """
+    down, across = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
+    cycles = np.hypot((down * shape[0])[:, None], (across * shape[1])[None, :])
+    # Half of the frequencies of a real picture are not in its spectrum.
+    weights = np.where(cycles >= FEWEST_CYCLES, 2.0, 0.0).astype(np.float32)
+    weights[:, 0] /= 2
+    cross = later * earlier.conj() * weights
+    here = cross.real.sum(axis=(1, 2))
+    rows = np.exp(2j * np.pi * moved[:, :1] * down)
+    columns = np.exp(2j * np.pi * moved[:, 1:] * across)
+    there = np.einsum("ty,tyx,tx->t", rows, cross, columns, optimize=True).real
+    power = [np.einsum("tyx,tyx,yx->t", one, one.conj(), weights).real for one in (later, earlier)]
+    size = np.sqrt(power[0] * power[1])
+    return np.asarray(np.divide(there - here, size, out=np.zeros(len(size)), where=size > 0))
 
 
 def _patterns(coarse: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:

@@ -22,6 +22,7 @@ from airflow_provider_ophys.writing.frame_facts import (
     BlockFacts,
     band_powers,
     lag_products,
+    likeness_gained,
     look_at_block,
     shifts_between,
 )
@@ -67,6 +68,8 @@ def frame_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
             ("correlation", "f4"),
             ("shift_x", "f4"),
             ("shift_y", "f4"),
+            # By how much more it is like that one, once this movement is undone.
+            ("gained", "f4"),
             ("is_seen", "?"),
             ("is_repeat", "?"),
         ]
@@ -106,7 +109,7 @@ class FrameStatistics:
         reduced = (-(-rows // self.pixel_step), -(-columns // self.pixel_step))
         self.images = [PixelImages(reduced, self.dtype) for _ in range(self.num_planes)]
         self.frames = np.zeros((num_samples, self.num_planes), frame_dtype(self.dtype))
-        for name in ("correlation", "shift_x", "shift_y"):
+        for name in ("correlation", "shift_x", "shift_y", "gained"):
             self.frames[name] = np.nan
         count = min(num_samples, max(FEWEST_SLICES, MOST_SLICES // self.num_planes))
         self.slices = np.zeros((count, self.num_planes, *binned_shape(self.frame_shape)))
@@ -197,8 +200,7 @@ class FrameStatistics:
         if len(frames) > 1:
             patterns, spectra = facts.patterns, facts.spectra
             rows["correlation"][1:] = np.einsum("tp,tp->t", patterns[1:], patterns[:-1])
-            shifts = shifts_between(spectra[1:], spectra[:-1], facts.pattern_shape, stays_at=STAYS_AT)
-            self._move(rows[1:], shifts)
+            self._move(rows[1:], spectra[1:], spectra[:-1])
             same = (rows["mean"][1:] == rows["mean"][:-1]) & (rows["most"][1:] == rows["most"][:-1])
             for place in np.flatnonzero(same):
                 rows["is_repeat"][place + 1] = np.array_equal(frames[place + 1], frames[place])
@@ -220,15 +222,16 @@ class FrameStatistics:
         later, earlier = (edge, other) if edge.is_later else (other, edge)
         row = self.frames[boundary : boundary + 1, plane]
         row["correlation"] = float(later.pattern @ earlier.pattern)
-        down, across = self.slices.shape[2:]
-        shape = max(1, down // 2), max(1, across // 2)
-        shifts = shifts_between(later.spectrum[None], earlier.spectrum[None], shape, stays_at=STAYS_AT)
-        self._move(row, shifts)
+        self._move(row, later.spectrum[None], earlier.spectrum[None])
         row["is_repeat"] = later.checksum == earlier.checksum and later.mean == earlier.mean
 
-    def _move(self, rows: NDArray[Any], shifts: NDArray[np.float64]) -> None:
+    def _move(self, rows: NDArray[Any], later: NDArray[np.complex64], earlier: NDArray[np.complex64]) -> None:
+        """Note by how much frames have moved, by their spectra and those of the frames before."""
         scale = bin_size(self.frame_shape)
         down, across = self.slices.shape[2:]
+        shape = max(1, down // 2), max(1, across // 2)
+        shifts = shifts_between(later, earlier, shape, stays_at=STAYS_AT)
+        rows["gained"] = likeness_gained(later, earlier, shape, shifts)
         rows["shift_y"] = shifts[:, 0] * scale * (2 if down > 1 else 1)
         rows["shift_x"] = shifts[:, 1] * scale * (2 if across > 1 else 1)
 

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from airflow_provider_ophys.nwb.contents import Timing
+from airflow_provider_ophys.report.marks import find_marks
+from airflow_provider_ophys.report.movie import MovieSurvey
+from airflow_provider_ophys.report.saturation import find_saturation
+from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
+
 RATE = 20.0
 NUM_SAMPLES = 300
 
@@ -136,3 +142,14 @@ MAKERS = {
     "large cells": Maker("uint16", size=9.0, cells=30.0, gain=10.0, offset=100.0, active=3.0),
     "no cells": Maker("uint16", cells=0.0, gain=5.0, offset=100.0),
 }
+
+
+def looked_at(movie):
+    """Return the marks and the saturation of a movie, (time, rows, columns)."""
+    statistics = FrameStatistics((len(movie), *movie.shape[:0:-1]), movie.dtype)
+    for start in range(0, len(movie), 19):
+        statistics.add(movie[start : start + 19].swapaxes(1, 2), start)
+    assert statistics.missing == []
+    survey = MovieSurvey(statistics, len(movie))
+    saturation = find_saturation(survey)
+    return find_marks(survey, saturation, Timing(len(movie), RATE, 0.0, None)), saturation

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulated_movies import MAKERS, NUM_SAMPLES, RATE
+from simulated_movies import MAKERS, NUM_SAMPLES, RATE, looked_at
 
-from airflow_provider_ophys.nwb.contents import Timing
-from airflow_provider_ophys.report.marks import CHECKS, find_marks
-from airflow_provider_ophys.report.movie import MovieSurvey
-from airflow_provider_ophys.report.saturation import find_saturation
-from airflow_provider_ophys.writing.frame_statistics import FrameStatistics
+from airflow_provider_ophys.report.marks import CHECKS
 
 TIME = np.arange(NUM_SAMPLES)
 STILL = np.zeros((NUM_SAMPLES, 2), dtype=int)
-
-
-def looked_at(movie):
-    statistics = FrameStatistics((len(movie), *movie.shape[:0:-1]), movie.dtype)
-    for start in range(0, len(movie), 19):
-        statistics.add(movie[start : start + 19].swapaxes(1, 2), start)
-    assert statistics.missing == []
-    survey = MovieSurvey(statistics, len(movie))
-    saturation = find_saturation(survey)
-    return find_marks(survey, saturation, Timing(len(movie), RATE, 0.0, None)), saturation
 
 
 def marks_of(movie):
