@@ -33,12 +33,11 @@ FEWEST_BANDS, FEWEST_FREQUENCIES = 2, 8
 def dark_detector(evidence: Evidence) -> Iterator[Sighting]:
     """Yield where the frames have lost most of their light, without being blank."""
     evidence.need()
+    lit = evidence.intensity[~evidence.is_dark]
+    instead = f", not {float(np.median(lit)):.4g}" if len(lit) else ""
     for stretch in stretches(evidence.is_dark, evidence.indices):
-        usual = float(np.median(evidence.intensity[~evidence.is_dark]))
         darkest = float(evidence.intensity[stretch].min())
-        yield evidence.at(
-            stretch, f"the detector sees next to nothing: the mean is {darkest:.4g}, not {usual:.4g}"
-        )
+        yield evidence.at(stretch, f"the detector sees next to nothing: the mean is {darkest:.4g}{instead}")
 
 
 def light_leaks(evidence: Evidence) -> Iterator[Sighting]:
@@ -142,7 +141,7 @@ def row_bands(evidence: Evidence) -> str | None:
     peak = FEWEST_BANDS + int(rows[FEWEST_BANDS:].argmax())
     place = peak * (len(columns) - 1) / (len(rows) - 1)
     along_columns = float(columns[max(int(place) - 1, 0) : int(place) + 3].max()) * len(rows) / len(columns)
-    if rows[peak] < BAND_RATIO * max(_around(rows, peak, 4), along_columns):
+    if rows[peak] <= BAND_RATIO * max(_around(rows, peak, 4), along_columns):
         return None
     height = evidence.survey.statistics.shape[2] / peak
     return (

@@ -177,8 +177,8 @@ def _jumped(evidence: Evidence) -> list[_Move]:
     if np.mean(_far_and_gained(steps, gained)) > MOST_JUMPS_SHARE:
         return []
     noise = max(spread(steps[:, 0]), spread(steps[:, 1]))
+    least = max(LEAST_GAINED, GAINED_SIGMAS * spread(gained[np.isfinite(gained)]))
     gained = np.nan_to_num(gained)
-    least = max(LEAST_GAINED, GAINED_SIGMAS * spread(gained[gained != 0]))
     places = np.flatnonzero((gained > least) & (np.hypot(*steps.T) > max(MOVE_PIXELS, MOVE_SIGMAS * noise)))
     found = []
     for place in map(int, places):

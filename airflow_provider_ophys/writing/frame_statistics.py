@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VOLUME_AXES = 4
+# Of frames that seem to have moved by less, in pixels, nothing is to be undone.
+LEAST_MOVE = 1.0
 MOST_IMAGE_BYTES = 64 * 2**20
 # Some pixel values for a histogram; room for more of them where frames are left out between.
 HISTOGRAM_PIXELS, MOST_PIXELS = 500_000, 8_000_000
@@ -231,7 +233,9 @@ class FrameStatistics:
         down, across = self.slices.shape[2:]
         shape = max(1, down // 2), max(1, across // 2)
         shifts = shifts_between(later, earlier, shape, stays_at=STAYS_AT)
-        rows["gained"] = likeness_gained(later, earlier, shape, shifts)
+        is_far = np.hypot(*shifts.T) * 2 * scale > LEAST_MOVE
+        rows["gained"] = 0.0
+        rows["gained"][is_far] = likeness_gained(later[is_far], earlier[is_far], shape, shifts[is_far])
         rows["shift_y"] = shifts[:, 0] * scale * (2 if down > 1 else 1)
         rows["shift_x"] = shifts[:, 1] * scale * (2 if across > 1 else 1)
 

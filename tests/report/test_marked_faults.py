@@ -46,6 +46,11 @@ def test_a_dark_detector_is_marked_and_its_recovery_is_no_light_leak(maker, phot
     assert marks_of(maker.record(photons)) == {"dark detector": (100, 159, 1)}
 
 
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_movie_without_any_light_is_dark_all_along(value):
+    assert marks_of(np.full((NUM_SAMPLES, 60, 60), value, "uint16")) == {"dark detector": ALWAYS}
+
+
 def test_light_that_leaks_in_twice_is_one_mark(maker, photons):
     photons[120:126] += maker.light
     photons[200:203] += maker.light
