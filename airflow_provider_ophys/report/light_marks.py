@@ -31,7 +31,7 @@ FEWEST_BANDS, FEWEST_FREQUENCIES = 2, 8
 
 
 def dark_detector(evidence: Evidence) -> Iterator[Sighting]:
-    """Yield where the frames have lost most of their light, without being blank."""
+    """Yield where the frames have lost most of their light, or show none at all."""
     evidence.need()
     lit = evidence.intensity[~evidence.is_dark]
     instead = f", not {float(np.median(lit)):.4g}" if len(lit) else ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Stretches of time that are less alike show too little to follow it.
 LEAST_LIKENESS = 0.3
 FEWEST_PIXELS = 1600
+
 # A frame has moved by so much, and its structure is so much more like that of the one before once that is undone.
 MOVE_PIXELS, MOVE_SIGMAS = 1.5, 6.0
 MOVE_GAINED, GAINED_SIGMAS = 0.3, 8.0
@@ -180,27 +181,21 @@ def _jumped(evidence: Evidence) -> list[_Move]:
     least = max(LEAST_GAINED, GAINED_SIGMAS * spread(gained[np.isfinite(gained)]))
     gained = np.nan_to_num(gained)
     places = np.flatnonzero((gained > least) & (np.hypot(*steps.T) > max(MOVE_PIXELS, MOVE_SIGMAS * noise)))
+    try:
+        path, times = _path(evidence)[0], _slice_times(evidence)
+    except NotChecked:
+        path, times = np.zeros((0, 2)), np.zeros(0)
     found = []
     for place in map(int, places):
-        settled = _settled(evidence, place)
-        if settled is not None and _is_same(settled, steps[place]):
+        before = path[times < evidence.times[place]][-4:-1]
+        after = path[times > evidence.times[place]][1:4]
+        is_followed = len(before) > 0 and len(after) > 0
+        settled = np.median(after, axis=0) - np.median(before, axis=0) if is_followed else np.zeros(2)
+        if is_followed and _is_same(settled, steps[place]):
             found.append(_Move(place, settled, has_settled=True))
         elif gained[place] > MOVE_GAINED and _is_near(evidence, steps[place]):
             found.append(_Move(place, steps[place], has_settled=False))
     return found
-
-
-def _settled(evidence: Evidence, place: int) -> Curve | None:
-    """Return by how much the picture is elsewhere after a frame than before; None where nobody can tell."""
-    try:
-        path, _ = _path(evidence)
-    except NotChecked:
-        return None
-    times = _slice_times(evidence)
-    before, after = path[times < evidence.times[place]][-4:-1], path[times > evidence.times[place]][1:4]
-    if not len(before) or not len(after):
-        return None
-    return np.asarray(np.median(after, axis=0) - np.median(before, axis=0))
 
 
 def _is_same(one: Curve, other: Curve) -> bool:
