@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
@@ -48,6 +49,7 @@ __all__ = [
     "get_hook_lineage_collector",
     "named_asset_store",
     "stored_events",
+    "supervising_process",
     "task_store",
     "teams_of_dags",
     "watch_store",
@@ -177,6 +179,14 @@ def task_store(context: Context) -> Any:
         return context["task_state_store"]
     ti = context["ti"]
     return VariableStore("task", ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
+
+
+def supervising_process() -> int | None:
+    """Return the process that supervises this one's task; None where no process does, as in ``dag.test()``."""
+    from airflow.sdk.execution_time import comms, task_runner
+
+    supervised = isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), comms.CommsDecoder)
+    return os.getppid() if supervised else None
 
 
 def stored_events(

@@ -3,18 +3,21 @@ Ending what an operator does soon after its time is over, or after Airflow asked
 
 When an ``execution_timeout`` is over, Airflow raises an exception, once, wherever the main thread happens to be;
 where that is a callback of Python's own, as when h5py lets go of an object, it is only printed. When a task is to
-end, Airflow calls ``on_kill`` and kills five seconds later. A thread that waits for a server hears of neither.
+end, Airflow calls ``on_kill`` and kills five seconds later. A thread that waits for a server hears of neither. If
+the process that supervises a task is killed, the task's own hears of nothing at all.
 """
 
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_ophys.compat import supervising_process
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.operators.naming import NamedOperator
 
@@ -24,10 +27,11 @@ LATE_SECONDS = 1.0
 # machine may be busy.
 PATIENCE_SECONDS = 2.0
 POLL_SECONDS = 0.1
+SUPERVISOR_POLL_SECONDS = 1.0
 
 
 class StoppableOperator(NamedOperator):
-    """An operator whose work ends within five seconds of its ``execution_timeout`` and of a kill."""
+    """An operator whose work ends within five seconds of its ``execution_timeout``, a kill, or its supervisor."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,8 +40,13 @@ class StoppableOperator(NamedOperator):
 
     @contextmanager
     def _stoppable(self) -> Iterator[threading.Event]:
-        """Give what is set when the work must end: when Airflow asks for it, and when the time is over."""
-        stop = self._stop = threading.Event()
+        """Give what is set when the work must end: Airflow asks for it, time is over, or nobody supervises it."""
+        stop, done = threading.Event(), threading.Event()
+        self._stop = stop
+        supervisor = supervising_process()
+        if supervisor is not None:
+            watching = (supervisor, stop, done)
+            threading.Thread(target=_watch_supervisor, args=watching, name="ophys-supervisor", daemon=True).start()
         limit = self.execution_timeout
         late = threading.Timer(limit.total_seconds() + LATE_SECONDS, stop.set) if limit is not None else None
         if late is not None:
@@ -46,6 +55,7 @@ class StoppableOperator(NamedOperator):
         try:
             yield stop
         finally:
+            done.set()
             if late is not None:
                 late.cancel()
 
@@ -53,6 +63,19 @@ class StoppableOperator(NamedOperator):
         """Let the work end: Airflow lets ``execute`` run on for five seconds, then kills."""
         if self._stop is not None:
             self._stop.set()
+
+
+def _watch_supervisor(supervisor: int, stop: threading.Event, done: threading.Event) -> None:
+    """
+    Stop when the process that supervises this task has ended.
+
+    Airflow takes the task for dead then, and nobody would hear of its result. Its other tries find the output busy
+    for as long as it goes on, which may be for longer than they are repeated.
+    """
+    while not done.wait(SUPERVISOR_POLL_SECONDS):
+        if os.getppid() != supervisor:
+            stop.set()
+            return
 
 
 def call_until_stopped[T](work: Callable[[], T], stop: threading.Event, unfinished: OphysError) -> T:
