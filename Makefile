@@ -70,11 +70,12 @@ test-airflow: setup  ## Unit, contract and DAG tests with another Airflow: make 
 	@$(AIRFLOW_VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadscope --durations 25 -m 'not stack' \
 	  --ignore tests/chaos --ignore tests/demo --ignore tests/docs $(TEST_OPTIONS)
 
-# How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3 CHAOS_FOLDERS=10000
-# A few conversions are a quick look, which leaves out the folders unless they are asked for.
-chaos: setup  ## Disturb several hundred conversions at random moments, and the arrival of 2,000 folders
+# How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3 CHAOS_FOLDERS=10000 CHAOS_AIRFLOWS=1
+# A few conversions are a quick look, which leaves out the folders and the trials of Airflow unless they are asked for.
+chaos: setup  ## Disturb several hundred conversions at random moments, the arrival of 2,000 folders, and Airflow itself
 	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
-	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) $(PYTHON) -m pytest -q -s tests/chaos
+	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) \
+	CHAOS_AIRFLOWS=$(or $(CHAOS_AIRFLOWS),$(if $(CHAOS_CONVERSIONS),,1)) $(PYTHON) -m pytest -q -s tests/chaos
 
 # How many places at which each call on an output and each read of a recording fails: make thorough FAILING_CALLS=100
 thorough: setup  ## Try all of which make test tries a sample: what the system may answer, kills, 10,000 folders, all makers

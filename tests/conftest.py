@@ -37,6 +37,7 @@ STACKS = {
     "tests/plugin/test_web_access.py": 1,
     "tests/plugin/test_web_pages.py": 1,
     "tests/chaos/test_many_arrivals.py": 1,
+    "tests/chaos/test_other_airflows.py": 1,
     "tests/e2e/test_killed_conversions.py": 2,
     "tests/e2e/test_whole_stack.py": 2,
 }
