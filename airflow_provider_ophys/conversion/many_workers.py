@@ -69,8 +69,9 @@ from airflow_provider_ophys.nwb.imaging import make_iterator
 from airflow_provider_ophys.recordings import Recording
 from airflow_provider_ophys.recordings.state import SourceState, content_digest, fingerprint
 from airflow_provider_ophys.writing.memory import PeakMemory
+from airflow_provider_ophys.writing.network_shares import remove
 from airflow_provider_ophys.writing.output_lock import HeldLock
-from airflow_provider_ophys.writing.replacement import remove, state_of
+from airflow_provider_ophys.writing.replacement import state_of
 from airflow_provider_ophys.writing.shards import ShardGrid, remove_unfinished
 from airflow_provider_ophys.writing.sharing import check_not_stopped, sharing
 

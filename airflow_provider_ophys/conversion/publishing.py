@@ -34,13 +34,13 @@ from airflow_provider_ophys.exceptions import (
     system_errors,
 )
 from airflow_provider_ophys.writing import replacement
+from airflow_provider_ophys.writing.network_shares import remove, sweep
 from airflow_provider_ophys.writing.output_lock import HeldLock, output_lock, owner_of
 from airflow_provider_ophys.writing.ownership import keep_ownership
 from airflow_provider_ophys.writing.replacement import (
     appeared,
     followed,
     move_to_nothing,
-    remove,
     settle,
     settle_locked,
     state_of,
@@ -101,6 +101,7 @@ def sole_writer(path: Path, claim: Path | None = None, *, lock: bool = True) -> 
         held.stays = held.is_left
         settle_locked(path)
         _clear(part_of(path), is_left=held.is_left)
+        sweep(path.parent)
         held.stays = False
         pattern = f".{glob.escape(path.stem)}.part-*{glob.escape(path.suffix)}"
         for other in path.parent.glob(pattern):

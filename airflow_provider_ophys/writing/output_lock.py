@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputFolderError
+from airflow_provider_ophys.writing.network_shares import look_again
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,13 @@ def owner_of(path: Path) -> str:
 
 
 def _is_same_file(path: Path, descriptor: int) -> bool:
+    look_again(path.parent)
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        # NFS says so of an open file that another machine has removed.
         return False

@@ -15,7 +15,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import stat
 import time
 from contextlib import suppress
@@ -23,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError, system_errors
+from airflow_provider_ophys.writing.network_shares import look_again, remove, stat_now
 from airflow_provider_ophys.writing.output_lock import NO_LOCKS, output_lock
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,11 @@ def state_of(path: Path) -> str | None:
     Of a file its size and time, of a store the documents in its folder, of which each that we write is another.
     """
     try:
-        found = path.stat()
+        found = stat_now(path)
         if not stat.S_ISDIR(found.st_mode):
             return f"{found.st_size} bytes, {found.st_mtime_ns}"
-        names = sorted(os.fsencode(entry.name) for entry in path.iterdir())
+        # NFS adds a name for each file that was removed and is still open.
+        names = sorted(os.fsencode(entry.name) for entry in path.iterdir() if not entry.name.startswith(".nfs"))
         documents = [path / name for name in sorted(ROOT_DOCUMENTS) if (path / name).is_file()]
         return hashlib.sha256(b"\n".join([*names, *map(Path.read_bytes, documents)])).hexdigest()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a NUL is no output's either
@@ -70,11 +71,39 @@ def move_to_nothing(part: Path, path: Path) -> None:
     :raises OutputExistsError: If something is there by now, which is then still there.
     """
     if not _rename(part, path, RENAME_NOREPLACE):
-        # A file system that cannot look and rename at once.
-        if os.path.lexists(path):
-            raise appeared(path)
-        part.rename(path)
+        _move_by_other_calls(part, path)
     sync_folder(path.parent)
+
+
+def _move_by_other_calls(part: Path, path: Path) -> None:
+    """Where the file system cannot look and rename at once: neither a link nor a folder replaces what is there."""
+    look_again(path.parent)
+    if os.path.lexists(path):
+        raise appeared(path)
+    if part.is_file() and _link(part, path):
+        part.unlink()
+        return
+    try:
+        part.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise appeared(path) from error
+        raise
+
+
+def _link(part: Path, path: Path) -> bool:
+    """Give a part the name of the output too; tell whether the file system can do that."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        # A share that did not hear its server's answer asks once more, and is told of its own link.
+        look_again(path.parent)
+        if not path.samefile(part):
+            raise appeared(path) from None
+    except OSError:
+        # What else is wrong, renaming says too.
+        return False
+    return True
 
 
 def replace(part: Path, path: Path, expected: str) -> None:
@@ -190,6 +219,7 @@ def _free_name(path: Path) -> Path:
 
 def is_settled(path: Path) -> bool:
     """Tell whether no replacement of an output was interrupted, or is under way."""
+    look_again(path.parent)
     return not os.path.lexists(_journal_of(path)) and (os.path.lexists(path) or not _looks_whole(_old(path)))
 
 
@@ -291,14 +321,6 @@ def _rename(part: Path, path: Path, how: int) -> bool:
     if code == errno.EEXIST:
         raise appeared(path)
     raise OSError(code, os.strerror(code), str(path))
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 Conversions disturbed at random moments: afterwards the old output is there or the new one, and a retry works.
 
 ``CHAOS_CONVERSIONS`` (default 15) and ``CHAOS_SEED`` say how many and which; ``make chaos`` does several hundred.
+Outputs go to ``CHAOS_FOLDER``, if that is set, and else to a small tmpfs. Only a small disk is filled.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pynwb
 import pytest
 from forked_processes import ForkedProcesses
 from forked_tasks import FAILED, SUCCEEDED, TIMED_OUT, run_task
+from shares import FOLDER, on_two_hosts
 
 from airflow_provider_ophys.conversion.storages import open_storage
 from airflow_provider_ophys.nwb.existing import backend_of
@@ -37,6 +39,7 @@ OTHER = METADATA | {"Ophys": {"MicroscopySeries": {"m": {"name": "Other", "unit"
 # As Airflow's supervisor does after SIGTERM.
 GRACE_SECONDS = 5.0
 DISK_BYTES = 40_000_000
+MOST_TO_FILL_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Chaos:
     Runs cases one after the other.
 
     :param tasks: Starts tasks.
-    :param folder: For outputs and reports; of a disk of :data:`DISK_BYTES`, if it could be mounted.
+    :param folder: For outputs; of a disk of :data:`DISK_BYTES`, if it could be mounted and none was given.
     :param session: The acquisition that is converted.
     """
 
@@ -274,6 +277,10 @@ def fill_up(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("disk")
+    if FOLDER:
+        with on_two_hosts(folder) as (share, _):
+            yield share
+        return
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder]
     mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
     yield folder
@@ -291,7 +298,7 @@ def test_whatever_happens_the_output_is_whole_and_a_retry_succeeds(small_disk, t
     templates = tmp_path / "templates"
     templates.mkdir()
     chance = random.Random(SEED)  # noqa: S311
-    can_fill_up = os.path.ismount(small_disk)
+    can_fill_up = shutil.disk_usage(small_disk).free < MOST_TO_FILL_BYTES
     with ForkedProcesses(run_task) as tasks:
         chaos = Chaos(tasks, small_disk, session, templates)
         for number in range(CONVERSIONS):

@@ -5,8 +5,9 @@ It is stopped before and after every call. Where the folder is still what it was
 what a kill there has left; so it is killed once in every state of the folder that it goes through.
 
 A process of its own, for what it forks has to be single-threaded: ``python killed_publishing.py FOLDER OLD NEW
-exchange|steps``, where OLD and NEW are outputs that the folder has in it, or OLD is "nothing". Prints as JSON how
-many kills there were, and what was at the path after each of them.
+exchange|steps [AGAIN]``, where OLD and NEW are outputs that the folder has in it, or OLD is "nothing", and AGAIN
+is the same folder mounted a second time, from where it is looked at. Prints as JSON how many kills there were, and
+what was at the path after each of them.
 """
 
 from __future__ import annotations
@@ -141,10 +142,10 @@ def write(path: Path) -> None:
         sys.exit(f"left by the next writer: {left}")
 
 
-def main(made: Path, old_name: str, new_name: str, how: str) -> None:
+def main(made: Path, old_name: str, new_name: str, how: str, again: str = "") -> None:
     """Kill before any change, after one, after two ... until the publisher ends by itself."""
     folder, old, new = made / "run", made / old_name, made / new_name
-    path = folder / "a.nwb"
+    path, seen = folder / "a.nwb", Path(again or made) / "run" / "a.nwb"
     contents = {"nothing": None, new_name: content(new)}
     if old_name != "nothing":
         contents[old_name] = content(old)
@@ -163,8 +164,8 @@ def main(made: Path, old_name: str, new_name: str, how: str) -> None:
                 copy(old, path)
             killed = publish_until(path, new, number, steps=how == "steps")
             before["there" if os.path.lexists(path) else "absent"] += 1
-            comes_next(path)
-            found = [name for name, known in contents.items() if known == content(path)]
+            comes_next(seen)
+            found = [name for name, known in contents.items() if known == content(seen)]
             if not found or (found == ["nothing"] and old_name != "nothing"):
                 sys.exit(f"after {number + 1} changes: {sorted(entry.name for entry in folder.iterdir())}")
             after[found[0]] += 1
