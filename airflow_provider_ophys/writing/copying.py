@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -83,16 +84,12 @@ def _link(file: Path, new: Path) -> bool:
 
 
 def _can_clone(path: Path) -> bool:
-    """Try it, with a file that never has a name."""
+    """Try it, with a file that has no name, or on NFS one for a moment."""
     try:
-        target = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+        with path.open("rb") as source, tempfile.TemporaryFile(dir=path.parent, prefix=".ophys-") as target:
+            return _clone(source.fileno(), target.fileno())
     except OSError:
         return False
-    try:
-        with path.open("rb") as source:
-            return _clone(source.fileno(), target)
-    finally:
-        os.close(target)
 
 
 def _clone(source: int, target: int) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from failing_calls import run_with_failures, why_not
 from mounts import SHARING, mounted
 
 from airflow_provider_ophys.exceptions import ConversionStoppedError
@@ -84,6 +85,20 @@ def test_a_file_is_cloned_where_that_can_be(sharing_disk):
     assert new.read_bytes() == b"changed" + content[7:]
     for file in (old, new):
         file.unlink()
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_a_clone_is_foreseen_where_every_file_has_a_name(sharing_disk):
+    """So it is on NFS 4.2 before XFS."""
+    old = sharing_disk / "named.nwb"
+    old.write_bytes(os.urandom(MIB))
+    before = sorted(sharing_disk.iterdir())
+
+    def refuse_files_without_names(call):
+        return errno.EOPNOTSUPP if call.name == "openat" and call.path == str(sharing_disk) else 0
+
+    assert run_with_failures(lambda: bytes_to_copy(old), refuse_files_without_names) == 0
+    assert sorted(sharing_disk.iterdir()) == before
 
 
 def test_elsewhere_it_is_copied_with_its_holes(tmp_path, other_disk):
