@@ -81,7 +81,9 @@ def _move_by_other_calls(part: Path, path: Path) -> None:
     if os.path.lexists(path):
         raise appeared(path)
     if part.is_file() and _link(part, path):
-        part.unlink()
+        # It is published; a second name that does not go now goes with the next writer's look.
+        with suppress(OSError):
+            part.unlink()
         return
     try:
         part.rename(path)

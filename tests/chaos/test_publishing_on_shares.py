@@ -21,7 +21,7 @@ from shares import FOLDER, on_two_hosts
 
 from airflow_provider_ophys.conversion.publishing import publishing
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError
-from airflow_provider_ophys.writing.output_lock import output_lock
+from airflow_provider_ophys.writing.output_lock import _is_same_file, output_lock
 from airflow_provider_ophys.writing.replacement import RENAME_EXCHANGE, _rename, move_to_nothing, state_of
 
 sys.path.append(str(Path(__file__).parents[1] / "conversion"))
@@ -124,8 +124,6 @@ def test_a_lock_that_one_host_holds_the_other_does_not_get_and_one_that_is_remov
         file = there.with_name(".a.nwb.lock")
         descriptor = os.open(file, os.O_RDWR)
         file.stat()
-    from airflow_provider_ophys.writing.output_lock import _is_same_file
-
     assert not _is_same_file(file, descriptor), "its holder has removed it"
     os.close(descriptor)
 

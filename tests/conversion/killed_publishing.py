@@ -1,8 +1,8 @@
 """
 Kills a process that publishes an output between any two of its system calls, and looks at what is left.
 
-It is stopped before and after every call. Where the folder is still what it was at the stop before, a kill leaves
-what a kill there has left; so it is killed once in every state of the folder that it goes through.
+It is stopped after every call that may change something. Where the folder is still what it was at the stop before,
+a kill leaves what a kill there has left; so it is killed once in every state of the folder that it goes through.
 
 A process of its own, for what it forks has to be single-threaded: ``python killed_publishing.py FOLDER OLD NEW
 exchange|steps [AGAIN]``, where OLD and NEW are outputs that the folder has in it, or OLD is "nothing", and AGAIN
@@ -25,6 +25,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from failing_calls import CALLS, MACHINES
+
 from airflow_provider_ophys.conversion.publishing import publishing, sole_writer
 from airflow_provider_ophys.conversion.repair import repair
 from airflow_provider_ophys.nwb.existing import backend_of
@@ -33,7 +37,18 @@ from airflow_provider_ophys.writing.replacement import is_settled
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 TRACEME, CONT, SYSCALL = 0, 7, 24
-RENAMEAT2 = {"x86_64": 316, "aarch64": 276}[platform.machine()]
+SET_OPTIONS, TELL_CALLS, GET_CALL = 0x4200, 1, 0x420E
+CALL_STOP = signal.SIGTRAP | 0x80
+# Whether it is before or after the call; of one before, its number.
+CALL_INFO = struct.Struct("B3xIQQQ")
+BEFORE = 1
+# Calls after which a folder is what it was: memory, signals, locks between threads, and all that only reads.
+READING = ("read", "pread64", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "mmap", "getdents64")
+READING += ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "listxattr", "getxattr", "fsync")
+MACHINE = platform.machine()
+OTHERS = {"x86_64": {10, 11, 12, 13, 14, 28, 72, 202}, "aarch64": {25, 98, 134, 135, 214, 215, 226, 233}}
+CHANGING_NOTHING = OTHERS[MACHINE] | {CALLS[name][MACHINES.index(MACHINE)] for name in READING}
+RENAMEAT2 = {"x86_64": 316, "aarch64": 276}[MACHINE]
 NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
 
 
@@ -68,18 +83,8 @@ def publish(path: Path, new: Path, begin: Callable[[], None]) -> None:
 
 def publish_until(path: Path, new: Path, changes: int, *, steps: bool) -> bool:
     """Publish in another process, and kill it when it has changed the folder so often; tell whether it was."""
-    process = os.fork()
-    if process == 0:
-        try:
-            if steps:
-                deny_renameat2()
-            LIBC.ptrace(TRACEME, 0, None, None)
-            publish(path, new, lambda: os.kill(os.getpid(), signal.SIGSTOP))
-        except BaseException as error:  # noqa: BLE001 - nothing of the parent may run on in the child
-            os.write(2, repr(error).encode())
-            os._exit(1)
-        os._exit(0)
-    stopped, known = False, None
+    process = start_publisher(path, new, steps=steps)
+    stopped, known, call = False, None, None
     while True:
         _, status = os.waitpid(process, 0)
         if not os.WIFSTOPPED(status):
@@ -87,8 +92,14 @@ def publish_until(path: Path, new: Path, changes: int, *, steps: bool) -> bool:
                 sys.exit(f"the publisher ended with {status}")
             return False
         number = os.WSTOPSIG(status)
-        stopped = stopped or number == signal.SIGSTOP
-        if stopped and number == signal.SIGTRAP:
+        may_have_changed = number == signal.SIGSTOP
+        if number == signal.SIGSTOP:
+            stopped = True
+            LIBC.ptrace(SET_OPTIONS, process, None, TELL_CALLS)
+        elif number == CALL_STOP:
+            made, call = call, call_begun(process)
+            may_have_changed = call is None and made not in CHANGING_NOTHING
+        if may_have_changed:
             state = snapshot(path.parent)
             changes -= known not in (None, state)
             known = state
@@ -96,8 +107,31 @@ def publish_until(path: Path, new: Path, changes: int, *, steps: bool) -> bool:
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
                 return True
-        passed_on = None if number in (signal.SIGSTOP, signal.SIGTRAP) else number
+        passed_on = None if number in (signal.SIGSTOP, CALL_STOP) else number
         LIBC.ptrace(SYSCALL if stopped else CONT, process, None, passed_on)
+
+
+def start_publisher(path: Path, new: Path, *, steps: bool) -> int:
+    process = os.fork()
+    if process:
+        return process
+    try:
+        if steps:
+            deny_renameat2()
+        LIBC.ptrace(TRACEME, 0, None, None)
+        publish(path, new, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    except BaseException as error:  # noqa: BLE001 - nothing of the parent may run on in the child
+        os.write(2, repr(error).encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def call_begun(process: int) -> int | None:
+    """Return the number of the call that a stopped process is about to make; ``None`` if it has just made one."""
+    info = ctypes.create_string_buffer(CALL_INFO.size)
+    LIBC.ptrace(GET_CALL, process, CALL_INFO.size, ctypes.addressof(info))
+    where, *_, number = CALL_INFO.unpack(info)
+    return number if where == BEFORE else None
 
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:
