@@ -72,6 +72,7 @@ test-airflow: setup  ## Unit, contract and DAG tests with another Airflow: make 
 
 # How many, and which: make chaos CHAOS_CONVERSIONS=1000 CHAOS_SEED=3 CHAOS_FOLDERS=10000 CHAOS_AIRFLOWS=1
 # A few conversions are a quick look, which leaves out the folders and the trials of Airflow unless they are asked for.
+# On a share of your own: make chaos CHAOS_FOLDER=/mnt/share CHAOS_FOLDER_AGAIN=/mnt/again (see docs/safety.md)
 chaos: setup  ## Disturb several hundred conversions at random moments, the arrival of 2,000 folders, and Airflow itself
 	@CHAOS_CONVERSIONS=$(or $(CHAOS_CONVERSIONS),300) CHAOS_SEED=$(or $(CHAOS_SEED),1) \
 	CHAOS_FOLDERS=$(or $(CHAOS_FOLDERS),$(if $(CHAOS_CONVERSIONS),0,2000)) \
