@@ -30,7 +30,7 @@ from test_killed_publishing import SCRIPT, make_file, make_store
 
 ADDER = Path(__file__).with_name("adding_hosts.py")
 PATIENCE_SECONDS = 3600
-ADDITIONS = 40
+ADDITIONS = 15
 
 Hosts = tuple[Path, Path]
 
