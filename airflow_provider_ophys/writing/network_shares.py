@@ -63,6 +63,9 @@ def remove(path: Path) -> None:
     def note(_: Callable[..., Any], __: str, error: BaseException) -> None:
         if isinstance(error, OSError) and error.errno in STILL_OPEN:
             kept.append(error)
+        elif isinstance(error, OSError) and error.errno == errno.EBADF and error.__context__ is not None:
+            # A time limit that ends just as rmtree has closed a folder has it close that once more.
+            raise error.__context__
         elif not isinstance(error, FileNotFoundError):
             raise error
 

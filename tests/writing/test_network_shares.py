@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from failing_calls import run_with_failures, why_not
@@ -106,3 +108,23 @@ def test_what_vanishes_while_it_is_removed_is_no_failure(tmp_path):
 
     run_with_failures(lambda: remove(tmp_path / "store"), vanishes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_limit_that_ends_as_a_folder_is_closed_stays_one(tmp_path, monkeypatch):
+    class TimeIsOverError(BaseException):
+        pass
+
+    closed = []
+
+    def close_and_end(descriptor):
+        os.close(descriptor)
+        if not closed:
+            closed.append(descriptor)
+            raise TimeIsOverError
+
+    (tmp_path / "store").mkdir()
+    # A signal's handler runs between the call and the next line.
+    monkeypatch.setattr(shutil, "os", SimpleNamespace(**{**vars(os), "close": close_and_end}))
+    with pytest.raises(TimeIsOverError):
+        remove(tmp_path / "store")
+    assert closed
