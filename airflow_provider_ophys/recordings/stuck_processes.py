@@ -17,22 +17,25 @@ import time
 ENDED_AFTER_SECONDS = 600.0
 STANDARD_ERROR = 2
 
-_watched: set[int] = set()
+# When each process, this one and those it forks, asked for it last.
+_asked: dict[int, float] = {}
 
 
 def end_if_stuck(seconds: float = ENDED_AFTER_SECONDS) -> None:
     """
-    End this process as soon as one call of HDF5 has kept all others waiting for some time, from now on.
+    End this process as soon as one call of HDF5 has kept all others waiting for some time.
 
-    Where Python is at that moment goes to the standard error, and so into the task's log.
+    It is watched until no HDF5 file is open in it any more. Where Python is as it ends goes to the standard error,
+    and so into the task's log.
 
     :param seconds: For how long.
     """
     process = os.getpid()
-    if process not in _watched:
-        _watched.add(process)
+    is_watched = process in _asked
+    _asked[process] = time.monotonic()
+    if not is_watched:
         _postpone(seconds)
-        threading.Thread(target=_watch, args=(seconds,), name="ophys-stuck", daemon=True).start()
+        threading.Thread(target=_watch, args=(seconds,), name="hdf5-watch", daemon=True).start()
 
 
 def _postpone(seconds: float) -> None:
@@ -41,11 +44,17 @@ def _postpone(seconds: float) -> None:
 
 
 def _watch(seconds: float) -> None:
+    import h5py
     from h5py._objects import phil
 
-    while True:
-        _postpone(seconds)
+    process, pause, is_needed = os.getpid(), seconds / 10, True
+    while is_needed:
+        time.sleep(pause)
         # By this lock h5py has one call at a time, whether other code of Python may run meanwhile or not.
         with phil:
-            pass
-        time.sleep(seconds / 10)
+            is_open = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) > 0
+        # Who has just asked for it has yet to open a file.
+        is_needed = is_open or time.monotonic() - _asked[process] < pause
+        _postpone(seconds)
+    del _asked[process]
+    faulthandler.cancel_dump_traceback_later()

@@ -101,10 +101,10 @@ def test_a_process_that_hdf5_keeps_for_good_is_ended_and_no_other(tmp_path):
     script = (
         "import sys, time, h5py\n"
         "from airflow_provider_ophys.recordings.stuck_processes import end_if_stuck\n"
-        "end_if_stuck(2)\n"
-        "time.sleep(2.5)\n"
-        "print('goes on', flush=True)\n"
         "with h5py.File(sys.argv[1]) as file:\n"
+        "    end_if_stuck(2)\n"
+        "    time.sleep(2.5)\n"
+        "    print('goes on', flush=True)\n"
         "    for item in [file, *file.values()]:\n"
         "        for name in item.attrs: item.attrs[name]\n"
         "        if isinstance(item, h5py.Dataset): item[()]"
@@ -113,6 +113,20 @@ def test_a_process_that_hdf5_keeps_for_good_is_ended_and_no_other(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5 * ENOUGH_SECONDS)
     assert (done.returncode, done.stdout) == (1, "goes on\n")
     assert "Timeout" in done.stderr
+
+
+def test_nothing_ends_a_process_that_has_closed_its_files(file):
+    script = (
+        "import sys, threading, time, h5py\n"
+        "from h5py._objects import phil\n"
+        "from airflow_provider_ophys.recordings.stuck_processes import end_if_stuck\n"
+        "end_if_stuck(2)\n"
+        "h5py.File(sys.argv[1]).close()\n"
+        "[thread.join() for thread in threading.enumerate() if thread.name == 'hdf5-watch']\n"
+        "with phil: time.sleep(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(file)], check=False, timeout=ENOUGH_SECONDS)
+    assert done.returncode == 0
 
 
 def read_all(file):
