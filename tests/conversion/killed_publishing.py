@@ -1,8 +1,9 @@
 """
 Kills a process that publishes an output between any two of its system calls, and looks at what is left.
 
-It is stopped after every call that may change something. Where the folder is still what it was at the stop before,
-a kill leaves what a kill there has left; so it is killed once in every state of the folder that it goes through.
+It is stopped before every call that may change something, and at no other (by a seccomp filter). Where the
+folder is still what it was at the stop before, a kill leaves what a kill there has left. So one run to the end
+tells at which stops the folder is another one, and a publisher is killed at each of these.
 
 A process of its own, for what it forks has to be single-threaded: ``python killed_publishing.py FOLDER OLD NEW
 exchange|steps [AGAIN]``, where OLD and NEW are outputs that the folder has in it, or OLD is "nothing", and AGAIN
@@ -22,7 +23,7 @@ import signal
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -36,37 +37,60 @@ from airflow_provider_ophys.writing.replacement import is_settled
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-TRACEME, CONT, SYSCALL = 0, 7, 24
-SET_OPTIONS, TELL_CALLS, GET_CALL = 0x4200, 1, 0x420E
-CALL_STOP = signal.SIGTRAP | 0x80
-# Whether it is before or after the call; of one before, its number.
-CALL_INFO = struct.Struct("B3xIQQQ")
-BEFORE = 1
-# Calls after which a folder is what it was: memory, signals, locks between threads, and all that only reads.
+TRACEME, CONT, SET_OPTIONS, GET_CALL = 0, 7, 0x4200, 0x420E
+TRACE_THREADS, STOP_AT_FILTER, STOPPED_AT_FILTER, ALSO_THREADS = 8, 0x80, 7, 0x40000000
+# What is told of a call, as far as its number.
+CALL_INFO = struct.Struct("24xQ")
+# Calls that leave a folder as it is: memory, signals, threads and what they wait for, and all that only reads.
 READING = ("read", "pread64", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "mmap", "getdents64")
 READING += ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "listxattr", "getxattr", "fsync")
 MACHINE = platform.machine()
-OTHERS = {"x86_64": {10, 11, 12, 13, 14, 28, 72, 202}, "aarch64": {25, 98, 134, 135, 214, 215, 226, 233}}
-CHANGING_NOTHING = OTHERS[MACHINE] | {CALLS[name][MACHINES.index(MACHINE)] for name in READING}
-RENAMEAT2 = {"x86_64": 316, "aarch64": 276}[MACHINE]
+OTHERS = {
+    "x86_64": {10, 11, 12, 13, 14, 28, 56, 72, 202, 435},
+    "aarch64": {25, 98, 134, 135, 214, 215, 220, 226, 233, 435},
+}
+CHANGING_NOTHING = OTHERS[MACHINE] | {CALLS[name][MACHINES.index(MACHINE)] for name in READING} - {None}
+RENAMEAT2, OPENAT = (CALLS[name][MACHINES.index(MACHINE)] for name in ("renameat2", "openat"))
+# Without them, a file that is opened stays as it is, and none appears.
+MAKING_FILES = os.O_CREAT | os.O_TRUNC
 NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
+# The instructions of a filter: load a word of the call, jump if it is equal or has a bit in common, answer.
+LOAD, JUMP_IF_EQUAL, JUMP_IF_ANY_BIT, ANSWER = 0x20, 0x15, 0x45, 0x06
+CALL_NUMBER, THIRD_ARGUMENT = 0, 32
+ALLOW, STOP, FAIL = 0x7FFF0000, 0x7FF00000, 0x00050000
+
+
+def filter_calls(*program: tuple[int, int, int, int]) -> None:
+    """Have the kernel answer this process's calls so, from here on."""
+    instructions = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    code = ctypes.create_string_buffer(instructions)
+    head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))
+    if LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) or LIBC.prctl(SECCOMP, FILTER, head, 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
 
 
 def deny_renameat2() -> None:
     """Have the kernel answer as for a file system that can neither exchange nor look and rename at once."""
-    program = b"".join(
-        struct.pack("HBBI", *instruction)
-        for instruction in (
-            (0x20, 0, 0, 0),  # the call's number
-            (0x15, 0, 1, RENAMEAT2),
-            (0x06, 0, 0, 0x00050000 | errno.EINVAL),
-            (0x06, 0, 0, 0x7FFF0000),
-        )
+    filter_calls(
+        (LOAD, 0, 0, CALL_NUMBER),
+        (JUMP_IF_EQUAL, 0, 1, RENAMEAT2),
+        (ANSWER, 0, 0, FAIL | errno.EINVAL),
+        (ANSWER, 0, 0, ALLOW),
     )
-    code = ctypes.create_string_buffer(program)
-    head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(code)))
-    if LIBC.prctl(NO_NEW_PRIVS, 1, 0, 0, 0) or LIBC.prctl(SECCOMP, FILTER, head, 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def stop_at_changes() -> None:
+    """Have the kernel stop this process, which is traced, before every call that may change a folder."""
+    numbers = sorted(CHANGING_NOTHING)
+    filter_calls(
+        (LOAD, 0, 0, CALL_NUMBER),
+        *((JUMP_IF_EQUAL, len(numbers) - index + 3, 0, number) for index, number in enumerate(numbers)),
+        (JUMP_IF_EQUAL, 0, 2, OPENAT),
+        (LOAD, 0, 0, THIRD_ARGUMENT),
+        (JUMP_IF_ANY_BIT, 0, 1, MAKING_FILES),
+        (ANSWER, 0, 0, STOP),
+        (ANSWER, 0, 0, ALLOW),
+    )
 
 
 def copy(source: Path, target: Path) -> None:
@@ -81,61 +105,94 @@ def publish(path: Path, new: Path, begin: Callable[[], None]) -> None:
         begin()
 
 
-def publish_until(path: Path, new: Path, changes: int, *, steps: bool) -> bool:
-    """Publish in another process, and kill it when it has changed the folder so often; tell whether it was."""
-    process = start_publisher(path, new, steps=steps)
-    stopped, known, call = False, None, None
-    while True:
-        _, status = os.waitpid(process, 0)
+class Publisher:
+    """
+    A process that publishes, and is stopped before every call that may change something.
+
+    Its threads run on, for they only bring files to the disk; how many there are is a matter of speed.
+    """
+
+    def __init__(self, path: Path, new: Path, *, steps: bool) -> None:
+        self.process = os.fork()
+        if self.process == 0:
+            publish_as_a_child(path, new, steps=steps)
+        _, status = os.waitpid(self.process, 0)
         if not os.WIFSTOPPED(status):
-            if status != 0:
-                sys.exit(f"the publisher ended with {status}")
-            return False
-        number = os.WSTOPSIG(status)
-        may_have_changed = number == signal.SIGSTOP
-        if number == signal.SIGSTOP:
-            stopped = True
-            LIBC.ptrace(SET_OPTIONS, process, None, TELL_CALLS)
-        elif number == CALL_STOP:
-            made, call = call, call_begun(process)
-            may_have_changed = call is None and made not in CHANGING_NOTHING
-        if may_have_changed:
-            state = snapshot(path.parent)
-            changes -= known not in (None, state)
-            known = state
-            if changes < 0:
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
-                return True
-        passed_on = None if number in (signal.SIGSTOP, CALL_STOP) else number
-        LIBC.ptrace(SYSCALL if stopped else CONT, process, None, passed_on)
+            sys.exit(f"the publisher ended with {status} before it began")
+        trace(SET_OPTIONS, self.process, 0, STOP_AT_FILTER | TRACE_THREADS)
+
+    def stops(self) -> Iterator[int]:
+        """Give the number of each call that it is about to make; it makes it when the next one is asked for."""
+        trace(CONT, self.process, 0, 0)
+        while True:
+            thread, status = os.waitpid(-1, ALSO_THREADS)
+            if not os.WIFSTOPPED(status):
+                if status != 0:
+                    sys.exit(f"the publisher ended with {status}")
+                if thread == self.process:
+                    return
+                continue
+            if thread == self.process and status >> 16 == STOPPED_AT_FILTER:
+                info = ctypes.create_string_buffer(CALL_INFO.size)
+                trace(GET_CALL, thread, CALL_INFO.size, ctypes.addressof(info))
+                yield CALL_INFO.unpack(info)[0]
+            sent = os.WSTOPSIG(status)
+            trace(CONT, thread, 0, 0 if sent in (signal.SIGSTOP, signal.SIGTRAP) else sent)
+
+    def kill(self) -> None:
+        os.kill(self.process, signal.SIGKILL)
+        while os.waitpid(-1, ALSO_THREADS)[0] != self.process:
+            pass
 
 
-def start_publisher(path: Path, new: Path, *, steps: bool) -> int:
-    process = os.fork()
-    if process:
-        return process
+def trace(request: int, thread: int, address: int, data: int) -> None:
+    if LIBC.ptrace(request, thread, address, data) < 0:
+        raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
+
+
+def publish_as_a_child(path: Path, new: Path, *, steps: bool) -> None:
+    def begin() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        stop_at_changes()
+
     try:
         if steps:
             deny_renameat2()
         LIBC.ptrace(TRACEME, 0, None, None)
-        publish(path, new, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+        publish(path, new, begin)
     except BaseException as error:  # noqa: BLE001 - nothing of the parent may run on in the child
         os.write(2, repr(error).encode())
         os._exit(1)
     os._exit(0)
 
 
-def call_begun(process: int) -> int | None:
-    """Return the number of the call that a stopped process is about to make; ``None`` if it has just made one."""
-    info = ctypes.create_string_buffer(CALL_INFO.size)
-    LIBC.ptrace(GET_CALL, process, CALL_INFO.size, ctypes.addressof(info))
-    where, *_, number = CALL_INFO.unpack(info)
-    return number if where == BEFORE else None
+def changing_calls(path: Path, new: Path, *, steps: bool) -> tuple[list[int], list[int]]:
+    """Publish; return all calls that may change something, and at which of them the folder is another one."""
+    calls, changed, known = [], [], None
+    for call in Publisher(path, new, steps=steps).stops():
+        calls.append(call)
+        state = snapshot(path.parent)
+        if state != known:
+            changed.append(len(calls))
+        known = state
+    return calls, changed
+
+
+def publish_until(path: Path, new: Path, calls: list[int], *, steps: bool) -> None:
+    """Publish in another process, and kill it before the last one of these calls."""
+    publisher = Publisher(path, new, steps=steps)
+    made = []
+    for call in publisher.stops():
+        made.append(call)
+        if len(made) == len(calls):
+            break
+    if made != calls:
+        sys.exit(f"a publisher made other calls than the one before it: {made}, {calls}")
+    publisher.kill()
 
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:
-    """Return all that is in a folder; without ``Path``, for it is called at each of thousands of stops."""
+    """Return all that is in a folder; without ``Path``, for it is called at each of hundreds of stops."""
     found, folders = [], [str(folder)]
     for here in folders:
         with os.scandir(here) as entries:
@@ -176,8 +233,16 @@ def write(path: Path) -> None:
         sys.exit(f"left by the next writer: {left}")
 
 
+def begin_with(old: Path, path: Path) -> None:
+    """Have a folder of a path's own, with the old output in it or, if that is not there, nothing."""
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
+    if old.name != "nothing":
+        copy(old, path)
+
+
 def main(made: Path, old_name: str, new_name: str, how: str, again: str = "") -> None:
-    """Kill before any change, after one, after two ... until the publisher ends by itself."""
+    """Kill in every state that the folder goes through, and have each of those come next that may."""
     folder, old, new = made / "run", made / old_name, made / new_name
     path, seen = folder / "a.nwb", Path(again or made) / "run" / "a.nwb"
     contents = {"nothing": None, new_name: content(new)}
@@ -185,25 +250,24 @@ def main(made: Path, old_name: str, new_name: str, how: str, again: str = "") ->
         contents[old_name] = content(old)
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
-    # Once for all that is imported on first use.
-    folder.mkdir()
-    for output in (path, path):
-        publish(output, new, lambda: None)
+    # Here, for all that is imported on first use: not again in each publisher.
+    begin_with(old, path)
+    for _ in range(2):
+        publish(path, new, lambda: None)
+    begin_with(old, path)
+    calls, changed = changing_calls(path, new, steps=how == "steps")
+    if content(seen) != contents[new_name]:
+        sys.exit("what was published is not at its path")
     for comes_next in (read, mend, write):
-        number, killed = -1, True
-        while killed:
-            shutil.rmtree(folder)
-            folder.mkdir()
-            if old_name != "nothing":
-                copy(old, path)
-            killed = publish_until(path, new, number, steps=how == "steps")
+        for number in changed:
+            begin_with(old, path)
+            publish_until(path, new, calls[:number], steps=how == "steps")
             before["there" if os.path.lexists(path) else "absent"] += 1
             comes_next(seen)
             found = [name for name, known in contents.items() if known == content(seen)]
             if not found or (found == ["nothing"] and old_name != "nothing"):
-                sys.exit(f"after {number + 1} changes: {sorted(entry.name for entry in folder.iterdir())}")
+                sys.exit(f"killed at stop {number}: {sorted(entry.name for entry in folder.iterdir())}")
             after[found[0]] += 1
-            number += 1
     print(json.dumps({"before": before, "after": after}))  # noqa: T201
 
 
