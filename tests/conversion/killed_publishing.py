@@ -33,6 +33,7 @@ from failing_calls import CALLS, MACHINES
 from airflow_provider_ophys.conversion.publishing import publishing, sole_writer
 from airflow_provider_ophys.conversion.repair import repair
 from airflow_provider_ophys.nwb.existing import backend_of
+from airflow_provider_ophys.writing.network_shares import look_again
 from airflow_provider_ophys.writing.replacement import is_settled
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -41,13 +42,13 @@ TRACEME, CONT, SET_OPTIONS, GET_CALL = 0, 7, 0x4200, 0x420E
 TRACE_THREADS, STOP_AT_FILTER, STOPPED_AT_FILTER, ALSO_THREADS = 8, 0x80, 7, 0x40000000
 # What is told of a call, as far as its number.
 CALL_INFO = struct.Struct("24xQ")
-# Calls that leave a folder as it is: memory, signals, threads and what they wait for, and all that only reads.
+# Calls that leave a folder as it is: memory, signals, clocks, threads and their locks, and all that only reads.
 READING = ("read", "pread64", "fstat", "stat", "lstat", "newfstatat", "statx", "lseek", "mmap", "getdents64")
 READING += ("access", "faccessat", "faccessat2", "readlink", "readlinkat", "listxattr", "getxattr", "fsync")
 MACHINE = platform.machine()
 OTHERS = {
-    "x86_64": {10, 11, 12, 13, 14, 28, 56, 72, 202, 435},
-    "aarch64": {25, 98, 134, 135, 214, 215, 220, 226, 233, 435},
+    "x86_64": {10, 11, 12, 13, 14, 28, 35, 56, 72, 96, 202, 228, 230, 435},
+    "aarch64": {25, 98, 101, 113, 115, 134, 135, 169, 214, 215, 220, 226, 233, 435},
 }
 CHANGING_NOTHING = OTHERS[MACHINE] | {CALLS[name][MACHINES.index(MACHINE)] for name in READING} - {None}
 RENAMEAT2, OPENAT = (CALLS[name][MACHINES.index(MACHINE)] for name in ("renameat2", "openat"))
@@ -197,7 +198,10 @@ def snapshot(folder: Path) -> list[tuple[str, int, int]]:
     for here in folders:
         with os.scandir(here) as entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # NFS removes a .nfs* file, which somebody had open, when it likes.
+                    continue
                 found.append((entry.path, status.st_ino, status.st_size))
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
@@ -263,6 +267,7 @@ def main(made: Path, old_name: str, new_name: str, how: str, again: str = "") ->
             begin_with(old, path)
             publish_until(path, new, calls[:number], steps=how == "steps")
             before["there" if os.path.lexists(path) else "absent"] += 1
+            look_again(seen.parent)
             comes_next(seen)
             found = [name for name, known in contents.items() if known == content(seen)]
             if not found or (found == ["nothing"] and old_name != "nothing"):
