@@ -8,7 +8,9 @@ most, when all is known of them.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -91,19 +93,33 @@ class StructureStore(LocalStore):
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write a value."""
-        if not _is_document(key):
-            super().set_sync(key, value)
-            return
         self._check_writable()
         # Whoever lists the store sees its groups and arrays by their folders.
-        (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-        self._documents[key] = value
+        self._make_folder(key)
+        if _is_document(key):
+            self._documents[key] = value
+        else:
+            super().set_sync(key, value)
+
+    def _make_folder(self, key: str) -> None:
+        """
+        Make the folder of a value below that of the store.
+
+        :raises FileNotFoundError: If the store's is not there: zarr's own thread goes on for a moment when a task
+            is ended, and must not bring back what that has removed.
+        """
+        if not self.root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.root))
+        _, *folders = reversed(Path(key).parents)
+        for folder in folders:
+            (self.root / folder).mkdir(exist_ok=True)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a value."""
         if _is_document(key) or len(value) <= SMALL_BYTES:
             self.set_sync(key, value)
         else:
+            self._make_folder(key)
             await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
@@ -129,6 +145,9 @@ class StructureStore(LocalStore):
         """Delete all below a prefix."""
         self.flush()
         await super().delete_dir(prefix)
+        if not prefix:
+            # Only what is in the store was to go.
+            self.root.mkdir(exist_ok=True)
 
     async def clear(self) -> None:
         """Delete all."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import zarr
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 from airflow_provider_ophys.writing.structure_store import SMALL_BYTES, StructureStore
@@ -130,3 +132,13 @@ def test_a_large_document_replaces_what_was_kept_of_it(tmp_path):
     assert len(zarr.open_group(store, mode="r").attrs["notes"]) == SMALL_BYTES + 1
     store.flush()
     assert len(zarr.open_group(tmp_path, mode="r").attrs["notes"]) == SMALL_BYTES + 1
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "a/b/zarr.json", "a/c/0"])
+def test_what_was_removed_is_not_made_again_by_a_thread_that_goes_on(tmp_path, key):
+    store = StructureStore(tmp_path / "store")
+    zarr.open_group(store, mode="w")
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(FileNotFoundError):
+        store.set_sync(key, default_buffer_prototype().buffer.from_bytes(b"{}"))
+    assert list(tmp_path.iterdir()) == []
