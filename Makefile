@@ -83,7 +83,7 @@ thorough: setup  ## Try all of which make test tries a sample: what the system m
 	@OPHYS_THOROUGH=1 OPHYS_FAILING_CALLS=$(or $(FAILING_CALLS),10) $(PYTHON) -m pytest -n $(TEST_PROCESSES) \
 	  --dist loadscope --durations 25 tests/acquisition/test_many_folders.py tests/contract/test_configurations.py \
 	  tests/conversion/test_failing_calls.py tests/e2e tests/recordings/test_failing_reads.py \
-	  tests/report/test_faults_of_makers.py tests/s3/test_kills.py $(TEST_OPTIONS)
+	  tests/report/test_faults_of_makers.py tests/s3/test_{clock_jumps,kills}.py $(TEST_OPTIONS)
 
 # How many recordings and metadata together: make fuzz FUZZ_EXAMPLES=1000
 fuzz: setup  ## Damage the recordings of every maker and the metadata of sessions at random, 10,000 times

@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 from s3_views import Place
 from settable_clock import SettableClock
+from thorough import THOROUGH
 
 from airflow_provider_ophys.staging.lease import Lease
 from airflow_provider_ophys.staging.s3_store import S3Store
+
+pytestmark = pytest.mark.skipif(not THOROUGH, reason="waits for leases to end: make thorough")
 
 MINUTES = 600
 HOUR = 3600
