@@ -47,10 +47,9 @@ class CeleryStack(AirflowStack):
         self._redis = RedisServer(home / "redis")
         settings = {
             "CORE__EXECUTOR": "CeleryExecutor",
-            # Without a driver's name SQLAlchemy 2.1 takes psycopg 3.
-            "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{self._postgres.address}",
+            "DATABASE__SQL_ALCHEMY_CONN": self._postgres.url,
             "CELERY__BROKER_URL": self._redis.url,
-            "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{self._postgres.address}",
+            "CELERY__RESULT_BACKEND": f"db+{self._postgres.url}",
             "CELERY__WORKER_CONCURRENCY": "1",
             "CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
         }

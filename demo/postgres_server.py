@@ -4,7 +4,7 @@ A real PostgreSQL server on this machine, whose programs come with the ``pixelta
 For Airflow's metadata database where several hosts' worth of processes use it. It listens on 127.0.0.1 only::
 
     with PostgresServer(Path("/tmp/pg")) as server:
-        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"postgresql+psycopg2://{server.address}"
+        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = server.url
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class PostgresServer(Server):
     def address(self) -> str:
         """User, password, host, port and database, as the part of a URL that follows ``//``."""
         return f"{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
+
+    @property
+    def url(self) -> str:
+        """The URL of the database for SQLAlchemy, which takes psycopg 3 since 2.1 if none names a driver."""
+        return f"postgresql+psycopg2://{self.address}"
 
     def stop(self) -> None:
         """End the server, and remove its cluster."""

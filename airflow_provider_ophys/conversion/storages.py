@@ -264,7 +264,6 @@ class ZarrStorage(Storage):
 
         from airflow_provider_ophys.writing.structure_store import StructureStore
 
-        path.mkdir(exist_ok=True)
         store = StructureStore(path)
         store.scatter_metadata()
         yield store

@@ -8,10 +8,9 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from airflow_provider_ophys.exceptions import SourceDataError
-from airflow_provider_ophys.recordings.bounded_files import read_bounded
 from airflow_provider_ophys.recordings.recording import require_within
 from airflow_provider_ophys.recordings.tiff_pages import read_first_page
-from airflow_provider_ophys.recordings.xml_headers import LONGEST_XML, number, parse_xml
+from airflow_provider_ophys.recordings.xml_headers import number, parse_xml, read_xml
 
 ORDERS = {f"XY{order}" for order in ("ZCT", "ZTC", "CZT", "CTZ", "TCZ", "TZC")}
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
@@ -99,7 +98,7 @@ def read_ome(file: Path) -> OmePixels:
     if pixels is None and pointer is not None:
         source = file.parent / pointer.get("MetadataFile", "")
         require_within(source, file.parent.resolve())
-        root = parse_xml(read_bounded(source, LONGEST_XML).decode("utf-8-sig", "replace"), str(source))
+        root = read_xml(source)
         pixels = _pixels_with(root, file.name)
     if pixels is None:
         raise SourceDataError(f"The OME-XML of {file} describes no pixels. Check that it was copied completely.")

@@ -9,7 +9,6 @@ from xml.etree.ElementTree import Element
 
 from airflow_provider_ophys.exceptions import SourceDataError
 from airflow_provider_ophys.models.recording import Contents, FoundRecording, HeaderMetadata, PhotonSeriesType
-from airflow_provider_ophys.recordings.bounded_files import read_bounded
 from airflow_provider_ophys.recordings.headers import Headers
 from airflow_provider_ophys.recordings.ome import is_ome
 from airflow_provider_ophys.recordings.ome_tiff import OmeTiffRecording
@@ -17,7 +16,7 @@ from airflow_provider_ophys.recordings.recording import require_regular, require
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import peek_first_page
 from airflow_provider_ophys.recordings.volumes import of_plane
-from airflow_provider_ophys.recordings.xml_headers import LONGEST_XML, number, parse_xml
+from airflow_provider_ophys.recordings.xml_headers import number, read_xml
 
 EXPERIMENT = "Experiment.xml"
 UM = 1e-6
@@ -64,7 +63,7 @@ class ThorRecording(OmeTiffRecording):
         """
         file = self.experiment_file
         require_within(file, self.named.parent.resolve())
-        root = parse_xml(read_bounded(file, LONGEST_XML).decode("utf-8-sig", "replace"), str(file))
+        root = read_xml(file)
         if root.tag != "ThorImageExperiment" or root.find("LSM") is None:
             raise SourceDataError(f"{file} is none of ThorImage's: its root is {root.tag}, or it has no LSM.")
         return root

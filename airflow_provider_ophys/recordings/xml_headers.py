@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from airflow_provider_ophys.exceptions import SourceDataError, unreadable
 from airflow_provider_ophys.models.documents import open_regular
-from airflow_provider_ophys.recordings.bounded_files import read_at
+from airflow_provider_ophys.recordings.bounded_files import read_at, read_bounded
 from airflow_provider_ophys.recordings.recording import require_regular
 
 # An index of a million frames has some 500 MB; it is read element by element.
@@ -58,6 +58,17 @@ def parse_xml(text: str, where: str) -> ET.Element:
         pieces = (content[at : at + PIECE_BYTES] for at in range(0, len(content), PIECE_BYTES))
         _feed(parser, pieces, start, where)
     return builder.close()
+
+
+def read_xml(file: Path) -> ET.Element:
+    """
+    Parse a file into elements, whose names are without namespaces.
+
+    :raises SourceNotFoundError: If it does not exist.
+    :raises SourceDataError: As :func:`parse_xml` does, or if it is no regular file.
+    :raises SourceAccessError: If its disk or share fails.
+    """
+    return parse_xml(read_bounded(file, LONGEST_XML).decode("utf-8-sig", "replace"), str(file))
 
 
 def scan_xml(file: Path, on_start: Callable[[str, Attributes], None]) -> None:

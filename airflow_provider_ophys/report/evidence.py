@@ -149,15 +149,22 @@ class Evidence:
         return bool(max(steps) > SUDDEN_SHARE * (np.median(curve) - curve[stretch].min()))
 
     @cached_property
+    def is_empty(self) -> Found:
+        """Whether all pixels of a frame are equal, of which there are several, and not saturated."""
+        survey = self.survey
+        return np.asarray(
+            survey.is_blank & (self.saturation.per_sample == 0) & (survey.pixels_per_sample > 1), dtype=bool
+        )
+
+    @cached_property
     def is_without_light(self) -> Found:
         """
         Whether a frame is blank because its detector saw no light, and not because it was lost.
 
         A detector without noise shows its offset then; if that is 0, only how long it lasts tells the two apart.
         """
-        blank = self.survey.is_blank & (self.saturation.per_sample == 0) & (self.survey.pixels_per_sample > 1)
-        found = blank & (self.survey.brightest != 0)
-        for stretch in stretches(blank, self.indices):
+        found = self.is_empty & (self.survey.brightest != 0)
+        for stretch in stretches(self.is_empty, self.indices):
             found[stretch] |= stretch.stop - stretch.start >= FEWEST_DARK
         return np.asarray(found)
 

@@ -16,10 +16,8 @@ FEWEST_LAGS = 2
 
 def blank(evidence: Evidence) -> Iterator[Sighting]:
     """Yield frames whose pixels are all equal."""
-    survey, saturation = evidence.survey, evidence.saturation
-    found = survey.is_blank & ~evidence.is_dark & (saturation.per_sample == 0) & (survey.pixels_per_sample > 1)
-    for stretch in stretches(found, evidence.indices):
-        yield evidence.at(stretch, f"blank: all pixels are {survey.brightest[stretch.start]:g}")
+    for stretch in stretches(evidence.is_empty & ~evidence.is_dark, evidence.indices):
+        yield evidence.at(stretch, f"blank: all pixels are {evidence.survey.brightest[stretch.start]:g}")
 
 
 def gaps(evidence: Evidence) -> Iterator[Sighting]:

@@ -229,15 +229,14 @@ class FrameStatistics:
 
     def _move(self, rows: NDArray[Any], later: NDArray[np.complex64], earlier: NDArray[np.complex64]) -> None:
         """Note by how much frames have moved, by their spectra and those of the frames before."""
-        scale = bin_size(self.frame_shape)
-        down, across = self.slices.shape[2:]
-        shape = max(1, down // 2), max(1, across // 2)
-        shifts = shifts_between(later, earlier, shape, stays_at=STAYS_AT)
-        is_far = np.hypot(*shifts.T) * 2 * scale > LEAST_MOVE
+        bins = np.array(self.slices.shape[2:])
+        down, across = np.maximum(bins // 2, 1).tolist()
+        shifts = shifts_between(later, earlier, (down, across), stays_at=STAYS_AT)
+        moved = shifts * bin_size(self.frame_shape) * np.where(bins > 1, 2, 1)
+        is_far = np.hypot(*moved.T) > LEAST_MOVE
+        rows["shift_y"], rows["shift_x"] = moved.T
         rows["gained"] = 0.0
-        rows["gained"][is_far] = likeness_gained(later[is_far], earlier[is_far], shape, shifts[is_far])
-        rows["shift_y"] = shifts[:, 0] * scale * (2 if down > 1 else 1)
-        rows["shift_x"] = shifts[:, 1] * scale * (2 if across > 1 else 1)
+        rows["gained"][is_far] = likeness_gained(later[is_far], earlier[is_far], (down, across), shifts[is_far])
 
     def _add_tops(self, counts: dict[float, int], threshold: float) -> None:
         """Add counts of the brightest pixels; below the highest of the thresholds not all are known."""

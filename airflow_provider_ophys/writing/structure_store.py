@@ -143,11 +143,12 @@ class StructureStore(LocalStore):
 
     async def delete_dir(self, prefix: str) -> None:
         """Delete all below a prefix."""
+        if not prefix:
+            # zarr would delete the folder of the store too.
+            await self.clear()
+            return
         self.flush()
         await super().delete_dir(prefix)
-        if not prefix:
-            # Only what is in the store was to go.
-            self.root.mkdir(exist_ok=True)
 
     async def clear(self) -> None:
         """Delete all."""

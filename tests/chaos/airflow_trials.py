@@ -7,7 +7,6 @@ import dataclasses
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hdf5plugin  # noqa: F401 -- reads what zstd has compressed
@@ -15,47 +14,20 @@ import numpy as np
 import psutil
 import pynwb
 import tifffile
+from running_tasks import writing
 
 from demo.rest import DagRun, TaskInstance
 from demo.stack import AirflowStack
 
-PATIENCE_SECONDS = 600
-DATA = "acquisition/TwoPhotonSeries/data"
 # From linux/inotify.h.
 IN_OPEN = 0x20
 EVENT = struct.Struct("iIII")
 
 
-def until[T](condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS, interval: float = 0.3) -> T:
-    """Wait until a condition holds, asking every so many seconds; return what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(interval)
-    return found
-
-
-def writer(path: Path) -> int | None:
-    """Return the process that writes an output: the one that has its lock open."""
-    lock = path.with_name(f".{path.name}.lock")
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if any(file.readlink() == lock for file in (process / "fd").iterdir()):
-                    return int(process.name)
-            except OSError:  # it has ended meanwhile
-                continue
-    return None
-
-
 def begin(stack: AirflowStack, dag_id: str, path: Path, *, more_than: int = 1_000_000) -> tuple[DagRun, int]:
     """Start a run of one conversion; return it, and the task's process once that has written so many bytes."""
     run = stack.client.trigger(dag_id, conf={"name": path.stem})
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    until(lambda: part.exists() and part.stat().st_size > more_than, f"{dag_id} writes")
-    pid = until(lambda: writer(path), f"somebody has the lock of {path}")
-    assert pid is not None
-    return run, pid
+    return run, writing(path, more_than=more_than)
 
 
 def supervisor_of(task: int) -> int:
@@ -69,12 +41,6 @@ def scheduler_of(stack: AirflowStack, task: int) -> str:
     return next(name for name, pid in stack.pids.items() if pid in above)
 
 
-def task_of(stack: AirflowStack, run: DagRun) -> TaskInstance:
-    """The only task of a run."""
-    (task,) = stack.client.task_instances(run)
-    return task
-
-
 def tasks_of(stack: AirflowStack, dag_id: str, task_id: str = "write") -> list[TaskInstance]:
     """All tasks of a name in all runs of a DAG."""
     runs = stack.client.dag_runs(dag_id)
@@ -84,10 +50,6 @@ def tasks_of(stack: AirflowStack, dag_id: str, task_id: str = "write") -> list[T
 def all_finished(stack: AirflowStack, dag_id: str) -> bool:
     """Tell whether a DAG has no run that goes on."""
     return all(run.finished for run in stack.client.dag_runs(dag_id))
-
-
-def finish(stack: AirflowStack, run: DagRun) -> DagRun:
-    return stack.client.wait_for_run(run, timeout=PATIENCE_SECONDS)
 
 
 def log_of(stack: AirflowStack, task: TaskInstance) -> str:
@@ -125,24 +87,20 @@ class Looks:
 
     def since_last(self) -> int:
         """How often since this was asked last."""
-        return sum(1 for _ in self._events())
+        count = 0
+        while True:
+            try:
+                found = os.read(self._stream, 1 << 16)
+            except BlockingIOError:
+                return count
+            while found:
+                _, _, _, length = EVENT.unpack_from(found)
+                # Those of what is in it have a name.
+                count += not found[EVENT.size : EVENT.size + length].rstrip(b"\0")
+                found = found[EVENT.size + length :]
 
     def during(self, seconds: float) -> int:
         """How often during the next seconds."""
         self.since_last()
         time.sleep(seconds)
         return self.since_last()
-
-    def _events(self) -> Iterator[str]:
-        while True:
-            try:
-                found = os.read(self._stream, 1 << 16)
-            except BlockingIOError:
-                return
-            while found:
-                _, _, _, length = EVENT.unpack_from(found)
-                name = found[EVENT.size : EVENT.size + length].rstrip(b"\0")
-                found = found[EVENT.size + length :]
-                # Those of what is in it have a name.
-                if not name:
-                    yield ""

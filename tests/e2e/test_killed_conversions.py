@@ -12,8 +12,7 @@ import hashlib
 import os
 import signal
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,12 +21,13 @@ import pynwb
 import pytest
 from movies import METADATA, photons, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
+from running_tasks import PATIENCE_SECONDS, finish, task_of, until, writer, writing
 
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 from demo.follow import Follower
 from demo.postgres_server import PostgresServer
 from demo.progress import Progress
-from demo.rest import DagRun, TaskInstance
+from demo.rest import DagRun
 from demo.stack import AirflowStack
 
 pytestmark = pytest.mark.stack
@@ -35,7 +35,8 @@ pytestmark = pytest.mark.stack
 NUM_SAMPLES, SIDE = 600, 512
 # Of those that are killed, which are written slowly.
 NUM_SLOW_SAMPLES = 300
-PATIENCE_SECONDS = 600
+# What is killed is done again a second later.
+SOON_SECONDS = 0.05
 # The kernel's own way of running out of memory ends the task like this as well.
 AT_ONCE = {"retries": 1, "retry_delay": "1"}
 SCENARIOS = {
@@ -169,8 +170,7 @@ def stack(
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__OPHYS__PRELOAD": "True",
-        # Without a driver's name SQLAlchemy 2.1 takes psycopg 3.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database.address}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url,
     }
     with AirflowStack(
         tmp_path_factory.mktemp("airflow"),
@@ -183,42 +183,14 @@ def stack(
         yield stack
 
 
-def until(condition: Callable[[], object]) -> object:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
-def writer(path: Path) -> int | None:
-    """Return the process that writes an output: the one that has its lock open."""
-    lock = path.with_name(f".{path.name}.lock")
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if any(file.readlink() == lock for file in (process / "fd").iterdir()):
-                    return int(process.name)
-            except OSError:  # it has ended meanwhile
-                continue
-    return None
-
-
 def begin(stack: AirflowStack, path: Path) -> tuple[DagRun, int]:
     """Start a scenario's run, and return it and the task's process once that is writing."""
     run = stack.client.trigger(f"kills_{path.stem}")
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    until(lambda: part.exists() and part.stat().st_size > 5_000_000)
-    return run, int(str(until(lambda: writer(path))))
+    return run, writing(path, more_than=5_000_000, interval=SOON_SECONDS)
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def task_of(stack: AirflowStack, run: DagRun) -> TaskInstance:
-    (task,) = stack.client.task_instances(run)
-    return task
 
 
 def is_new(path: Path) -> bool:
@@ -230,10 +202,6 @@ def is_new(path: Path) -> bool:
 
 def nothing_beside(path: Path) -> bool:
     return not [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.stem}.")]
-
-
-def finish(stack: AirflowStack, run: DagRun) -> DagRun:
-    return stack.client.wait_for_run(run, timeout=PATIENCE_SECONDS)
 
 
 def test_a_preloaded_scheduler_has_imported_what_conversions_need(stack: AirflowStack) -> None:
@@ -279,7 +247,7 @@ def test_marked_as_failed_it_stops_and_leaves_the_old_output(stack: AirflowStack
     run, _ = begin(stack, path)
     api = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/write"
     stack.client.api("PATCH", api, body={"new_state": "failed"})
-    until(lambda: writer(path) is None)
+    until(lambda: writer(path) is None, "the task is gone", interval=SOON_SECONDS)
     assert nothing_beside(path), "it was told to stop, and tidied up within its grace"
     assert digest(path) == before
     assert finish(stack, run).state == "failed"
@@ -290,7 +258,7 @@ def test_cleared_it_stops_and_is_done_again(stack: AirflowStack, output: Path) -
     run, first = begin(stack, path)
     body = {"dry_run": False, "dag_run_id": run.run_id, "task_ids": ["write"], "only_failed": False}
     stack.client.api("POST", f"/dags/{run.dag_id}/clearTaskInstances", body=body)
-    until(lambda: writer(path) != first)
+    until(lambda: writer(path) != first, "the first try is gone", interval=SOON_SECONDS)
     assert finish(stack, run).state == "success"
     assert is_new(path)
     assert nothing_beside(path)
@@ -311,7 +279,7 @@ def test_killed_at_once_it_is_done_again(stack: AirflowStack, output: Path) -> N
     before = digest(path)
     run, pid = begin(stack, path)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: writer(path) != pid)
+    until(lambda: writer(path) != pid, "the first try is gone", interval=SOON_SECONDS)
     assert digest(path) == before
     assert not nothing_beside(path), "a process that is killed cannot tidy up; the next try does"
     assert finish(stack, run).state == "success"
@@ -346,7 +314,7 @@ def test_lost_with_its_worker_it_is_done_again(stack: AirflowStack, output: Path
     before = digest(path)
     run, _ = begin(stack, path)
     stack.kill("scheduler")
-    until(lambda: writer(path) is None)
+    until(lambda: writer(path) is None, "the task is gone", interval=SOON_SECONDS)
     assert digest(path) == before
     stack.launch("scheduler")
     assert finish(stack, run).state == "success"
