@@ -29,10 +29,13 @@ def open_for_filling(path: Path) -> Iterator[h5py.File]:
     """
     Open an HDF5 file to fill its datasets.
 
+    HDF5 keeps no chunks back: it would compress up to 8 MiB of them as it closes, when a task that was told to end
+    has no time left. Whole chunks only are written, so that keeping them saves nothing.
+
     After an error it is closed as well as can be: where the disk is full, closing fails too, and it is the first
     error that tells why.
     """
-    file = h5py.File(path, "r+")
+    file = h5py.File(path, "r+", rdcc_nbytes=0)
     try:
         with WriteBack(path):
             yield file

@@ -19,7 +19,7 @@ import pytest
 from airflow_provider_ophys.exceptions import ConversionStoppedError
 from airflow_provider_ophys.writing.codecs import HDF5Codec
 from airflow_provider_ophys.writing.deflate import deflate_fast
-from airflow_provider_ophys.writing.hdf5_sink import HDF5Sink, open_for_filling
+from airflow_provider_ophys.writing.hdf5_sink import HDF5FilterSink, HDF5Sink, open_for_filling
 from airflow_provider_ophys.writing.iterator import ArrayDataChunkIterator
 from airflow_provider_ophys.writing.pipeline import fill
 from airflow_provider_ophys.writing.sharing import Resources
@@ -223,3 +223,16 @@ def test_a_file_that_must_not_grow_is_told_too(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "acquisition/S/data" in caught.value.__notes__[0]
     assert our_threads() == []
+
+
+def test_hdf5_leaves_no_chunk_to_be_compressed_when_a_task_that_is_told_to_end_closes_the_file(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 2**16, (16, 64, 1024), dtype="u2")
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", noise.shape, "u2", chunks=(1, 64, 1024), compression="lzf")
+    source = ArrayDataChunkIterator(noise, chunk_shape=(1, 64, 1024))
+    with open_for_filling(path) as file:
+        dataset = file["data"]
+        fill(source, HDF5FilterSink(dataset), Resources(2**24, 2), name="acquisition/S/data")
+        stored = path.read_bytes()
+        assert all(frame.tobytes() in stored for frame in noise), "noise is stored as it is"
