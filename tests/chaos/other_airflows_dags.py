@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -95,6 +96,22 @@ with DAG("waiting", schedule=None):
         task_id="wait", path=HOME / "waiting", marker_file="DONE", deferrable=True, poke_interval=0.5, timeout=7200
     )
 
-with DAG("slow", schedule=None, params={"name": ""}):
-    options = conversion(HOME / "slow.tif", HOME / "nwb" / "slow" / "{{ params.name }}.nwb")
-    WriteImagingOperator(task_id="write", **WRITE, **options, if_exists="overwrite", **PATIENT)
+for name in ("slow", "long"):
+    with DAG(name, schedule=None, params={"name": ""}):
+        options = conversion(HOME / f"{name}.tif", HOME / "nwb" / name / "{{ params.name }}.nwb")
+        WriteImagingOperator(task_id="write", **WRITE, **options, if_exists="overwrite", **PATIENT)
+
+with DAG("time_limit", schedule=None, params={"name": ""}):
+    options = conversion(HOME / "long.tif", HOME / "nwb" / "limit" / "{{ params.name }}.nwb")
+    WriteImagingOperator(task_id="write", **WRITE, **options, execution_timeout=timedelta(seconds=8))
+
+settling = watched("settling", settle_seconds=15)
+with DAG("settled", schedule=[settling], default_args=RETRIES):
+
+    @task(inlets=[settling])
+    def note(**context):
+        """Leave in the names of files what a run got, and when by the clock that nobody sets."""
+        for folder in arrived_folders(settling, context):
+            (HOME / "notes" / f"{folder['name']}-{time.monotonic()}").touch()
+
+    note()

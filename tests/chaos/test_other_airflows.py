@@ -1,8 +1,8 @@
 """
-Other people's Airflow: two schedulers, sensors beside a trigger, zombies, and tasks that are ended.
+Other people's Airflow: two schedulers, sensors beside a trigger, zombies, ended tasks, clocks that are set.
 
 All on Airflow's own processes with a PostgreSQL metadata database. ``CHAOS_AIRFLOWS`` has to be set, as
-``make chaos`` does it; it takes ten minutes on two cores.
+``make chaos`` does it; it takes a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from airflow_trials import (
 )
 from movies import imaging, photons, write_tiff
 from running_tasks import finish, task_of, until, writer
+from settable_clock import SettableClock
 from two_schedulers import TwoSchedulers
 
 from airflow_provider_ophys.conversion.run import convert_imaging
@@ -38,13 +41,17 @@ from demo.rest import DagRun
 
 pytestmark = [
     pytest.mark.stack,
-    pytest.mark.skipif(not os.environ.get("CHAOS_AIRFLOWS"), reason="takes ten minutes: make chaos"),
+    pytest.mark.skipif(not os.environ.get("CHAOS_AIRFLOWS"), reason="takes a quarter of an hour: make chaos"),
     # roiextractors reads the head of a file through a second handle, which it never closes.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 SIDE = 256
 HEARTBEAT_TIMEOUT = 30
+HOUR = 3600
+# As the DAGs have them.
+SETTLE_SECONDS = 15
+LIMIT_SECONDS = 8
 MODES = ("deferrable", "reschedule", "poke")
 SHARED_DAGS = ("shared_event", *(f"shared_{mode}" for mode in MODES))
 
@@ -53,21 +60,32 @@ SHARED_DAGS = ("shared_event", *(f"shared_{mode}" for mode in MODES))
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Airflow's processes share: watched folders, movies, outputs."""
     home = tmp_path_factory.mktemp("other")
-    for name in ("event", "shared", "waiting", "coming", "dags"):
+    for name in ("event", "shared", "waiting", "settling", "notes", "coming", "dags"):
         (home / name).mkdir()
-    for name in ("event", "shared", "slow"):
+    for name in ("event", "shared", "slow", "long", "limit"):
         (home / "nwb" / name).mkdir(parents=True)
     noise = photons(100, SIDE, SIDE)
     write_tiff(home / "short.tif", noise[:24])
     write_tiff(home / "slow.tif", np.tile(noise, (2, 1, 1)))
+    write_tiff(home / "long.tif", np.tile(noise, (5, 1, 1)))
     convert_imaging(ImagingConversion.from_options(imaging(home / "short.tif", home / "old.nwb")))
     shutil.copy(Path(__file__).with_name("other_airflows_dags.py"), home / "dags")
     return home
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[TwoSchedulers]:
+def clock() -> Iterator[SettableClock]:
+    # PostgreSQL runs as a user who may not enter the folders of tests.
+    folder = Path(tempfile.mkdtemp(prefix="ophys-clock-"))
+    folder.chmod(0o755)
+    yield SettableClock(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, home: Path, clock: SettableClock) -> Iterator[TwoSchedulers]:
     environment = {
+        **clock.environment,
         "OTHER_AIRFLOWS_HOME": str(home),
         "OTHER_AIRFLOWS_LEVEL": "19",
         "AIRFLOW__OPHYS__PRELOAD": "True",
@@ -77,12 +95,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[TwoS
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
     }
-    with TwoSchedulers(
-        tmp_path_factory.mktemp("airflow"), dags_folder=home / "dags", environment=environment
-    ) as stack:
-        wanted = {"arrivals", "waiting", "slow", *SHARED_DAGS}
+    stack = TwoSchedulers(tmp_path_factory.mktemp("airflow"), dags_folder=home / "dags", environment=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        # The database goes by the same clock: Airflow starts a run when its time has come by the database's.
+        for name, value in clock.environment.items():
+            patch.setenv(name, value)
+        stack.start()
+    try:
+        wanted = {"arrivals", "waiting", "slow", "long", "time_limit", "settled", *SHARED_DAGS}
         until(lambda: wanted <= set(stack.client.dag_ids()), "Airflow has read the DAGs")
         yield stack
+    finally:
+        stack.stop()
 
 
 def put(home: Path, way: str, *names: str) -> None:
@@ -264,3 +288,42 @@ def is_told_to_end(pid: int) -> bool:
         return False
     waiting = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
     return any(mask >> (signal.SIGTERM - 1) & 1 for mask in waiting)
+
+
+@pytest.mark.parametrize(("trial", "before", "after"), [("forward", 0, HOUR), ("back", HOUR, 0)])
+def test_a_clock_that_is_set_by_an_hour_shortens_and_lengthens_nothing_of_ours(
+    stack, home, clock, trial, before, after
+):
+    clock.set(before)
+    long, limit = (home / "nwb" / folder / f"{trial}.nwb" for folder in ("long", "limit"))
+    shutil.copy(home / "old.nwb", long)
+    conversion, converts = begin(stack, "long", long, more_than=1)
+    limited, is_limited = begin(stack, "time_limit", limit, more_than=1)
+    writes, born = time.monotonic(), time.time() - psutil.Process(is_limited).create_time()
+    folder = home / "settling" / trial
+    folder.mkdir()
+    (folder / "movie.tif").write_bytes(b"x" * 1000)
+    written = time.monotonic()
+    time.sleep(2)  # in which the trigger sees it
+    assert writer(long) == converts, "it is under way"
+    clock.set(after)
+
+    until(lambda: writer(limit) != is_limited, "the task is over its time limit", interval=0.1)
+    took = time.monotonic() - writes
+    print(f"{trial}: the task of at most {LIMIT_SECONDS} s ended {took:.1f} s after it wrote first")  # noqa: T201
+    assert took < LIMIT_SECONDS + 5
+    assert took + born > LIMIT_SECONDS
+    until(lambda: "Process timed out" in log_of(stack, task_of(stack, limited)), "its log says so", 60)
+
+    [found] = until(lambda: list((home / "notes").glob(f"{trial}-*")), "the folder is handed over", 300)
+    quiet = float(found.name.rpartition("-")[2]) - written
+    print(f"{trial}: a run had the folder after {quiet:.1f} s of quiet")  # noqa: T201
+    assert quiet > SETTLE_SECONDS
+
+    # Airflow looks at no run whose time has not come, and would go on with this one an hour later.
+    clock.set(HOUR)
+    assert finish(stack, conversion).state == "success"
+    assert_whole(long, home / "long.tif")
+    print(f"{trial}: converted by {task_of(stack, conversion).try_number} tries")  # noqa: T201
+    assert leftovers(home / "nwb" / "long") == []
+    assert list((home / "nwb" / "limit").iterdir()) == []
