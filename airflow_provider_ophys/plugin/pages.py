@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -54,10 +55,12 @@ def overview(
 
     :param dag_ids: The DAGs to choose from.
     :param every_row: All sessions that the person may see.
-    :param rows: Those that are chosen, of which one page is shown.
+    :param rows: Those that are chosen, of which one page is shown; the last one, if there are no longer so many.
     :param waiting: Of which the first are shown.
     :param set_up: For a page that has nothing else to show.
     """
+    num_pages = max(1, -(-len(rows) // PER_PAGE))
+    choice = replace(choice, page=min(choice.page, num_pages))
     return _page(
         "overview.html",
         choice=choice,
@@ -67,7 +70,7 @@ def overview(
         incomplete=sum(len(folder.note["folders"]) + folder.note["more"] for folder in folders),
         rows=choice.one_page(rows),
         num_rows=len(rows),
-        num_pages=max(1, -(-len(rows) // PER_PAGE)),
+        num_pages=num_pages,
         waiting=waiting[:MOST_WAITING],
         more_wait=len(waiting) > MOST_WAITING,
         folders=folders,

@@ -58,24 +58,27 @@ class TimeSum:
         self._settled: NDArray[Any] | None = None
         self._offset = 0
 
-    def add(self, frames: NDArray[Any], least: Any, most: Any) -> None:
+    def add(self, frames: NDArray[Any], least: NDArray[Any], most: NDArray[Any]) -> None:
         """
         Add frames.
 
-        :param least: Smallest of their pixels, or less; ``most`` is the largest, or more.
+        :param least: Smallest pixel of each, as ``most`` has the largest ones.
         """
         if self._is_float:
             self._sum += np.add.reduce(frames, axis=0, dtype=np.float64)
             return
-        if len(frames) > 1 and not is_fitting(self._sum.dtype, len(frames), least, most):
-            for frame in frames:
-                self.add(frame[None], frame.min(), frame.max())
+        low, high = int(least.min()), int(most.max())
+        if len(frames) > 1 and not is_fitting(self._sum.dtype, len(frames), low, high):
+            half = len(frames) // 2
+            for part in (slice(half), slice(half, None)):
+                self.add(frames[part], least[part], most[part])
             return
-        low, high = min(self._least, int(least)), max(self._most, int(most))
-        if self._count and not is_fitting(self._sum.dtype, self._count + len(frames), low, high):
-            self._settle()
-        if not self._count:
-            low, high = int(least), int(most)
+        if self._count:
+            lowest, highest = min(self._least, low), max(self._most, high)
+            if is_fitting(self._sum.dtype, self._count + len(frames), lowest, highest):
+                low, high = lowest, highest
+            else:
+                self._settle()
         self._count, self._least, self._most = self._count + len(frames), low, high
         addends = unsigned(frames)
         one = addends[0] if len(frames) == 1 else np.add.reduce(addends, axis=0, dtype=self._sum.dtype)

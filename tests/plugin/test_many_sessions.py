@@ -160,6 +160,7 @@ def test_all_sessions_and_all_failures_are_there(client):
     assert len(failed) == RUNS
     pages = -(-RUNS * SESSIONS // 50)
     assert f"Page {pages} of {pages}" in client.get(f"/?since=&page={pages}").text
+    assert f"Page {pages} of {pages}" in client.get("/?since=&page=99999").text
 
 
 def test_what_changes_in_a_run_that_has_ended_is_seen(client, queries):
