@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -145,6 +146,14 @@ def _open(
     plane, arguments = _plane_apart(reader_class, arguments)
     try:
         opened = _opened(mended(reader_class, recording), _with_paths(arguments))
+        if plane is not None:
+            opened = only_plane(opened, plane)
+        if check:
+            _check_announced(recording, opened)
+        if kind == "imaging":
+            movies = _movies(recording)
+            check_channel(recording, movies)
+            _correct_rate(movies, opened)
     except ImportError as error:
         raise ExtractorNotInstalledError(_install_hint(name, error)) from error
     except OphysError:
@@ -156,14 +165,6 @@ def _open(
             "files are complete and of this format.",
             error,
         ) from error
-    if plane is not None:
-        opened = only_plane(opened, plane)
-    if check:
-        _check_announced(recording, opened)
-    if kind == "imaging":
-        movies = _movies(recording)
-        check_channel(recording, movies)
-        _correct_rate(movies, opened)
     note_recording(opened, recording)
     return opened
 
@@ -229,9 +230,16 @@ def _correct_rate(movies: Sequence[Movie], imaging: Any) -> None:
 
     roiextractors 0.10 takes that of planes for that of volumes (Thor), that of the viewer (Micro-Manager) and a
     whole number (Scanbox); an extractor's stamps, where it has them, come before its rate.
+
+    :raises SourceDataError: If it takes no number for it, as of a header of ScanImage that has none there.
     """
     rates = {movie.rate for movie in movies}
     rate, announced = (rates.pop() if len(rates) == 1 else None), imaging.get_sampling_frequency()
+    if announced is not None and not (isinstance(announced, Real) and math.isfinite(announced)):
+        raise SourceDataError(
+            f"{type(imaging).__name__} takes {announced!r} for the rate of the recording. Its header is damaged; "
+            "copy it again."
+        )
     if rate is None or (announced and math.isclose(rate, announced, rel_tol=RATE_TOLERANCE)):
         return
     imaging.get_sampling_frequency = lambda: rate

@@ -142,6 +142,9 @@ class AirflowStack(Server):
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
             # One that did not change need not be read again each half a minute.
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 3600,
+            # So one that a busy machine is slow to import must not be given up: it would be missing for that hour.
+            "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": 600,
+            "CORE__DAGBAG_IMPORT_TIMEOUT": 300,
             # Only tests have the provider, and nobody listens.
             "OPENLINEAGE__DISABLED": True,
             "LOGGING__COLORED_CONSOLE_LOG": False,

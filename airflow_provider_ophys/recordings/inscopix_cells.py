@@ -35,12 +35,13 @@ class InscopixCellsRecording(InscopixRecording):
 
     def check(self) -> None:
         """
-        Check that the image and the trace of each cell are in the file.
+        Check that the image and the trace of each cell are in the file, and that their rate is known.
 
         :raises SourceDataError: If not; names counts.
         :raises SourceChangedError: If the file may still be growing.
         """
         _ = self.files
+        self.check_rate()
         samples, (rows, columns) = self.extent
         expected = self.num_cells * NUMBER_BYTES * (rows * columns + samples)
         if self.header["pixel_bytes"] < expected:

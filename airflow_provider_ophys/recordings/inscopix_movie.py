@@ -8,6 +8,7 @@ length of the text in eight bytes. Frames that were dropped or cropped are not i
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -69,12 +70,13 @@ class InscopixRecording(Recording):
 
     def check(self) -> None:
         """
-        Check that all frames are in the file, and that they are of one plane.
+        Check that all frames are in the file, that they are of one plane, and that their rate is known.
 
         :raises SourceDataError: If not; names counts.
         :raises SourceChangedError: If the file may still be growing.
         """
         _ = self.files
+        self.check_rate()
         multiplane = _section(_section(self.header, "extraProperties"), "microscope").get("multiplane")
         if isinstance(multiplane, Mapping) and multiplane.get("enabled"):
             raise SourceDataError(
@@ -90,6 +92,18 @@ class InscopixRecording(Recording):
                 self.file,
                 f"its header announces {samples - self.num_missing} frames of {frame_bytes:,} bytes, and it has "
                 f"{self.header['pixel_bytes']:,} bytes of frames",
+            )
+
+    def check_rate(self) -> None:
+        """
+        Check that the header has a period, by which the library divides.
+
+        :raises SourceDataError: If it has none above 0.
+        """
+        if self.rate is None:
+            raise SourceDataError(
+                f"The header of {self.file} has no period above 0 (timingInfo.period), so the rate of its samples "
+                "is not known. It is damaged; copy it again."
             )
 
     def contents(self) -> Contents:
@@ -237,7 +251,8 @@ class InscopixRecording(Recording):
     def rate(self) -> float | None:
         """Frames per second (Hz), by the header."""
         period = _ratio(_section(_section(self.header, "timingInfo"), "period"))
-        return 1 / period if period and period > 0 else None
+        rate = 1 / period if period else 0.0
+        return rate if 0 < rate < math.inf else None
 
     @cached_property
     def start(self) -> datetime | None:

@@ -20,6 +20,7 @@ from airflow_provider_ophys.recordings.ome import OmePixels, is_ome, read_ome
 from airflow_provider_ophys.recordings.recording import Recording, require_regular
 from airflow_provider_ophys.recordings.tiff_folder import tiffs_by_series
 from airflow_provider_ophys.recordings.tiff_pages import (
+    Page,
     Pages,
     peek_first_page,
     read_pages,
@@ -99,12 +100,19 @@ class OmeTiffRecording(Recording):
 
     def check(self) -> None:
         """
-        Check that every page is there that the OME-XML refers to, and that no volume lacks a plane.
+        Check that every page is there that the OME-XML refers to, of one kind, and that no volume lacks a plane.
 
         :raises SourceDataError: Names the file, and counts.
         """
         _ = self.files
+        first = _kind(self.pages[self.tiffs[0]].first)
         for file, pages in self.pages.items():
+            for page in (pages.first, pages.last):
+                if _kind(page) != first:
+                    raise SourceDataError(
+                        f"{file} has frames of {_kind(page)}, and {self.tiffs[0]} of {first}. Check that both are "
+                        "of this recording, and were copied completely."
+                    )
             announced = self.ome.pages[file]
             if pages.count < announced:
                 raise not_whole(file, f"it has {pages.count} pages, but the OME-XML refers to {announced} of it")
@@ -186,3 +194,7 @@ class OmeTiffRecording(Recording):
             headers.add("plane", "grid_spacing", known, source)
             headers.add("plane", "grid_spacing_unit", "meters", source)
             headers.add("series", "field_of_view", extent, source)
+
+
+def _kind(page: Page) -> str:
+    return f"{page.rows} x {page.columns} pixels ({page.dtype})"

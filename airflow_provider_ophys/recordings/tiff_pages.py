@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -26,10 +26,11 @@ CLASSIC, BIG = 42, 43
 COLUMNS, ROWS, BITS, IMAGE_DESCRIPTION, CHANNELS, SAMPLE_FORMAT = 256, 257, 258, 270, 277, 339
 # Strips or tiles: where each begins, and how long it is.
 OFFSETS, LENGTHS = (273, 324), (279, 325)
+STRIP_ROWS, TILE_COLUMNS, TILE_ROWS = 278, 322, 323
 MICROMANAGER = 51123
 TEXTS = frozenset({IMAGE_DESCRIPTION, MICROMANAGER})
 EXTENTS = frozenset({*OFFSETS, *LENGTHS})
-WANTED = TEXTS | EXTENTS | {COLUMNS, ROWS, BITS, CHANNELS, SAMPLE_FORMAT}
+WANTED = TEXTS | EXTENTS | {COLUMNS, ROWS, BITS, CHANNELS, SAMPLE_FORMAT, STRIP_ROWS, TILE_COLUMNS, TILE_ROWS}
 
 FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
 # Of a value of each type of field.
@@ -139,7 +140,9 @@ def iterate_pages(file: Path) -> Iterator[Page]:
         while offset:
             try:
                 fields, following = tiff.read_fields(offset, WANTED)
-                page = _page(fields)
+                parts = list(_parts(fields))
+                page = _page(fields, parts)
+                _check_parts(file, len(seen), page, fields, len(parts))
                 is_whole = page.stop <= tiff.size and offset not in seen
             except struct.error:
                 is_whole = False
@@ -204,8 +207,7 @@ def _announced_frames(description: str) -> int:
     return int(announced[1]) if announced else 1
 
 
-def _page(fields: dict[int, bytes | tuple[int, ...]]) -> Page:
-    parts = list(_parts(fields))
+def _page(fields: dict[int, bytes | tuple[int, ...]], parts: Sequence[tuple[int, int]]) -> Page:
     bits, kind = _number(fields, BITS, 1), KINDS.get(_number(fields, SAMPLE_FORMAT, 1), "uint")
     return Page(
         rows=_number(fields, ROWS, 0),
@@ -232,6 +234,29 @@ def _parts(fields: dict[int, bytes | tuple[int, ...]]) -> Iterator[tuple[int, in
     for offsets, lengths in zip(OFFSETS, LENGTHS, strict=True):
         if offsets in fields and lengths in fields:
             yield from zip(fields[offsets], fields[lengths], strict=False)
+
+
+def _check_parts(
+    file: Path, frame: int, page: Page, fields: dict[int, bytes | tuple[int, ...]], num_parts: int
+) -> None:
+    """
+    Check that a page has as many strips or tiles as its pixels fill: readers make zeros of the others.
+
+    :param frame: Number of the page, from 0.
+    :param num_parts: How many strips or tiles it has.
+    :raises SourceDataError: If it has fewer.
+    """
+    if TILE_COLUMNS in fields:
+        down, across = _number(fields, TILE_ROWS, 1), _number(fields, TILE_COLUMNS, 1)
+        wanted = -(-page.rows // max(down, 1)) * -(-page.columns // max(across, 1))
+    else:
+        wanted = -(-page.rows // max(_number(fields, STRIP_ROWS, page.rows), 1))
+    if num_parts < wanted:
+        raise not_whole(
+            file,
+            f"frame {frame} (counted from 0), of {page.rows} x {page.columns} pixels, has {num_parts} of its "
+            f"{wanted} strips or tiles",
+        )
 
 
 @dataclass

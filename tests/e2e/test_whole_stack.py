@@ -186,6 +186,7 @@ def test_scheduled_dag_gets_the_same_folders_and_repeats_no_work(
 ) -> None:
     """Its sensor has a ledger of its own, so all folders are new to it; all that it does was done before."""
     before = contents_of(workspace.nwb)
+    follower.wait_for_dags("ophys_scheduled")
     stack.client.api("PATCH", "/dags/ophys_scheduled", body={"is_paused": False})
     run = follower.follow("ophys_scheduled")
     stack.client.api("PATCH", "/dags/ophys_scheduled", body={"is_paused": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import tifffile
@@ -15,6 +16,7 @@ from airflow_provider_ophys.recordings.formats import FORMATS, format_of
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 LONG_AGO = 1_700_000_000
+RATES = re.compile(rb"(Rate = )([^\n]+)")
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -119,3 +121,40 @@ def test_an_encoding_that_does_not_exist_is_told(tmp_path):
     made.files[0].write_text(text)
     with pytest.raises(SourceDataError, match=r"m.xml"):
         open_imaging(made.extractor, made.arguments)
+
+
+@pytest.mark.parametrize("maker", ["OME-TIFF, three files", "Thor, volumes of two channels"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_page_of_more_strips_than_it_has_is_refused_for_readers_make_zeros_of_the_others(tmp_path, maker, place):
+    made = MAKERS[maker](tmp_path / "m")
+    tiffs = [file for file in made.files if file.suffix == ".tif"]
+    with tifffile.TiffFile(tiffs[place], mode="r+") as tiff:
+        rows = tiff.pages[0].tags["ImageLength"]
+        number = rows.value
+        tiff.pages[0].tags["RowsPerStrip"].overwrite(number)
+        rows.overwrite(40_000 * number)
+    os.utime(tiffs[place], (LONG_AGO, LONG_AGO))
+    with pytest.raises(SourceDataError, match=r"frame 0 .* has 1 of its 40000 strips or tiles") as refused:
+        open_imaging(made.extractor, made.arguments)
+    assert tiffs[place].name in str(refused.value)
+
+
+def test_files_of_one_recording_have_frames_of_one_kind(tmp_path):
+    made = MAKERS["OME-TIFF, three files"](tmp_path / "m")
+    with tifffile.TiffFile(made.files[1], mode="r+") as tiff:
+        tiff.pages[-1].tags["ImageLength"].overwrite(1)
+    with pytest.raises(SourceDataError, match=r"has frames of 1 x \d+ pixels \(uint16\), and .* of \d\d"):
+        open_imaging(made.extractor, made.arguments)
+
+
+@pytest.mark.parametrize("rate", ["NaN", "fast"])
+def test_a_rate_that_is_no_number_is_named(tmp_path, rate):
+    made = MAKERS["ScanImage, volumes of two channels"](tmp_path / "m")
+    for file in made.files:
+        content = file.read_bytes()
+        assert RATES.search(content)
+        file.write_bytes(
+            RATES.sub(lambda found: found[1] + rate.encode().ljust(len(found[2]))[: len(found[2])], content)
+        )
+    with pytest.raises(SourceDataError, match="for the rate of the recording"):
+        open_imaging(made.extractor, made.arguments | {"channel_name": "Green"})

@@ -87,6 +87,16 @@ def test_several_planes_of_inscopix_are_refused_for_the_reader_would_mix_them(tm
     assert "several planes" in refusal(imaging("Inscopix", file_path=str(tmp_path / "a.isxd")))
 
 
+@pytest.mark.parametrize(
+    "period", [{"num": 0, "den": 1000}, {"num": -50, "den": 1000}, {"num": 50, "den": 0}, None]
+)
+def test_inscopix_without_a_period_is_refused_for_its_library_divides_by_it(tmp_path, period):
+    write_isxd(tmp_path / "a.isxd", random_frames(4), period=period)
+    assert "no period above 0 (timingInfo.period)" in refusal(
+        imaging("Inscopix", file_path=str(tmp_path / "a.isxd"))
+    )
+
+
 def test_frames_that_inscopix_dropped_are_remarked_on(tmp_path):
     write_isxd(tmp_path / "a.isxd", random_frames(4), numTimes=4 + 3, dropped=[2], cropped=["4 - 5"])
     recording = imaging("Inscopix", file_path=str(tmp_path / "a.isxd"))
