@@ -22,6 +22,7 @@ from isal import igzip_lib
 from roiextractors import ScanImageImagingExtractor
 
 CHUNK_SAMPLES, CHUNKS = 19, 20
+PANEL_ROWS = 64
 
 
 def seconds_of(step: Callable[[], Any]) -> tuple[float, Any]:
@@ -29,6 +30,14 @@ def seconds_of(step: Callable[[], Any]) -> tuple[float, Any]:
     begun = time.perf_counter()
     made = step()
     return time.perf_counter() - begun, made
+
+
+def transpose(chunk: Any, frames: Any) -> None:
+    """Bring frames into NWB's order, as many rows at once as a CPU's cache holds lines of."""
+    for into, frame in zip(chunk, frames, strict=True):
+        for start in range(0, len(frame), PANEL_ROWS):
+            panel = slice(start, start + PANEL_ROWS)
+            np.copyto(into[:, panel], frame[panel].T)
 
 
 def shuffle(chunk: Any) -> Any:
@@ -70,8 +79,7 @@ def measure(source: Path) -> dict[str, float]:
             seconds, frames = seconds_of(lambda at=start: movie.get_series(at, at + CHUNK_SAMPLES))
             taken["read"] += seconds
             chunk = np.empty((CHUNK_SAMPLES, frames.shape[2], frames.shape[1]), dtype=frames.dtype)
-            for into, frame in zip(chunk, frames, strict=True):
-                taken["encode"] += seconds_of(lambda into=into, frame=frame: np.copyto(into, frame.T))[0]
+            taken["encode"] += seconds_of(lambda chunk=chunk, frames=frames: transpose(chunk, frames))[0]
             seconds, planes = seconds_of(lambda chunk=chunk: shuffle(chunk))
             taken["encode"] += seconds
             seconds, data = seconds_of(lambda planes=planes: deflate(planes))

@@ -1,4 +1,4 @@
-"""Never slower: small, many, wide, constant and incompressible movies, at both writers' defaults."""
+"""Never slower: small, large, many, wide, constant and incompressible movies, at both writers' defaults."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def make_movies(num_samples: int) -> dict[str, tuple[Path, dict[str, int]]]:
         "denoised float32": (smooth * drift).astype("float32"),
         "incompressible uint8": random.integers(0, 256, shape, dtype="uint8"),
         "constant uint16": np.full(shape, 7, dtype="uint16"),
+        "frames of 2048 x 2048": random.poisson(200, (num_samples // 8, 2048, 2048)).astype("uint16"),
     }
     made = {}
     for name, movie in movies.items():
