@@ -133,7 +133,9 @@ def _plane(plane: Any) -> Rows:
         plane.name,
         f"in {plane.location}",
         f"indicator {plane.indicator}",
-        f"excitation {plane.excitation_lambda:g} nm",
+        f"excitation {plane.excitation_lambda:g} nm"
+        if math.isfinite(plane.excitation_lambda)
+        else "excitation unknown",
         "" if spacing is None else f"grid spacing {_by_axis(spacing)} {plane.grid_spacing_unit}",
     ]
     return [

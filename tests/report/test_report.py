@@ -187,6 +187,7 @@ def test_metadata_stays_text(tmp_path):
     assert page.text.count(evil) >= 3
     assert "a<b>&.nwb" in page.text
     assert "P.excitation_lambda, P.location" in page.text  # the placeholders
+    assert "excitation unknown" in page.text
     assert "grid spacing 4.3e-06 x 5.73e-06 meters" in page.text
     assert json.dumps(report.summary)
 
