@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -235,7 +234,11 @@ def _correct_rate(movies: Sequence[Movie], imaging: Any) -> None:
     """
     rates = {movie.rate for movie in movies}
     rate, announced = (rates.pop() if len(rates) == 1 else None), imaging.get_sampling_frequency()
-    if announced is not None and not (isinstance(announced, Real) and math.isfinite(announced)):
+    try:
+        is_number = announced is None or math.isfinite(announced)
+    except TypeError:
+        is_number = False
+    if not is_number:
         raise SourceDataError(
             f"{type(imaging).__name__} takes {announced!r} for the rate of the recording. Its header is damaged; "
             "copy it again."

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -140,9 +140,8 @@ def iterate_pages(file: Path) -> Iterator[Page]:
         while offset:
             try:
                 fields, following = tiff.read_fields(offset, WANTED)
-                parts = list(_parts(fields))
-                page = _page(fields, parts)
-                _check_parts(file, len(seen), page, fields, len(parts))
+                page = _page(fields)
+                _check_parts(file, len(seen), page, fields)
                 is_whole = page.stop <= tiff.size and offset not in seen
             except struct.error:
                 is_whole = False
@@ -207,7 +206,8 @@ def _announced_frames(description: str) -> int:
     return int(announced[1]) if announced else 1
 
 
-def _page(fields: dict[int, bytes | tuple[int, ...]], parts: Sequence[tuple[int, int]]) -> Page:
+def _page(fields: dict[int, bytes | tuple[int, ...]]) -> Page:
+    parts = list(_parts(fields))
     bits, kind = _number(fields, BITS, 1), KINDS.get(_number(fields, SAMPLE_FORMAT, 1), "uint")
     return Page(
         rows=_number(fields, ROWS, 0),
@@ -236,14 +236,11 @@ def _parts(fields: dict[int, bytes | tuple[int, ...]]) -> Iterator[tuple[int, in
             yield from zip(fields[offsets], fields[lengths], strict=False)
 
 
-def _check_parts(
-    file: Path, frame: int, page: Page, fields: dict[int, bytes | tuple[int, ...]], num_parts: int
-) -> None:
+def _check_parts(file: Path, frame: int, page: Page, fields: dict[int, bytes | tuple[int, ...]]) -> None:
     """
     Check that a page has as many strips or tiles as its pixels fill: readers make zeros of the others.
 
     :param frame: Number of the page, from 0.
-    :param num_parts: How many strips or tiles it has.
     :raises SourceDataError: If it has fewer.
     """
     if TILE_COLUMNS in fields:
@@ -251,10 +248,12 @@ def _check_parts(
         wanted = -(-page.rows // max(down, 1)) * -(-page.columns // max(across, 1))
     else:
         wanted = -(-page.rows // max(_number(fields, STRIP_ROWS, page.rows), 1))
-    if num_parts < wanted:
+    # Their lengths are left out by some writers.
+    found = max(len(fields.get(tag, ())) for tag in OFFSETS)
+    if found < wanted:
         raise not_whole(
             file,
-            f"frame {frame} (counted from 0), of {page.rows} x {page.columns} pixels, has {num_parts} of its "
+            f"frame {frame} (counted from 0), of {page.rows} x {page.columns} pixels, has {found} of its "
             f"{wanted} strips or tiles",
         )
 
