@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,13 +34,17 @@ class PostgresServer(Server):
 
     :param folder: Where its log goes; created when missing.
     :param start_timeout: Seconds to wait until it takes connections.
+    :param environment: More variables for its processes.
     :raises ServerError: From :meth:`start`, when it does not come up.
     """
 
-    def __init__(self, folder: Path, *, start_timeout: float = 120) -> None:
+    def __init__(
+        self, folder: Path, *, start_timeout: float = 120, environment: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__("PostgreSQL", folder, start_timeout=start_timeout)
         [self.port] = free_ports(1)
         self.password = secrets.token_hex(16)
+        self._environment = {**os.environ, **(environment or {})}
         self._home: Path | None = None
         self._programs = Path()
         self._owner = UNPRIVILEGED if os.geteuid() == 0 else None
@@ -74,7 +79,7 @@ class PostgresServer(Server):
         # What a crash of the machine would do to a database that is removed anyway does not matter.
         for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "fsync=off"):
             command += ["-c", setting]
-        self._launch("postgres", command, os.environ, user=self._owner)
+        self._launch("postgres", command, self._environment, user=self._owner)
 
     def _waiting_for(self) -> list[str]:
         ask = [self._programs / "pg_isready", "-q", "-h", HOST, "-p", str(self.port)]

@@ -76,15 +76,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clock() -> Iterator[SettableClock]:
     # PostgreSQL runs as a user who may not enter the folders of tests.
-    folder = Path(tempfile.mkdtemp(prefix="ophys-clock-"))
-    folder.chmod(0o755)
-    yield SettableClock(folder)
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="ophys-clock-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield SettableClock(folder)
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, home: Path, clock: SettableClock) -> Iterator[TwoSchedulers]:
     environment = {
+        # The database goes by the same clock: Airflow starts a run when its time has come by the database's.
         **clock.environment,
         "OTHER_AIRFLOWS_HOME": str(home),
         "OTHER_AIRFLOWS_LEVEL": "19",
@@ -95,18 +96,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, home: Path, clock: SettableC
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
     }
-    stack = TwoSchedulers(tmp_path_factory.mktemp("airflow"), dags_folder=home / "dags", environment=environment)
-    with pytest.MonkeyPatch.context() as patch:
-        # The database goes by the same clock: Airflow starts a run when its time has come by the database's.
-        for name, value in clock.environment.items():
-            patch.setenv(name, value)
-        stack.start()
-    try:
+    with TwoSchedulers(
+        tmp_path_factory.mktemp("airflow"), dags_folder=home / "dags", environment=environment
+    ) as stack:
         wanted = {"arrivals", "waiting", "slow", "long", "time_limit", "settled", *SHARED_DAGS}
         until(lambda: wanted <= set(stack.client.dag_ids()), "Airflow has read the DAGs")
         yield stack
-    finally:
-        stack.stop()
 
 
 def put(home: Path, way: str, *names: str) -> None:

