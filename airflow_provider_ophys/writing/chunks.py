@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 # (time, columns, rows), of frames that are in memory row by row.
 IMAGE_STACK_AXES = 3
-# So many rows of frames are transposed at once. With all of them each line of the CPU's cache is fetched for one
-# pixel and lost before the next, above all where the bytes of a row are a power of two: all that is done here took
-# twice as long for frames of 512 x 512 pixels of two bytes, and six times as long for 2048 x 2048.
+# Rows of a multiple of so many bytes share few places in the CPU's cache: if a frame is transposed as a whole,
+# each line of it is fetched for one pixel and lost before the next.
+CONFLICTING_BYTES = 256
+# So many of those are transposed at once: all that is done here took twice as long for frames of 512 x 512 pixels
+# of two bytes, and six times as long for 2048 x 2048. Other frames are as quick as a whole, or quicker.
 PANEL_ROWS = 64
 
 # What is transposed and then split into its bytes at once: about as much as a CPU keeps at hand.
@@ -32,6 +34,18 @@ def copy_rows(part: NDArray[Any], chunk: NDArray[Any]) -> NDArray[Any]:
         chunk[...] = 0
     _copy(part, chunk[tuple(slice(0, length) for length in part.shape)])
     return chunk
+
+
+def contiguous(part: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """
+    Return a part in C order and of a type; itself, if it is that already.
+
+    :param part: Any strides and byte order.
+    """
+    array = np.asarray(part)
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
+    return copy_rows(array, np.empty(array.shape, dtype))
 
 
 def slab_rows(chunk_shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
@@ -58,7 +72,7 @@ def gather_bytes(part: NDArray[Any], planes: NDArray[np.uint8], slab: NDArray[An
 
 def _copy(part: NDArray[Any], target: NDArray[Any]) -> None:
     is_transposed = part.ndim == IMAGE_STACK_AXES and abs(part.strides[1]) < abs(part.strides[2])
-    if not is_transposed:
+    if not is_transposed or part.strides[2] % CONFLICTING_BYTES:
         np.copyto(target, part)
         return
     for start in range(0, part.shape[2], PANEL_ROWS):

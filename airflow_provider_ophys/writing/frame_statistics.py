@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
+from airflow_provider_ophys.writing.chunks import contiguous
 from airflow_provider_ophys.writing.frame_facts import (
     MOST_LAGS,
     STAYS_AT,
@@ -146,7 +147,7 @@ class FrameStatistics:
         for plane in range(self.num_planes):
             frames = block[..., plane] if block.ndim == VOLUME_AXES else block
             # A recording has its rows in memory one after the other, and NWB's order is a view of that.
-            frames = np.ascontiguousarray(frames.swapaxes(1, 2), dtype=self.dtype)
+            frames = contiguous(frames.swapaxes(1, 2), self.dtype)
             if self.dtype.kind == "f" and not np.isfinite(frames).all():
                 frames = np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0)
             self._add_plane(frames, start, plane)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from airflow_provider_ophys.writing.chunks import copy_rows, gather_bytes, slab_rows
+from airflow_provider_ophys.writing.chunks import contiguous, copy_rows, gather_bytes, slab_rows
 from airflow_provider_ophys.writing.write_back import WriteBack
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class HDF5FilterSink:
 
     def encode(self, block: NDArray[Any], start: int) -> tuple[int, NDArray[Any]]:
         """Bring the rows into the order in memory that HDF5 wants."""
-        return start, np.ascontiguousarray(block, dtype=self._dataset.dtype)
+        return start, contiguous(block, self._dataset.dtype)
 
     def write(self, encoded: tuple[int, NDArray[Any]]) -> None:
         """Write the rows."""

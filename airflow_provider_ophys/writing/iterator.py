@@ -28,6 +28,7 @@ from airflow_provider_ophys.exceptions import (
 )
 from airflow_provider_ophys.models.backend import Layout
 from airflow_provider_ophys.recordings.mapped_files import read_mapped
+from airflow_provider_ophys.writing.chunks import contiguous
 from airflow_provider_ophys.writing.iterator_options import SHAPES, check_iterator_options
 from airflow_provider_ophys.writing.layouts import layout_chunk_shape
 from airflow_provider_ophys.writing.memory import available_memory
@@ -146,7 +147,7 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
                 f"Reading all of it at once needs {needed / 2**30:.2f} GiB, but {left / 2**30:.2f} GiB of memory "
                 "are left. Use iterator_type='v2', which reads it piece by piece."
             )
-        return np.ascontiguousarray(self.read(0, len(self)), dtype=self.dtype)
+        return contiguous(self.read(0, len(self)), self.dtype)
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the buffers from the first one on; whoever writes a file uses :meth:`__next__`."""
@@ -181,7 +182,7 @@ class BulkDataChunkIterator(GenericDataChunkIterator):  # type: ignore[misc]
 
     def _get_data(self, selection: tuple[slice, ...]) -> Array:
         first, *others = selection
-        return np.ascontiguousarray(self.read(first.start, first.stop)[:, *others], dtype=self.dtype)
+        return contiguous(self.read(first.start, first.stop)[:, *others], self.dtype)
 
     def _get_default_buffer_shape(self, buffer_gb: float) -> tuple[int, ...]:
         # Whole rows of the first axis, because that is what is read.

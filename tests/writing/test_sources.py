@@ -42,7 +42,7 @@ SHAPES = {
     "volumetric": ((7, 10, 14, 3), (2, 14, 10, 2)),
     "one frame": ((1, 10, 14), (1, 14, 10)),
     "one column": ((9, 5, 1), (4, 1, 5)),
-    "more rows than are transposed at once": ((7, 150, 9), (3, 9, 80)),
+    "more rows than are transposed at once": ((7, 150, 128), (3, 128, 80)),
 }
 
 
