@@ -30,16 +30,17 @@ os.environ |= {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
 }
 
-# The modules whose tests start Airflow's own processes, in two rows of about the same length.
+# The modules whose tests start Airflow's own processes, in two rows of about the same length. The first two share
+# theirs.
 STACKS = {
     "tests/e2e/test_arrivals.py": 1,
-    "tests/e2e/test_celery.py": 1,
-    "tests/plugin/test_web_access.py": 1,
-    "tests/plugin/test_web_pages.py": 1,
+    "tests/e2e/test_killed_conversions.py": 1,
     "tests/chaos/test_many_arrivals.py": 1,
     "tests/chaos/test_other_airflows.py": 1,
-    "tests/e2e/test_killed_conversions.py": 2,
+    "tests/e2e/test_celery.py": 2,
     "tests/e2e/test_whole_stack.py": 2,
+    "tests/plugin/test_web_access.py": 2,
+    "tests/plugin/test_web_pages.py": 2,
 }
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -9,19 +9,20 @@ import itertools
 import json
 import os
 import signal
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+import psycopg2
 import pytest
 from thorough import THOROUGH
 
 from airflow_provider_ophys.compat import HAS_STATE_STORES
+from demo.postgres_server import PostgresServer
 from demo.stack import AirflowStack
 
 pytestmark = pytest.mark.stack
@@ -32,8 +33,8 @@ MANY = 20
 # Waiting ends as soon as there is what is waited for; a busy machine takes minutes to start a triggerer.
 PATIENCE = 400.0
 
-DAG_FILE = f"""
-import json, os, uuid
+DAG_FILE = """
+import json, uuid
 from datetime import timedelta
 from pathlib import Path
 from airflow.sdk import Asset, AssetWatcher, dag, task
@@ -41,7 +42,7 @@ from airflow_provider_ophys.assets import arrived_folders
 from airflow_provider_ophys.sensors.acquisition import AcquisitionFolderSensor
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
-HOME = Path(os.environ["ARRIVALS_HOME"])
+HOME = Path("{home}")
 
 def note(watcher, folders, run_id):
     file = HOME / "got" / watcher / str(uuid.uuid4())
@@ -63,7 +64,7 @@ def on_arrival(watcher, **options):
 
     return arrivals()
 
-quiet = on_arrival("quiet", settle_seconds={SETTLE})
+quiet = on_arrival("quiet", settle_seconds={settle})
 marked = on_arrival("marked", marker_file="DONE")
 
 @dag(dag_id="sensed", schedule=None, catchup=False)
@@ -74,7 +75,7 @@ def sensed():
 
     # A scheduler that hears late that a task was deferred may take it for failed (apache/airflow#67287).
     record(AcquisitionFolderSensor(
-        task_id="wait", path=HOME / "sensed", settle_seconds={SETTLE}, poke_interval=0.5, deferrable=True,
+        task_id="wait", path=HOME / "sensed", settle_seconds={settle}, poke_interval=0.5, deferrable=True,
         retries=3, retry_delay=timedelta(seconds=1),
     ).output)
 
@@ -89,6 +90,7 @@ class Watched:
     name: str
     home: Path
     stack: AirflowStack
+    database: PostgresServer
 
     def put(self, *names: str, files: tuple[str, ...] = ("movie.tif",), size: int = 1000) -> set[str]:
         """Make folders that are whole from the first moment, all at once; return their names."""
@@ -124,7 +126,9 @@ class Watched:
 
     def events(self, names: set[str]) -> int:
         """For how many of these folders there is an event in Airflow's database."""
-        rows = self._rows("SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ?")
+        rows = self._rows(
+            "SELECT e.extra::text FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = %s"
+        )
         return len({json.loads(extra)["payload"]["name"] for (extra,) in rows} & names)
 
     def entries(self, names: set[str]) -> set[str]:
@@ -132,49 +136,38 @@ class Watched:
         if not HAS_STATE_STORES:
             # In Variables, whose descriptions begin with the ledger's key and name what is watched.
             rows = self._rows(
-                "SELECT description FROM variable WHERE key LIKE 'ophys:%:acquisition:%' AND instr(description, ?)"
+                "SELECT description FROM variable"
+                " WHERE key LIKE 'ophys:%%:acquisition:%%' AND strpos(description, %s) > 0"
             )
             return {unquote(text.split()[0].split(":")[2]) for (text,) in rows} & names
         rows = self._rows(
-            "SELECT s.value FROM asset_state_store s JOIN asset a ON a.id = s.asset_id WHERE a.name = ?"
-            " AND s.key LIKE 'acquisition:%'"
+            "SELECT s.value::text FROM asset_state_store s JOIN asset a ON a.id = s.asset_id WHERE a.name = %s"
+            " AND s.key LIKE 'acquisition:%%'"
         )
         return {json.loads(value)["name"] for (value,) in rows} & names
 
     def _rows(self, query: str) -> list[tuple[str]]:
-        with closing(sqlite3.connect(f"file:{self.stack.home}/airflow.db?mode=ro", uri=True)) as database:
-            return database.execute(query, [self.name]).fetchall()
+        with closing(psycopg2.connect(f"postgresql://{self.database.address}")) as connection:
+            cursor = connection.cursor()
+            cursor.execute(query, [self.name])
+            return cursor.fetchall()
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, stack: AirflowStack) -> Path:
+    """The folder of all that is watched, and of what the DAGs of this module, which are found soon, note."""
     home = tmp_path_factory.mktemp("arrivals")
     for name in ("quiet", "marked", "sensed"):
         (home / name).mkdir()
         (home / "got" / name).mkdir(parents=True)
-    (home / "dags").mkdir()
-    (home / "dags" / "arrivals.py").write_text(DAG_FILE)
+    (stack.dags_folder / "arrivals.py").write_text(DAG_FILE.format(home=home, settle=SETTLE))
     return home
 
 
 @pytest.fixture(scope="module")
-def stack(home: Path, migrated_database: Path) -> Iterator[AirflowStack]:
-    environment = {
-        "ARRIVALS_HOME": str(home),
-        # A triggerer takes over from one that was killed when it has not been heard of for so long.
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-    }
-    with AirflowStack(
-        home / "airflow", dags_folder=home / "dags", environment=environment, migrated=migrated_database
-    ) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def quiet(home: Path, stack: AirflowStack) -> Watched:
+def quiet(home: Path, stack: AirflowStack, database: PostgresServer) -> Watched:
     """A folder whose acquisitions are complete when they are quiet; it is being watched."""
-    watched = Watched("quiet", home, stack)
+    watched = Watched("quiet", home, stack, database)
     watched.wait_for(watched.put("first"))
     return watched
 
@@ -182,7 +175,7 @@ def quiet(home: Path, stack: AirflowStack) -> Watched:
 @pytest.fixture(scope="module")
 def marked(home: Path, quiet: Watched) -> Watched:
     """A folder whose acquisitions are complete with their marker; two in it never are."""
-    watched = Watched("marked", home, quiet.stack)
+    watched = Watched("marked", home, quiet.stack, quiet.database)
     watched.put("never", "never either", files=("movie.tif", "DONE.part"))
     return watched
 
@@ -292,7 +285,7 @@ def test_several_events_in_one_run_are_all_handled(quiet: Watched) -> None:
 
 
 def test_a_deferred_sensor_waits_through_a_killed_triggerer(quiet: Watched) -> None:
-    sensed = Watched("sensed", quiet.home, quiet.stack)
+    sensed = Watched("sensed", quiet.home, quiet.stack, quiet.database)
     run = quiet.stack.client.trigger("sensed")
 
     def deferred() -> bool:

@@ -2,7 +2,7 @@
 Conversions that are killed on Airflow's own processes, in all the ways that Airflow and its machine have.
 
 Each has an old output at its path, which has to be untouched until a later try has finished. Airflow's metadata
-database is a PostgreSQL here, where other modules have SQLite, so its other readers and writers are looked at too.
+database is a PostgreSQL here, so what reads and writes it is looked at on that, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import os
 import signal
 import textwrap
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,11 +20,10 @@ import pynwb
 import pytest
 from movies import METADATA, photons, write_tiff
 from roiextractors.testing import generate_dummy_imaging_extractor
-from running_tasks import PATIENCE_SECONDS, finish, task_of, until, writer, writing
+from running_tasks import finish, task_of, until, writer, writing
 
 from airflow_provider_ophys.nwb import write_imaging_to_nwbfile
 from demo.follow import Follower
-from demo.postgres_server import PostgresServer
 from demo.progress import Progress
 from demo.rest import DagRun
 from demo.stack import AirflowStack
@@ -150,37 +148,14 @@ def incoming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("incoming")
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, movies: Path, output: Path, incoming: Path, database: PostgresServer
-) -> Iterator[AirflowStack]:
-    dags = tmp_path_factory.mktemp("dags")
+@pytest.fixture(scope="module", autouse=True)
+def dags(stack: AirflowStack, movies: Path, output: Path, incoming: Path) -> None:
+    """The DAGs of this module, which Airflow has found."""
     text = DAGS.format(
         movies=movies, output=output, incoming=incoming, metadata=METADATA, scenarios=SCENARIOS, side=SIDE
     )
-    (dags / "kills.py").write_text(textwrap.dedent(text))
-    # A worker that died is noticed after a minute, not after five, by the scheduler or by the one that follows it.
-    environment = {
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
-        "AIRFLOW__OPHYS__PRELOAD": "True",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url,
-    }
-    with AirflowStack(
-        tmp_path_factory.mktemp("airflow"),
-        dags_folder=dags,
-        environment=environment,
-        parallelism=8,
-        start_timeout=PATIENCE_SECONDS,
-    ) as stack:
-        Follower(stack, Progress()).wait_for_dags("arrivals", "preloaded", "eight_at_once")
-        yield stack
+    (stack.dags_folder / "kills.py").write_text(textwrap.dedent(text))
+    Follower(stack, Progress()).wait_for_dags("arrivals", "preloaded", "eight_at_once")
 
 
 def begin(stack: AirflowStack, path: Path) -> tuple[DagRun, int]:
