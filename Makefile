@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
+# Many images of containers set it. Here it would have each of hundreds of processes compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test test-lowest test-newest test-airflow chaos thorough fuzz check fix airflow bench dist docs \
   reference dandi constraints

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from simulated_movies import MAKERS, NUM_SAMPLES, RATE, looked_at
@@ -38,6 +40,12 @@ def maker(request):
 
 @pytest.fixture
 def photons(maker):
+    return _still(maker).copy()
+
+
+@functools.cache
+def _still(maker):
+    """The light on a movie that does not move; what it takes to make it is what many tests would take."""
     return maker.photons()
 
 
