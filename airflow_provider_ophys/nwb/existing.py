@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -43,14 +44,22 @@ def backend_of(path: Path) -> Backend:
         if (path / ZARR_ROOT).is_file():
             return "zarr"
     elif path.is_file():
-        with path.open("rb") as stream:
-            if stream.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
-                return "hdf5"
+        if _has_hdf5_signature(path):
+            return "hdf5"
     else:
         raise SourceNotFoundError(f"There is no NWB file at {path}. Check the path.")
     raise SourceDataError(
         f"{path} is neither an HDF5 file nor a Zarr (format 3) store. Move it, or write elsewhere."
     )
+
+
+def _has_hdf5_signature(path: Path) -> bool:
+    with path.open("rb", buffering=0) as stream:
+        begin = stream.read(len(HDF5_SIGNATURE))
+    # Python has None, and where it buffers the end of the file, for a share that answers "try again".
+    if begin is None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+    return begin == HDF5_SIGNATURE
 
 
 def find_foreign(path: Path) -> str | None:
@@ -85,9 +94,8 @@ def _foreign(path: Path) -> str | None:
 def _foreign_file(path: Path) -> str | None:
     import h5py
 
-    with path.open("rb") as stream:
-        if stream.read(len(HDF5_SIGNATURE)) != HDF5_SIGNATURE:
-            return "it is a file that is not HDF5"
+    if not _has_hdf5_signature(path):
+        return "it is a file that is not HDF5"
     try:
         # Without a lock: only an attribute is read, and whoever has the file open keeps it.
         file = h5py.File(path, "r", locking=False)
