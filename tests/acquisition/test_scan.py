@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,28 +17,20 @@ from folder_states import STATES, DictStore, State, put
 from airflow_provider_ophys.acquisition import AcquisitionOptions, AcquisitionWatch, Scan, shared_scan
 from airflow_provider_ophys.triggers.acquisition import AcquisitionFolderTrigger
 
-_listening: list[Counter[str]] = []
-
-
-def _hear(event: str, arguments: tuple) -> None:
-    if event == "os.scandir":
-        for heard in _listening:
-            heard[str(arguments[0])] += 1
-
-
-# Python itself reports each folder that is listed. A hook stays for as long as the process.
-sys.addaudithook(_hear)
-
 
 @contextmanager
 def listed_folders() -> Iterator[Counter[str]]:
     """How often each folder is listed meanwhile."""
     heard: Counter[str] = Counter()
-    _listening.append(heard)
-    try:
+    scandir = os.scandir
+
+    def listen(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+        heard[str(folder)] += 1
+        return scandir(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", listen)
         yield heard
-    finally:
-        _listening.remove(heard)
 
 
 class Clock:

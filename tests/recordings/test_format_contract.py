@@ -6,6 +6,7 @@ A format joins by a module in ``recording_makers``.
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import os
@@ -73,14 +74,17 @@ def _note(event: str, arguments: tuple) -> None:
         _opened_files.append(os.fspath(arguments[0]))
 
 
-# There is no way to take it away again; it looks only where a test asks for it.
-sys.addaudithook(_note)
+@functools.cache
+def _take_notes() -> None:
+    """Only where a test needs it: there is no way to take it away again, and all that follows pays for it."""
+    sys.addaudithook(_note)
 
 
 @contextmanager
 def opened_below(folder: Path):
     """The files below a folder that this process opens; of those of C libraries, what it has open at the end."""
     global _opened_files  # noqa: PLW0603
+    _take_notes()
     files: set[Path] = set()
     _opened_files = []
     try:
