@@ -22,6 +22,7 @@ type Fields = Mapping[str, Any] | None
 
 # Airflow cuts longer pages silently ([api] maximum_page_limit).
 PAGE_SIZE = 100
+UNAUTHORIZED, SERVER_ERROR = 401, 500
 # What every line of a task's log repeats.
 LOG_PLUMBING = frozenset(
     {"timestamp", "event", "level", "logger", "error_detail", "filename", "lineno", "loc", "ti", "ti_id"}
@@ -131,9 +132,13 @@ class AirflowClient:
         try:
             return self._send(method, f"/api/v2{path}", query=query, body=body)
         except AirflowApiError as error:
-            if error.status != 401:  # noqa: PLR2004 -- a token lives a day, a stack that stays may live longer
+            # A token lives a day, a stack that stays may live longer.
+            if error.status == UNAUTHORIZED:
+                self.log_in()
+            # On SQLite. Airflow notes each action, before it is done, in the loop in which the request that has
+            # the database's lock has to go on; after SQLite's 5 s it gives up, and nothing was done.
+            elif error.status != SERVER_ERROR or "Database error" not in str(error):
                 raise
-            self.log_in()
             return self._send(method, f"/api/v2{path}", query=query, body=body)
 
     def log_in(self) -> str:

@@ -130,8 +130,7 @@ class AirflowStack(Server):
             "CORE__PARALLELISM": parallelism,
             # Only this machine reaches 127.0.0.1: whoever opens the page is the administrator.
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
-            # By default SQLite gives up after 5 s, for which a busy machine may let whoever writes wait.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / DATABASE}?timeout=60",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / DATABASE}",
             "API__BASE_URL": self.url,
             "API__HOST": HOST,
             "API__PORT": self.port,

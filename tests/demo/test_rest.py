@@ -21,6 +21,7 @@ class FakeAirflow(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), FakeAirflowHandler)
         self.tokens_given = 0
+        self.locked = 0
 
 
 class FakeAirflowHandler(BaseHTTPRequestHandler):
@@ -42,6 +43,13 @@ class FakeAirflowHandler(BaseHTTPRequestHandler):
             self.answer(200, {name: values for name, (values,) in parse_qs(url.query).items()})
         else:
             self.answer(404, {"detail": "no such thing"})
+
+    def do_POST(self) -> None:
+        if self.server.locked:
+            self.server.locked -= 1
+            self.answer(500, {"detail": {"reason": "Database error"}})
+        else:
+            self.answer(201, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
     def answer(self, status: int, body: dict[str, object]) -> None:
         self.send_response(status)
@@ -75,6 +83,16 @@ def test_expired_token_is_renewed(client: AirflowClient, server: FakeAirflow) ->
     client.dag_ids()
     server.tokens_given += 1
     assert len(client.dag_ids()) == NUM_DAGS
+
+
+def test_what_was_not_done_as_the_database_was_locked_is_asked_for_again(
+    client: AirflowClient, server: FakeAirflow
+) -> None:
+    server.locked = 1
+    assert client.api("POST", "/variables", body={"key": "a"}) == {"key": "a"}
+    server.locked = 2
+    with pytest.raises(AirflowApiError, match="500 .*Database error"):
+        client.api("POST", "/variables", body={"key": "a"})
 
 
 def test_error_names_the_request_and_the_answer(client: AirflowClient) -> None:
