@@ -29,8 +29,8 @@ from airflow_provider_ophys.writing.frame_facts import (
 )
 from airflow_provider_ophys.writing.frame_scan import bin_size, binned_shape, scan
 from airflow_provider_ophys.writing.pixel_images import (
-    SQUARED_BYTES,
-    SQUARED_FRAMES,
+    COMPARED_BYTES,
+    COMPARED_FRAMES,
     SUMS_BYTES,
     WAITING_FRAMES,
     PixelImages,
@@ -107,7 +107,7 @@ class FrameStatistics:
         self.pixel_step = step
         num_seen = num_seen or num_samples
         frame_bytes = rows * columns * self.num_planes * self.dtype.itemsize
-        self.squared_step = max(1, num_seen // max(SQUARED_FRAMES, SQUARED_BYTES // frame_bytes))
+        self.compared_step = max(1, num_seen // max(COMPARED_FRAMES, COMPARED_BYTES // frame_bytes))
         self.banded_step = max(1, num_seen // BANDED_FRAMES)
         reduced = (-(-rows // self.pixel_step), -(-columns // self.pixel_step))
         self.images = [PixelImages(reduced, self.dtype) for _ in range(self.num_planes)]
@@ -166,10 +166,10 @@ class FrameStatistics:
         if self.pixel_step > 1:
             shown = np.ascontiguousarray(frames[:, :: self.pixel_step, :: self.pixel_step])
             scanned = scan(shown)
-        squared = slice(-start % self.squared_step, None, self.squared_step)
+        compared = slice(-start % self.compared_step, None, self.compared_step)
         slices = np.arange(start, stop) * len(self.slices) // self.shape[0]
         with self._lock:
-            self.images[plane].add(shown, scanned, squared)
+            self.images[plane].add(shown, scanned, compared)
             for place in np.unique(slices):
                 self.slices[place, plane] += facts.scan.binned[slices == place].sum(axis=0)
             if plane == 0:

@@ -13,15 +13,16 @@ from airflow_provider_ophys.writing.frame_scan import Scan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Squares cost more than all the rest. Of a movie with more frames, and more bytes, than these they are taken of
-# every second, third ... frame; the deviation of 256 frames is right to 4 %.
-SQUARED_FRAMES, SQUARED_BYTES = 256, 64 * 2**20
-# So many values are squared at once: what they take as float32 stays in a CPU's cache.
-SQUARED_PIXELS = 65_536
+# Products of neighbours cost more than all the rest. Of a movie with more frames, and more bytes, than these they
+# are taken of every second, third ... frame.
+COMPARED_FRAMES, COMPARED_BYTES = 256, 64 * 2**20
+# So many values are squared at once, and of so many frames: what they take as float32 stays in a CPU's cache.
+SQUARED_PIXELS, SQUARED_FRAMES = 65_536, 32
 WAITING_FRAMES = 8
 
-# Per pixel: the sum over time, four sums of products, and what the largest value and the reference take.
-SUMS_BYTES = 5 * np.dtype(np.float64).itemsize
+# Per pixel: the sums over time of values and of squares, four sums of products, and what the largest value and the
+# reference take.
+SUMS_BYTES = 6 * np.dtype(np.float64).itemsize
 
 
 class PixelImages:
@@ -36,47 +37,60 @@ class PixelImages:
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.count = 0
-        self.squared_count = 0
+        self.compared_count = 0
         self.offset = 0
         self.total: NDArray[Any] = np.zeros(shape, dtype=sum_dtype(dtype))
         self.maximum: NDArray[Any] = np.zeros(shape, dtype=dtype)
         self.reference: NDArray[Any] = np.zeros(shape, dtype=np.float32 if dtype.itemsize <= 4 else np.float64)  # noqa: PLR2004
         self.has_reference = False
+        self.squares = np.zeros(shape)
+        # Of the frames that are compared: differences, their squares, and products with the right and lower one.
         self.sums = np.zeros((4, *shape))
         self._waiting: list[NDArray[Any]] = []
 
-    def add(self, block: NDArray[Any], scanned: Scan, squared: slice) -> None:
+    def add(self, block: NDArray[Any], scanned: Scan, compared: slice) -> None:
         """
         Add frames.
 
         :param block: (frames, rows, columns).
         :param scanned: What is in it.
-        :param squared: Those whose squares count.
+        :param compared: Those whose neighbouring pixels are compared.
         """
+        if not self.has_reference and scanned.least.min() != scanned.most.max():
+            self.rebase(np.add.reduce(block, axis=0, dtype=np.float64) / len(block))
+            self.has_reference = True
         if self.count:
             np.maximum(self.maximum, scanned.maximum, out=self.maximum)
         else:
             self.maximum[...] = scanned.maximum
         self.count += len(block)
         self.offset += scanned.total.add_to(self.total)
-        chosen = block[squared]
+        for start in range(0, len(block), SQUARED_FRAMES):
+            self._square(block[start : start + SQUARED_FRAMES])
+        chosen = block[compared]
         if len(chosen) >= WAITING_FRAMES:
-            self._square(chosen)
+            self._compare(chosen)
         elif len(chosen):
             self._waiting.append(chosen.copy())
             if sum(map(len, self._waiting)) >= WAITING_FRAMES:
                 self.settle()
 
     def settle(self) -> None:
-        """Add the squares of frames that wait for others, since many at once take less time."""
+        """Compare the pixels of frames that wait for others, since many at once take less time."""
         if self._waiting:
-            self._square(np.concatenate(self._waiting))
+            self._compare(np.concatenate(self._waiting))
             self._waiting.clear()
 
     def _square(self, frames: NDArray[Any]) -> None:
-        if not self.has_reference and frames.min() != frames.max():
-            self.rebase(np.add.reduce(frames, axis=0, dtype=np.float64) / len(frames))
-            self.has_reference = True
+        step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
+        for start in range(0, frames.shape[1], step):
+            part = slice(start, start + step)
+            difference = frames[:, part].astype(self.reference.dtype)
+            difference -= self.reference[part]
+            difference *= difference
+            self.squares[part] += np.add.reduce(difference, axis=0)
+
+    def _compare(self, frames: NDArray[Any]) -> None:
         step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
         for start in range(0, frames.shape[1], step):
             # One row more, to multiply the last one with.
@@ -89,14 +103,15 @@ class PixelImages:
             square += np.add.reduce(here * here, axis=0)
             right[:, :-1] += np.add.reduce(here[:, :, :-1] * here[:, :, 1:], axis=0)
             down[: below.shape[1]] += np.add.reduce(difference[:, : below.shape[1]] * below, axis=0)
-        self.squared_count += len(frames)
+        self.compared_count += len(frames)
 
     def rebase(self, reference: NDArray[Any]) -> None:
         """Make the sums of squares those of the differences from another reference."""
         new = reference.astype(self.reference.dtype)
         moved = self.reference.astype(np.float64) - new
+        self.squares += moved * self.count * (2 * (self.mean - self.reference) + moved)
         linear, square, right, down = self.sums
-        count = self.squared_count
+        count = self.compared_count
         right[:, :-1] += _crossed(
             linear, moved, count, (slice(None), slice(None, -1)), (slice(None), slice(1, None))
         )
@@ -118,22 +133,24 @@ class PixelImages:
             self.has_reference = True
         else:
             other.rebase(self.reference)
+        self.squares += other.squares
         self.sums += other.sums
         self.total = self.total + other.total
         self.offset += other.offset
         self.maximum = np.maximum(self.maximum, other.maximum) if self.count else other.maximum
         self.count += other.count
-        self.squared_count += other.squared_count
+        self.compared_count += other.compared_count
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that is known as plain arrays."""
         self.settle()
-        counts = np.array([self.count, self.squared_count, self.offset, self.has_reference], dtype=np.int64)
+        counts = np.array([self.count, self.compared_count, self.offset, self.has_reference], dtype=np.int64)
         return {
             "counts": counts,
             "total": self.total,
             "maximum": self.maximum,
             "reference": self.reference,
+            "squares": self.squares,
             "sums": self.sums,
         }
 
@@ -144,9 +161,9 @@ class PixelImages:
         :raises ValueError: If the arrays are of another shape.
         :raises KeyError: If one is missing.
         """
-        self.count, self.squared_count, self.offset, has_reference = map(int, arrays["counts"])
+        self.count, self.compared_count, self.offset, has_reference = map(int, arrays["counts"])
         self.has_reference = bool(has_reference)
-        for name in ("total", "maximum", "reference", "sums"):
+        for name in ("total", "maximum", "reference", "squares", "sums"):
             getattr(self, name)[...] = arrays[name]
 
     @property
@@ -156,14 +173,16 @@ class PixelImages:
 
     @property
     def deviation(self) -> NDArray[np.float64]:
-        """Standard deviation over time, from the frames whose squares were taken."""
-        return np.sqrt(self._variance)
+        """Standard deviation over time, from every frame."""
+        variance = self.squares / max(self.count, 1) - (self.mean - self.reference) ** 2
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
     @property
     def likeness(self) -> NDArray[np.float64]:
-        """Mean correlation over time of each pixel with its neighbours to the left, right, above and below."""
-        deviation = self.deviation
-        linear, _, right, down = self.sums / max(self.squared_count, 1)
+        """Mean correlation of each pixel with its four neighbours over time, from the frames that are compared."""
+        self.settle()
+        linear, square, right, down = self.sums / max(self.compared_count, 1)
+        deviation = np.sqrt(np.maximum(square - linear**2, 0))
         found, pairs = np.zeros(linear.shape), np.zeros(linear.shape)
         for product, this, that in (
             (right, np.s_[:, :-1], np.s_[:, 1:]),
@@ -176,12 +195,6 @@ class PixelImages:
                 found[side] += correlation
                 pairs[side] += 1
         return found / np.maximum(pairs, 1)
-
-    @property
-    def _variance(self) -> NDArray[np.float64]:
-        self.settle()
-        linear, square, *_ = self.sums / max(self.squared_count, 1)
-        return np.asarray(np.maximum(square - linear**2, 0))
 
 
 def _crossed(

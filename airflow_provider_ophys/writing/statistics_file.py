@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What is in the arrays, and in which order; a file of another version is as good as none.
-VERSION = 1
+VERSION = 2
 
 
 def save_statistics(path: Path, statistics: Mapping[str, FrameStatistics]) -> None:

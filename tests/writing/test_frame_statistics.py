@@ -76,6 +76,14 @@ def test_images_are_precise_on_a_large_offset_even_after_blank_frames():
     np.testing.assert_allclose(images.deviation, movie.std(axis=0), rtol=1e-5)
 
 
+def test_the_deviation_is_that_of_every_frame_though_neighbours_are_compared_in_some():
+    movie = RANDOM.integers(400, 600, (60, 33, 45), dtype="uint16")
+    movie[7, 5, 5] = 60_000
+    found = seen(movie, blocks(len(movie), 13), num_seen=10_000_000)
+    assert found.compared_step > len(movie)
+    np.testing.assert_allclose(found.images[0].deviation, movie.std(axis=0, dtype="f8"), rtol=1e-5)
+
+
 def test_what_was_seen_in_parts_is_merged_and_survives_in_a_file(tmp_path):
     movie = movie_of("int16", (90, 20, 40))
     shares = [blocks(90, 10)[first : first + 3] for first in (6, 0, 3)]
