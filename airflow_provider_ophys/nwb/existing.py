@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from airflow_provider_ophys.exceptions import SourceDataError, SourceNotFoundError, is_passing
 from airflow_provider_ophys.models.backend import Backend
+from airflow_provider_ophys.writing.network_shares import read_small
 from airflow_provider_ophys.writing.replacement import ROOT_DOCUMENTS, settle
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -54,12 +54,7 @@ def backend_of(path: Path) -> Backend:
 
 
 def _has_hdf5_signature(path: Path) -> bool:
-    with path.open("rb", buffering=0) as stream:
-        begin = stream.read(len(HDF5_SIGNATURE))
-    # Python has None, and where it buffers the end of the file, for a share that answers "try again".
-    if begin is None:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
-    return begin == HDF5_SIGNATURE
+    return read_small(path, len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
 
 
 def find_foreign(path: Path) -> str | None:
@@ -166,7 +161,7 @@ def _raise(error: OSError) -> None:
 
 
 def _document(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_bytes())
+    content = json.loads(read_small(file))
     if not isinstance(content, dict):
         raise SourceDataError(f"{file} holds no mapping")
     return content

@@ -19,6 +19,20 @@ REMOVED = re.compile(re.escape(REMOVED_PREFIX) + "[0-9a-f]{8}")
 STILL_OPEN = frozenset({errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST})
 
 
+def read_small(file: Path, most_bytes: int = -1) -> bytes:
+    """
+    Read a small file of an output.
+
+    :param most_bytes: As much of its beginning; all of it by default.
+    :raises BlockingIOError: If a share answers "try again", which Python's own files take for the end of a file.
+    """
+    with file.open("rb", buffering=0) as stream:
+        content = stream.read(most_bytes)
+    if content is None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(file))
+    return content
+
+
 def look_again(folder: Path) -> None:
     """
     Have the next look at a name in a folder be one at what is there now.

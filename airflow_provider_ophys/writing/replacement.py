@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from airflow_provider_ophys.exceptions import OutputBusyError, OutputExistsError, OutputFolderError, system_errors
-from airflow_provider_ophys.writing.network_shares import look_again, remove, stat_now
+from airflow_provider_ophys.writing.network_shares import look_again, read_small, remove, stat_now
 from airflow_provider_ophys.writing.output_lock import NO_LOCKS, output_lock
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def state_of(path: Path) -> str | None:
         # NFS adds a name for each file that was removed and is still open.
         names = sorted(os.fsencode(entry.name) for entry in path.iterdir() if not entry.name.startswith(".nfs"))
         documents = [path / name for name in sorted(ROOT_DOCUMENTS) if (path / name).is_file()]
-        return hashlib.sha256(b"\n".join([*names, *map(Path.read_bytes, documents)])).hexdigest()
+        return hashlib.sha256(b"\n".join([*names, *map(read_small, documents)])).hexdigest()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a NUL is no output's either
         return None
 
@@ -172,7 +172,7 @@ def _unfinished_journal_of(path: Path) -> Path:
 def _read_journal(path: Path) -> _Journal | None:
     file = _journal_of(path)
     try:
-        journal = _Journal(**json.loads(file.read_text(encoding="utf-8")))
+        journal = _Journal(**json.loads(read_small(file)))
         _check_names(journal)
     except FileNotFoundError:
         return None
