@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
@@ -22,7 +23,6 @@ type Fields = Mapping[str, Any] | None
 
 # Airflow cuts longer pages silently ([api] maximum_page_limit).
 PAGE_SIZE = 100
-UNAUTHORIZED, SERVER_ERROR = 401, 500
 # What every line of a task's log repeats.
 LOG_PLUMBING = frozenset(
     {"timestamp", "event", "level", "logger", "error_detail", "filename", "lineno", "loc", "ti", "ti_id"}
@@ -133,11 +133,11 @@ class AirflowClient:
             return self._send(method, f"/api/v2{path}", query=query, body=body)
         except AirflowApiError as error:
             # A token lives a day, a stack that stays may live longer.
-            if error.status == UNAUTHORIZED:
+            if error.status == HTTPStatus.UNAUTHORIZED:
                 self.log_in()
             # On SQLite. Airflow notes each action, before it is done, in the loop in which the request that has
             # the database's lock has to go on; after SQLite's 5 s it gives up, and nothing was done.
-            elif error.status != SERVER_ERROR or "Database error" not in str(error):
+            elif error.status != HTTPStatus.INTERNAL_SERVER_ERROR or "Database error" not in str(error):
                 raise
             return self._send(method, f"/api/v2{path}", query=query, body=body)
 

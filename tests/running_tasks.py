@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from demo.rest import DagRun, TaskInstance
 from demo.stack import AirflowStack
 
@@ -52,3 +54,8 @@ def task_of(stack: AirflowStack, run: DagRun) -> TaskInstance:
 def finish(stack: AirflowStack, run: DagRun) -> DagRun:
     """Wait until a run has ended."""
     return stack.client.wait_for_run(run, timeout=PATIENCE_SECONDS)
+
+
+def is_last_with(fixture: str, item: pytest.Function, nextitem: pytest.Function | None) -> bool:
+    """Tell whether a test has a fixture, of the session as a rule, that the next test does without."""
+    return fixture in item.funcargs and (nextitem is None or fixture not in nextitem.fixturenames)

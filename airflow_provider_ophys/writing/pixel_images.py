@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,28 +82,29 @@ class PixelImages:
             self._waiting.clear()
 
     def _square(self, frames: NDArray[Any]) -> None:
-        step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
-        for start in range(0, frames.shape[1], step):
-            part = slice(start, start + step)
-            difference = frames[:, part].astype(self.reference.dtype)
-            difference -= self.reference[part]
-            difference *= difference
-            self.squares[part] += np.add.reduce(difference, axis=0)
+        for part, difference in self._differences(frames):
+            squares = np.multiply(difference, difference, out=difference)
+            self.squares[part] += np.add.reduce(squares, axis=0)
 
     def _compare(self, frames: NDArray[Any]) -> None:
-        step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
-        for start in range(0, frames.shape[1], step):
-            # One row more, to multiply the last one with.
-            part = slice(start, start + step + 1)
-            difference = frames[:, part].astype(self.reference.dtype)
-            difference -= self.reference[part]
-            here, below = difference[:, :step], difference[:, 1:]
-            linear, square, right, down = self.sums[:, start : start + step]
+        # One row more, to multiply the last one with.
+        for part, difference in self._differences(frames, rows_beyond=1):
+            linear, square, right, down = self.sums[:, part]
+            here, below = difference[:, : len(linear)], difference[:, 1:]
             linear += np.add.reduce(here, axis=0)
             square += np.add.reduce(here * here, axis=0)
             right[:, :-1] += np.add.reduce(here[:, :, :-1] * here[:, :, 1:], axis=0)
             down[: below.shape[1]] += np.add.reduce(difference[:, : below.shape[1]] * below, axis=0)
         self.compared_count += len(frames)
+
+    def _differences(self, frames: NDArray[Any], rows_beyond: int = 0) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Give, for some rows after the others, by how much they and so many beyond differ from the reference."""
+        step = max(1, SQUARED_PIXELS // (len(frames) * frames.shape[2]))
+        for start in range(0, frames.shape[1], step):
+            seen = slice(start, start + step + rows_beyond)
+            difference = frames[:, seen].astype(self.reference.dtype)
+            difference -= self.reference[seen]
+            yield slice(start, start + step), difference
 
     def rebase(self, reference: NDArray[Any]) -> None:
         """Make the sums of squares those of the differences from another reference."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from running_tasks import PATIENCE_SECONDS
+from running_tasks import PATIENCE_SECONDS, is_last_with
 
 from demo.postgres_server import PostgresServer
 from demo.stack import AirflowStack
@@ -45,7 +45,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, database: PostgresServer) ->
 
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Function | None) -> None:
     """Stop both after the last test of the last module: until the end they would keep the processor busy."""
-    database = item.funcargs.get("database")
-    if database is not None and (nextitem is None or "database" not in nextitem.fixturenames):
+    if is_last_with("database", item, nextitem):
         item.funcargs["stack"].stop()
-        database.stop()
+        item.funcargs["database"].stop()

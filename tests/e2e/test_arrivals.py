@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -173,9 +173,9 @@ def quiet(home: Path, stack: AirflowStack, database: PostgresServer) -> Watched:
 
 
 @pytest.fixture(scope="module")
-def marked(home: Path, quiet: Watched) -> Watched:
+def marked(quiet: Watched) -> Watched:
     """A folder whose acquisitions are complete with their marker; two in it never are."""
-    watched = Watched("marked", home, quiet.stack, quiet.database)
+    watched = replace(quiet, name="marked")
     watched.put("never", "never either", files=("movie.tif", "DONE.part"))
     return watched
 
@@ -285,7 +285,7 @@ def test_several_events_in_one_run_are_all_handled(quiet: Watched) -> None:
 
 
 def test_a_deferred_sensor_waits_through_a_killed_triggerer(quiet: Watched) -> None:
-    sensed = Watched("sensed", quiet.home, quiet.stack, quiet.database)
+    sensed = replace(quiet, name="sensed")
     run = quiet.stack.client.trigger("sensed")
 
     def deferred() -> bool:

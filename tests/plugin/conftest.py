@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from plugin_stack import PluginStack, plugin_stack
+from running_tasks import is_last_with
 
 # Debian's packages chromium-headless-shell and chromium, and what others call it.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -44,9 +45,8 @@ def airflow(
 
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Function | None) -> None:
     """Stop Airflow after the last test that looks at it: until the end it would keep the processor busy."""
-    running = item.funcargs.get("airflow")
-    if running is not None and (nextitem is None or "airflow" not in nextitem.fixturenames):
-        running.stack.stop()
+    if is_last_with("airflow", item, nextitem):
+        item.funcargs["airflow"].stack.stop()
 
 
 @pytest.fixture
