@@ -11,7 +11,9 @@ import ctypes
 import errno
 import faulthandler
 import fcntl
+import gc
 import json
+import mmap
 import os
 import platform
 import select
@@ -89,6 +91,8 @@ MACHINE = platform.machine()
 LIBC = ctypes.CDLL(None, use_errno=True)
 NO_NEW_PRIVS, SET_FILTER, NEW_LISTENER = 38, 1, 8
 ALLOW, NOTIFY = 0x7FFF0000, 0x7FC00000
+# In what a filter sees of a call: after number, processor and place, the fourth of six arguments.
+MAPPING_FLAGS_AT = 16 + 3 * 8
 RECEIVE, SEND, CONTINUE = 0xC0502100, 0xC0182101, 1
 NOTICE, ANSWER = struct.Struct("QIIiIQ6Q"), struct.Struct("QqiI")
 LONGEST_PATH = 4096
@@ -163,6 +167,8 @@ def _run(function: Callable[[], Any], theirs: socket.socket, answers: int) -> No
     # Some library's own handler would come back to the fault for ever.
     faulthandler.disable()
     signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    # What is collected may call, too.
+    gc.disable()
     try:
         # The last thing that this process writes has to be written whatever happens.
         listener = _filter()
@@ -171,6 +177,7 @@ def _run(function: Callable[[], Any], theirs: socket.socket, answers: int) -> No
             os._exit(code)
         theirs.sendmsg([b"l"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [listener]))])
         os.close(listener)
+        gc.enable()
         os.write(answers, json.dumps(function()).encode())
         code = 0
     except BaseException:  # noqa: BLE001 - nothing of the parent may run on in the child
@@ -181,11 +188,15 @@ def _run(function: Callable[[], Any], theirs: socket.socket, answers: int) -> No
 
 def _filter() -> int:
     """Have all known calls of this process handed over; return the descriptor on which they are."""
-    numbers = [known[MACHINES.index(MACHINE)] for known in CALLS.values()]
-    numbers = sorted(number for number in numbers if number is not None)
-    # Load the call's number; jump to the last instruction but one where it is one of these.
+    known = {name: numbers[MACHINES.index(MACHINE)] for name, numbers in CALLS.items()}
+    mapping = known.pop("mmap")
+    numbers = sorted(number for number in known.values() if number is not None)
+    # Load the call's number; jump to the last instruction where it is one of these.
     program = [(0x20, 0, 0, 0)]
-    program += [(0x15, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    program += [(0x15, len(numbers) + 3 - at, 0, number) for at, number in enumerate(numbers)]
+    # Memory without a file is nobody's matter. Python takes some whenever it likes, so also before there is
+    # anybody to answer, who would then be waited for for ever.
+    program += [(0x15, 0, 2, mapping), (0x20, 0, 0, MAPPING_FLAGS_AT), (0x45, 0, 1, mmap.MAP_ANONYMOUS)]
     program += [(0x06, 0, 0, ALLOW), (0x06, 0, 0, NOTIFY)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
     head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(code)))

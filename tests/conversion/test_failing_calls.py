@@ -11,9 +11,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import zlib
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
+import failing_calls
 import h5py
 import pytest
 import zarr
@@ -163,6 +169,28 @@ def test_no_value_is_missing_because_one_write_failed(tmp_path):
         got = run_with_failures(lambda: convert(movie, output, "hdf5"), fails)
         assert got.get("error") == "DiskSpaceError", (place, got)
         assert content(output) == before, place
+
+
+def test_memory_that_is_taken_before_anybody_answers_is_not_waited_for():
+    """Of what hands calls over: when it is not so, tests stand still now and then."""
+    code = """
+import failing_calls
+from array import array
+
+def take_memory(*arguments):
+    kept.append(bytearray(1 << 26))
+    return array(*arguments)
+
+kept, failing_calls.array = [], take_memory
+assert failing_calls.run_with_failures(lambda: len(kept), lambda _: 0) == 1
+"""
+    tests = Path(failing_calls.__file__).parent
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tests, start_new_session=True)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", ["exchange", "steps"])
