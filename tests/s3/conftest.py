@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import botocore.session
 import pytest
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.client import BaseClient
 from s3_trees import BIG, make_tree
 from s3_views import Place, Requests
 
 from airflow_provider_ophys.hooks.s3 import OphysS3Hook
 from demo.s3_server import S3Server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_all_clients_do_alike_is_done_once() -> Iterator[None]:
+    """Hundreds of hooks are made here, at a seventh of what each takes otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A megabyte of JSON, of which botocore keeps what one session has read.
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        # The sources of all functions on the stack, for the user agent.
+        patch.setattr(AwsBaseHook, "_get_caller", lambda _: "tests")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +72,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def big_file(tmp_path: Path) -> Path:
-    """A file of four parts."""
+    """A file of three parts."""
     path = tmp_path / "big.nwb"
     path.write_bytes(os.urandom(BIG))
     return path

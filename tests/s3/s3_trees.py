@@ -11,7 +11,7 @@ from awscrt import checksums
 
 from airflow_provider_ophys.staging.files import PART_SIZE
 
-BIG = 3 * PART_SIZE + 5
+BIG = 2 * PART_SIZE + 5
 
 
 def make_tree(folder: Path, *, chunks: int = 20, seed: int = 0) -> Path:

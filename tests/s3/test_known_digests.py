@@ -23,7 +23,7 @@ from airflow_provider_ophys.staging import known_digests
 from airflow_provider_ophys.staging.files import PART_SIZE
 from demo.s3_server import S3Server
 
-SIZE = 3 * PART_SIZE + 100
+SIZE = PART_SIZE + 100
 
 
 # Until a file that was just written counts as settled.
