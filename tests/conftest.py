@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -84,6 +85,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (item.get_closest_marker("stack") is not None) != (module_of(item) in STACKS):
             raise pytest.UsageError(f"{item.nodeid}: the mark 'stack' is for what is in {', '.join(STACKS)}")
     items.sort(key=lambda item: module_of(item) not in STACKS)
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests and Airflow's modules consist of stays to the end: nobody need go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def module_of(item: pytest.Item) -> str:

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,12 +76,17 @@ def names_imported(file):
 
 
 FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"}
-IMPORTS = {module: set(names_imported(file)) for module, file in FILES.items()}
 
 
-def files_among(imports):
+@cache
+def imports():
+    """What each module of the package imports, by name."""
+    return {module: set(names_imported(file)) for module, file in FILES.items()}
+
+
+def files_among(names):
     """The modules of the package among the names that a file imports."""
-    for name in imports:
+    for name in names:
         package, _, inside = name.partition(".")
         if package == PACKAGE.name and inside:
             # A submodule, or a name that is in a module.
@@ -89,7 +95,10 @@ def files_among(imports):
                 yield module
 
 
-ARROWS = {module: set(files_among(imports)) for module, imports in IMPORTS.items() if module != DOOR}
+@cache
+def arrows_between_files():
+    """The modules of the package that each of them imports."""
+    return {module: set(files_among(names)) for module, names in imports().items() if module != DOOR}
 
 
 def room_of(module):
@@ -103,7 +112,7 @@ def test_every_room_has_its_place():
 def test_a_room_imports_only_from_rooms_before_it():
     upward = [
         f"{module} imports {imported}"
-        for module, targets in ARROWS.items()
+        for module, targets in arrows_between_files().items()
         for imported in targets
         if room_of(imported) != room_of(module) and ROW_OF[room_of(imported)] >= ROW_OF[room_of(module)]
     ]
@@ -126,8 +135,9 @@ def circle_from(module, arrows):
 
 def test_no_files_import_each_other_in_a_circle():
     """Imports within functions count: they hide a circle from Python, not from the reader."""
+    arrows = arrows_between_files()
     circles = {
-        frozenset(circle): " -> ".join(circle) for module in ARROWS if (circle := circle_from(module, ARROWS))
+        frozenset(circle): " -> ".join(circle) for module in arrows if (circle := circle_from(module, arrows))
     }
     assert list(circles.values()) == []
 
@@ -143,13 +153,13 @@ def test_a_circle_is_found():
 
 
 def test_nobody_inside_enters_by_the_users_door():
-    assert [module for module, targets in ARROWS.items() if DOOR in targets] == []
+    assert [module for module, targets in arrows_between_files().items() if DOOR in targets] == []
 
 
 @pytest.mark.parametrize(("package", "rooms"), [("airflow", AIRFLOW_ROOMS), ("pynwb", PYNWB_ROOMS)])
 def test_a_library_is_known_to_its_rooms_only(package, rooms):
     knowing = [
-        module for module, imports in IMPORTS.items() if any(name.split(".")[0] == package for name in imports)
+        module for module, names in imports().items() if any(name.split(".")[0] == package for name in names)
     ]
     assert [module for module in knowing if room_of(module) not in rooms] == []
 

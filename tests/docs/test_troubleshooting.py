@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 from page_blocks import ROOT
@@ -13,8 +14,13 @@ TEXT = (ROOT / "docs/troubleshooting.md").read_text()
 VALUE = "\0"
 
 
+@cache
 def texts_of_the_code():
     """Every text in the package, with one character for each value that is put into it."""
+    return set(_texts())
+
+
+def _texts():
     for file in (ROOT / "airflow_provider_ophys").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
@@ -22,9 +28,6 @@ def texts_of_the_code():
                 yield " ".join("".join(parts).split())
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield " ".join(re.sub(r"\{\w+\}", VALUE, node.value).split())
-
-
-CODE = set(texts_of_the_code())
 
 
 def messages():
@@ -35,7 +38,7 @@ def messages():
 @pytest.mark.parametrize("message", messages())
 def test_a_message_is_in_the_code(message):
     parts = [part.strip() for part in message.split("…")]
-    assert any(are_in_order(parts, text) for text in CODE), message
+    assert any(are_in_order(parts, text) for text in texts_of_the_code()), message
 
 
 def are_in_order(parts, text):
