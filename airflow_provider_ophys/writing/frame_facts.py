@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def likeness_gained(
     here = cross.real.sum(axis=(1, 2))
     rows = np.exp(2j * np.pi * moved[:, :1] * down)
     columns = np.exp(2j * np.pi * moved[:, 1:] * across)
-    there = np.einsum("ty,tyx,tx->t", rows, cross, columns, optimize=True).real
+    there = np.einsum("ty,ty->t", rows, (cross @ columns[:, :, None])[:, :, 0]).real
     power = [np.einsum("tyx,tyx,yx->t", one, one.conj(), weights).real for one in (later, earlier)]
     size = np.sqrt(power[0] * power[1])
     return np.asarray(np.divide(there - here, size, out=np.zeros(len(size)), where=size > 0))
@@ -189,6 +190,7 @@ def normalized(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.divide(flat, length, out=np.zeros_like(flat), where=length > 0), dtype=np.float32)
 
 
+@lru_cache(maxsize=8)
 def _window(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return weights that fall towards the borders, where a shifted frame shows something else."""
     down, across = (np.hanning(length + 2)[1:-1] for length in shape)

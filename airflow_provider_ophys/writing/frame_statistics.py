@@ -237,7 +237,10 @@ class FrameStatistics:
         is_far = np.hypot(*moved.T) > LEAST_MOVE
         rows["shift_y"], rows["shift_x"] = moved.T
         rows["gained"] = 0.0
-        rows["gained"][is_far] = likeness_gained(later[is_far], earlier[is_far], (down, across), shifts[is_far])
+        if is_far.any():
+            rows["gained"][is_far] = likeness_gained(
+                later[is_far], earlier[is_far], (down, across), shifts[is_far]
+            )
 
     def _add_tops(self, counts: dict[float, int], threshold: float) -> None:
         """Add counts of the brightest pixels; below the highest of the thresholds not all are known."""

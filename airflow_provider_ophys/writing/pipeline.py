@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -185,7 +186,10 @@ def fill(
         spans = [(0, num_rows)]
     progress = show_progress(source, name, sum(stop - start for start, stop in spans), row_bytes)
     reader, encoders = Workers(1, "ophys-read"), Workers(plan.threads, "ophys-encode")
-    filling = _Fill(source, sink, plan, resources, reader, encoders, progress, statistics)
+    # NumPy gives up the interpreter's lock for each of its many calls: threads that take statistics at the same
+    # time wait for each other, and those that encode, in one long call each, hardly do.
+    watching = threading.Semaphore(max(1, plan.threads // 2))
+    filling = _Fill(source, sink, plan, resources, reader, encoders, progress, statistics, watching)
     try:
         filling.run(_blocks(spans, plan.block_rows))
     except Exception as error:
@@ -242,7 +246,8 @@ class _Fill:
     reader: Workers
     encoders: Workers
     progress: Progress
-    statistics: FrameStatistics | None = None
+    statistics: FrameStatistics | None
+    watching: threading.Semaphore
     rows_written: int = 0
 
     def run(self, blocks: Iterator[tuple[int, int]]) -> None:
@@ -273,7 +278,8 @@ class _Fill:
         def encode(rows: NDArray[Any], first: int) -> Any:
             self.resources.check_stop()
             if self.statistics is not None:
-                self.statistics.add(rows, first)
+                with self.watching:
+                    self.statistics.add(rows, first)
             return self.sink.encode(rows, first)
 
         step = self.sink.rows_per_task

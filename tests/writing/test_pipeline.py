@@ -51,6 +51,30 @@ def test_every_row_arrives(num_rows, threads, budget_tasks):
     assert sink.writers == {threading.current_thread().name}, "only the calling thread writes"
 
 
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 1), (4, 2)])
+def test_half_of_the_threads_take_statistics_while_the_others_encode(threads, at_once):
+    class Statistics:
+        num_bytes = 0
+
+        def __init__(self):
+            self.now, self.most, self.rows = 0, 0, 0
+            self.lock = threading.Lock()
+
+        def add(self, block, _):
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+                self.rows += len(block)
+            time.sleep(0.02)
+            with self.lock:
+                self.now -= 1
+
+    array, statistics = np.zeros((24, 2, 3), "int32"), Statistics()
+    sink = ArraySink(array.shape, array.dtype, rows_per_task=1)
+    fill(ArrayDataChunkIterator(array), sink, Resources(MIB, threads), name="a", statistics=statistics)
+    assert (statistics.most, statistics.rows) == (at_once, len(array))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 8, 64])
 @pytest.mark.parametrize("budget_mib", [4, 16, 64, 256, 4096])
 def test_a_plan_never_exceeds_the_budget(threads, budget_mib):
