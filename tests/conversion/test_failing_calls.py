@@ -11,12 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import zlib
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import failing_calls
@@ -30,6 +27,7 @@ from test_system_errors import SORTED
 from airflow_provider_ophys.conversion.run import convert_imaging
 from airflow_provider_ophys.exceptions import OphysError
 from airflow_provider_ophys.models.conversion import ImagingConversion
+from demo.processes import SessionProcess
 
 PLACES = int(os.environ.get("OPHYS_FAILING_CALLS", "0"))
 NAMES = {"hdf5": "a.nwb", "zarr": "a.nwb.zarr"}
@@ -171,7 +169,7 @@ def test_no_value_is_missing_because_one_write_failed(tmp_path):
         assert content(output) == before, place
 
 
-def test_memory_that_is_taken_before_anybody_answers_is_not_waited_for():
+def test_memory_that_is_taken_before_anybody_answers_is_not_waited_for(tmp_path):
     """Of what hands calls over: when it is not so, tests stand still now and then."""
     code = """
 import failing_calls
@@ -185,12 +183,12 @@ kept, failing_calls.array = [], take_memory
 assert failing_calls.run_with_failures(lambda: len(kept), lambda _: 0) == 1
 """
     tests = Path(failing_calls.__file__).parent
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tests, start_new_session=True)
+    command = [sys.executable, "-c", code]
+    process = SessionProcess(command, environment=os.environ, log=tmp_path / "log", folder=tests)
     try:
-        assert process.wait(60) == 0
+        assert process.wait(60) == 0, process.log_tail()
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
 
 
 @pytest.mark.parametrize("how", ["exchange", "steps"])
